@@ -1,0 +1,307 @@
+"""
+Every failure of this package, split by what its reader can do about it.
+
+::
+
+    PerfectlyClearError
+    ├─ ConfigurationError         change the connection, the Dag or the arguments; nothing was sent
+    │  └─ InvalidCorrection       a correction field or value (also a ValueError)
+    ├─ RunStopped                 nothing more may be paid; the rest of the run would fail alike
+    │  ├─ AuthenticationError     401: the API key
+    │  ├─ PermissionDenied        403
+    │  ├─ PaymentRequired         402
+    │  ├─ TooManyRequests         429 again and again, without progress
+    │  ├─ TlsError                the certificate could not be verified
+    │  ├─ DestinationFailed       the destination is full, denied or failing; jobs stay open
+    │  ├─ LedgerError             the record cannot be written or read; nothing may be paid without it
+    │  │  ├─ LaneHeld             somebody else works on this destination now; a retry waits for it
+    │  │  └─ LaneLost             another owner took over; this one starts nothing more
+    │  ├─ PlanRefused             the plan itself is refused: collisions, brakes, redo guard
+    │  └─ Cancelled               asked to stop (on_kill, SIGTERM)
+    ├─ Unavailable                the service or the network, after all retries: try again later
+    ├─ ProtocolError              the answer is not what the reference says
+    ├─ NotFound                   404
+    ├─ RequestRefused             the service said no (other 4xx): the text is the service's own
+    │  └─ StartRefused            /pfc said no; nothing was started
+    ├─ StartUnknown               the answer of /pfc was lost: it may be paid; never sent again blindly
+    ├─ UnsafeUrl                  the service named a URL that is not safe to open
+    ├─ TransferFailed             an upload or a download did not come through
+    │  └─ UrlExpired              a signed URL was refused: ask for a fresh one
+    ├─ ItemFailed                 one picture failed; the others are not affected
+    │  ├─ InvalidSource           empty, no picture, unsafe name, changed meanwhile: nothing was paid
+    │  ├─ CorruptOutput           what came back is not a whole picture of the kind asked for
+    │  ├─ JobFailed  JobRejected  the service's own verdict (FAILED, REJECTED) with its statusText
+    │  ├─ JobLost                 the service no longer knows the job
+    │  └─ JobTimeout              still open when the time was up; asking again later is free
+    └─ CatalogFailed              a run landed what it could; more failed than allowed
+
+Every error pickles, carries a stable ``code``, and says what it is about, its state and what to do.
+No message, chain or field holds a key, a signature or a signed URL.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PerfectlyClearError(Exception):
+    """Anything this package raises on purpose."""
+
+    code: ClassVar[str] = "ERROR"
+
+
+class ConfigurationError(PerfectlyClearError):
+    """The connection, the Dag or an argument must be changed. Nothing was sent."""
+
+    code = "CONFIGURATION"
+
+
+class InvalidCorrection(ConfigurationError, ValueError):
+    """A correction has an unknown field, a value out of range, or fields that exclude each other."""
+
+    code = "INVALID_CORRECTION"
+
+
+class RunStopped(PerfectlyClearError):
+    """
+    Nothing more may be started: every other picture would fail alike, or pay in the dark.
+
+    ``retry_helps`` says whether the same task, tried again later and unchanged, can get further.
+    """
+
+    code = "STOPPED"
+    retry_helps: ClassVar[bool] = False
+
+
+class AuthenticationError(RunStopped):
+    """The service answered 401: the API key is missing, wrong or was revoked."""
+
+    code = "WRONG_KEY"
+
+
+class PermissionDenied(RunStopped):
+    """The service answered 403."""
+
+    code = "PERMISSION_DENIED"
+
+
+class PaymentRequired(RunStopped):
+    """The service answered 402."""
+
+    code = "PAYMENT_REQUIRED"
+
+
+class TooManyRequests(RunStopped):
+    """The service kept answering 429 without letting anything through."""
+
+    code = "TOO_MANY_REQUESTS"
+    retry_helps = True
+
+
+class TlsError(RunStopped):
+    """The server's certificate could not be verified."""
+
+    code = "TLS"
+
+
+class DestinationFailed(RunStopped):
+    """The destination is full, denied or failing. Finished jobs stay open and are fetched by the next try, free."""
+
+    code = "DESTINATION_FAILED"
+    retry_helps = True
+
+
+class LedgerError(RunStopped):
+    """The ledger cannot be written or understood. Nothing is paid without it."""
+
+    code = "LEDGER"
+
+
+class LaneHeld(LedgerError):
+    """Another run corrects this destination now."""
+
+    code = "LANE_HELD"
+    retry_helps = True
+
+
+class LaneLost(LedgerError):
+    """Another owner took over; this one starts nothing more."""
+
+    code = "LANE_LOST"
+
+
+class PlanRefused(RunStopped):
+    """The plan was refused before the first paid call: colliding names, a brake, or the redo guard."""
+
+    code = "PLAN_REFUSED"
+
+
+class Cancelled(RunStopped):
+    """The task was asked to stop. Open jobs are in the ledger; the next run collects them."""
+
+    code = "CANCELLED"
+    retry_helps = True
+
+
+class Unavailable(PerfectlyClearError):
+    """The service or the network failed after all retries. Trying again later may help."""
+
+    code = "UNAVAILABLE"
+
+
+class ProtocolError(PerfectlyClearError):
+    """An answer of the service is not what its reference says."""
+
+    code = "PROTOCOL_ERROR"
+
+
+class NotFound(PerfectlyClearError):
+    """The service answered 404."""
+
+    code = "NOT_FOUND"
+
+
+class RequestRefused(PerfectlyClearError):
+    """The service refused a request with a 4xx answer; the text is the service's own, made safe to print."""
+
+    code = "REFUSED"
+
+
+class StartRefused(RequestRefused):
+    """``/pfc`` was refused: no job was started."""
+
+    code = "START_REFUSED"
+
+
+class StartUnknown(PerfectlyClearError):
+    """
+    The answer of ``/pfc`` was lost, so a paid job may or may not run.
+
+    :param file_key: the service's ``fileKey`` of the uploaded file.
+    :param why: what happened to the answer.
+    """
+
+    code = "START_UNKNOWN"
+
+    def __init__(self, file_key: str, why: str) -> None:
+        super().__init__(file_key, why)
+        self.file_key = file_key
+        self.why = why
+
+    def __str__(self) -> str:
+        return (
+            f"The answer to starting a correction of file key {self.file_key!r} was lost ({self.why}). "
+            "It may have been started and paid; it was not sent again."
+        )
+
+
+class UnsafeUrl(PerfectlyClearError):
+    """The service named a URL that must not be opened (another scheme, a private address, credentials)."""
+
+    code = "UNSAFE_URL"
+
+
+class TransferFailed(PerfectlyClearError):
+    """An upload or a download did not come through after all retries."""
+
+    code = "TRANSFER_FAILED"
+
+
+class UrlExpired(TransferFailed):
+    """A signed URL was refused (403 or 404 of the object store): a fresh one is needed."""
+
+    code = "URL_EXPIRED"
+
+
+class ItemFailed(PerfectlyClearError):
+    """
+    One picture or video failed; the others are not affected.
+
+    :param reason: what happened, in one line.
+    :param code: the stable reason code, when it is finer than the class's own.
+    """
+
+    code = "ITEM_FAILED"
+
+    def __init__(self, reason: str, code: str | None = None) -> None:
+        super().__init__(reason, code)
+        self.reason = reason
+        if code is not None:
+            self.code = code  # type: ignore[misc]
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class InvalidSource(ItemFailed):
+    """Refused here, before anything was paid: empty, no picture or video, an unsafe name, changed meanwhile."""
+
+    code = "INVALID_SOURCE"
+
+
+class CorruptOutput(ItemFailed):
+    """The corrected file is not whole, or not of the kind that was asked for."""
+
+    code = "CORRUPT_OUTPUT"
+
+
+class JobError(ItemFailed):
+    """
+    A job did not end in a corrected file.
+
+    :param job_id: the service's job id.
+    :param reason: the service's ``statusText`` or what happened, in one line.
+    """
+
+    code = "JOB_ERROR"
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super(ItemFailed, self).__init__(job_id, reason)
+        self.job_id = job_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Job {self.job_id} {self.code}: {self.reason or 'no reason given'}"
+
+
+class JobFailed(JobError):
+    """The service's status is FAILED."""
+
+    code = "FAILED"
+
+
+class JobRejected(JobError):
+    """The service's status is REJECTED."""
+
+    code = "REJECTED"
+
+
+class JobLost(JobError):
+    """The service no longer knows a job that it had started (404)."""
+
+    code = "JOB_LOST"
+
+
+class JobTimeout(JobError):
+    """The job was still open when the time was up. Asking for it again later is free."""
+
+    code = "TIMEOUT"
+
+
+class CatalogFailed(PerfectlyClearError):
+    """
+    A run landed all it could, and more pictures failed than ``max_failures`` allows.
+
+    :param message: how many, which (the first few), why, and where the rest is.
+    :param retry_helps: whether something of what failed can change by itself.
+    """
+
+    code = "CATALOG_FAILED"
+
+    def __init__(self, message: str, retry_helps: bool) -> None:
+        super().__init__(message, retry_helps)
+        self.message = message
+        self.retry_helps = retry_helps
+
+    def __str__(self) -> str:
+        return self.message
