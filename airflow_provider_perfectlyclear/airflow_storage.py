@@ -1,0 +1,212 @@
+"""
+Where a Dag says that pictures lie, opened as a store.
+
+Understood: absolute local paths, ``file://``, ``s3://bucket/prefix`` and every other scheme that Airflow or
+fsspec knows, ``s3://conn_id@bucket/prefix``, and ``ObjectStoragePath``. An explicit connection id wins over
+one in the URL. Opened in ``execute`` only: looking up a connection has no place in parsing a Dag.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from airflow_provider_perfectlyclear.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+    from airflow_provider_perfectlyclear.storage import Store
+
+LOCAL = ("file", "local")
+#: Where the record of a destination lies, unless ``state_path`` says otherwise.
+STATE_FOLDER = ".perfectlyclear"
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    A location, taken apart.
+
+    :param scheme: ``file``, ``s3``, ``gs``, ...
+    :param path: an absolute path, or bucket and key.
+    :param conn_id: Airflow's connection for the store, if one was named.
+    """
+
+    scheme: str
+    path: str
+    conn_id: str | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it was written as a folder, with a slash at the end."""
+        return self.path.endswith("/")
+
+    def split(self) -> tuple[Place, str]:
+        """The folder, and the name of the file in it."""
+        folder, _, name = self.path.rpartition("/")
+        return Place(self.scheme, folder or "/", self.conn_id), name
+
+
+def parse_place(value: Any, *, conn_id: str | None = None, argument: str = "path") -> Place:
+    """
+    Take a location apart; nothing is looked up.
+
+    :param value: a path, a URL or an ``ObjectStoragePath``.
+    :param conn_id: Airflow's connection for the store; wins over one in the URL.
+    :param argument: the operator's argument, for messages.
+    :raises ConfigurationError: empty, a relative local path, or a connection for a local path.
+    """
+    text = str(value).strip() if value is not None else ""
+    if not text:
+        raise ConfigurationError(f"{argument} is empty: name a folder or a URL such as s3://bucket/prefix.")
+    conn_id = conn_id or getattr(value, "conn_id", None) or None
+    match = _URL.fullmatch(text)
+    if match is None or match["scheme"].lower() in LOCAL:
+        return _local_place(match["rest"] if match else text, conn_id, argument)
+    authority, slash, key = match["rest"].partition("/")
+    in_url, _, bucket = authority.rpartition("@")
+    if not bucket and not key:
+        raise ConfigurationError(f"{argument} {text!r} names no bucket.")
+    return Place(match["scheme"].lower(), f"{bucket}{slash}{key}", conn_id or unquote(in_url) or None)
+
+
+def _local_place(path: str, conn_id: str | None, argument: str) -> Place:
+    if conn_id:
+        raise ConfigurationError(
+            f"{argument} {path!r} is a local path, but connection {conn_id!r} was given for it: write a URL "
+            "such as s3://bucket/prefix, or leave the connection out."
+        )
+    if not os.path.isabs(path):
+        raise ConfigurationError(
+            f"{argument} {path!r} is a relative path, and every worker has its own working folder: write an "
+            "absolute path or a URL such as s3://bucket/prefix."
+        )
+    return Place("file", path)
+
+
+def open_place(place: Place) -> Store:
+    """
+    Open a store there.
+
+    :raises ConfigurationError: nothing here knows the scheme, or its connection cannot be used.
+    """
+    from airflow_provider_perfectlyclear.storage import Store, open_store
+
+    if place.scheme in LOCAL:
+        return Store.local(place.path)
+    return open_store(_filesystem(place), f"{place.scheme}://{place.path}")
+
+
+def open_folder(value: Any, *, conn_id: str | None = None, argument: str = "path") -> Store:
+    """
+    Open the store of a folder or prefix.
+
+    :param value: a path, a URL or an ``ObjectStoragePath``.
+    :param conn_id: Airflow's connection for the store; wins over one in the URL.
+    :param argument: the operator's argument, for messages.
+    """
+    return open_place(parse_place(value, conn_id=conn_id, argument=argument))
+
+
+def open_file(value: Any, *, conn_id: str | None = None, argument: str = "path") -> tuple[Store, str]:
+    """
+    Open the store of a file's folder, and say the file's name in it. Parameters as :func:`open_folder`.
+
+    :raises ConfigurationError: it ends in a slash, or as :func:`parse_place`.
+    """
+    folder, name = parse_place(value, conn_id=conn_id, argument=argument).split()
+    if not name:
+        raise ConfigurationError(f"{argument} {str(value)!r} is a folder: name a file.")
+    return open_place(folder), name
+
+
+def open_state(state_path: Any, destination: Store | None) -> Store:
+    """
+    Open the folder of a destination's record.
+
+    :param state_path: the operator's argument; None: a folder in the destination.
+    :param destination: the store of the corrected pictures.
+    :raises ConfigurationError: there is neither.
+    """
+    if state_path:
+        return open_folder(state_path, argument="state_path")
+    if destination is None:
+        raise ConfigurationError(
+            "Without a destination, state_path must say where the record of what was paid lies."
+        )
+    return destination.child(STATE_FOLDER)
+
+
+def names_below(root: Any, files: Sequence[Any]) -> list[str]:
+    """
+    Turn files into names relative to their common root.
+
+    :param root: the folder that all files lie in.
+    :param files: paths, URLs, or names that are relative to the root already.
+    :raises ConfigurationError: a file lies elsewhere.
+    """
+    base = parse_place(root, argument="source_root")
+    prefix = base.path.rstrip("/") + "/"
+    return [_name_below(base, prefix, file) for file in files]
+
+
+def _name_below(base: Place, prefix: str, file: Any) -> str:
+    text = str(file)
+    if not _URL.fullmatch(text) and not text.startswith("/"):
+        return text
+    place = parse_place(file, argument="source")
+    if place.scheme != base.scheme or not place.path.startswith(prefix):
+        raise ConfigurationError(f"source {text!r} does not lie in source_root {prefix!r}.")
+    return place.path.removeprefix(prefix)
+
+
+def _filesystem(place: Place) -> AbstractFileSystem:
+    """Airflow's filesystem of the connection, with listings that are always fresh."""
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, ObjectStoragePath
+
+    bucket = place.path.partition("/")[0]
+    try:
+        found = ObjectStoragePath(f"{place.scheme}://{bucket}", conn_id=place.conn_id).fs
+    except AirflowNotFoundException:
+        raise ConfigurationError(f"Connection {place.conn_id!r} of the store is not defined.") from None
+    except ValueError as unknown:
+        if "No filesystem registered" not in str(unknown):
+            raise
+        found = _without_airflow(place)
+    return _uncached(found)
+
+
+def _without_airflow(place: Place) -> AbstractFileSystem:
+    """Fsspec's own filesystem, for schemes that no installed provider brings."""
+    import fsspec
+
+    remedy = (
+        f"install the Airflow provider for {place.scheme}:// (for s3: apache-airflow-providers-amazon[s3fs])"
+    )
+    if place.conn_id:
+        raise ConfigurationError(
+            f"No installed provider opens {place.scheme}:// with a connection: {remedy}."
+        )
+    try:
+        return fsspec.filesystem(place.scheme)
+    except (ValueError, ImportError):
+        raise ConfigurationError(f"Nothing installed here opens {place.scheme}://: {remedy}.") from None
+
+
+def _uncached(found: AbstractFileSystem) -> AbstractFileSystem:
+    """
+    Open the same filesystem again without a listings cache, which would hide what other writers did.
+
+    The one that was found is left as it is: Airflow shares it with every other task of the process.
+    """
+    options = {**found.storage_options, "use_listings_cache": False}
+    try:
+        return type(found)(*found.storage_args, **options, skip_instance_cache=True)
+    except TypeError:  # takes no options of fsspec's base class, so it keeps no listings by itself
+        return found

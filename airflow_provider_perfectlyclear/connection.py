@@ -1,0 +1,363 @@
+"""
+Airflow's connection of type ``perfectlyclear``, read into the settings of a client.
+
+====================  =============================================================================
+password              the API key
+host                  the base URL, or a bare host with an optional port; empty: the public service
+schema                the path of the base URL, where the host has none
+extra (JSON)          ``timeout``, ``proxy``, ``verify``, ``max_retries``, ``requests_per_second``,
+                      ``allow_insecure_hosts``
+====================  =============================================================================
+
+Workers look a connection up with :func:`get_settings`, triggerers with :func:`aget_settings`, which never
+stops the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import ipaddress
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.errors import ConfigurationError
+
+DEFAULT_CONN_ID = "perfectlyclear_default"
+CONN_TYPE = "perfectlyclear"
+DEFAULT_PATH = "/v2"
+
+log = logging.getLogger(__name__)
+
+
+def get_settings(conn_id: str) -> Settings:
+    """
+    Look the connection up, blocking. For workers.
+
+    :param conn_id: Airflow's connection id.
+    :raises ConfigurationError: the connection is missing, has no API key, or a field of it is wrong.
+    """
+    from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+
+    conn = _or_not_defined(conn_id, lambda: BaseHook.get_connection(conn_id))
+    settings = settings_from(conn)
+    for secret in _unmasked(conn, settings):
+        mask_secret(secret)
+    return settings
+
+
+async def aget_settings(conn_id: str) -> Settings:
+    """
+    Look the connection up without stopping the event loop. For triggers.
+
+    :param conn_id: Airflow's connection id.
+    :raises ConfigurationError: the connection is missing, has no API key, or a field of it is wrong.
+    """
+    conn = await _aget_connection(conn_id)
+    settings = settings_from(conn)
+    for secret in _unmasked(conn, settings):
+        await _amask(secret)
+    return settings
+
+
+def renewer(settings: Settings) -> Callable[[], Settings | None]:
+    """
+    Make what a client calls once after a 401: the connection read again, None if its key is still the same.
+
+    :param settings: the settings whose key was refused; their ``name`` is the connection id.
+    """
+    known = settings
+
+    def renew() -> Settings | None:
+        nonlocal known
+        known, before = get_settings(settings.name), known
+        return known if known.api_key != before.api_key else None
+
+    return renew
+
+
+def arenewer(settings: Settings) -> Callable[[], Awaitable[Settings | None]]:
+    """
+    Make the asynchronous form of :func:`renewer`.
+
+    :param settings: the settings whose key was refused.
+    """
+    known = settings
+
+    async def renew() -> Settings | None:
+        nonlocal known
+        fresh, before = await aget_settings(settings.name), known
+        known = fresh
+        return fresh if fresh.api_key != before.api_key else None
+
+    return renew
+
+
+def settings_from(conn: Any) -> Settings:
+    """
+    Read an Airflow connection; nothing is looked up or sent.
+
+    :param conn: Airflow's ``Connection`` of any version.
+    :raises ConfigurationError: a field is missing or wrong; the message names it.
+    """
+    name = conn.conn_id or DEFAULT_CONN_ID
+    options = _extra(name, conn.extra)
+    insecure = bool(options.get("allow_insecure_hosts", False))
+    base_url = _base_url(name, conn.host, conn.port, conn.schema, insecure)
+    if base_url is not None:
+        options["base_url"] = base_url
+    return Settings(api_key=_api_key(name, conn.password), name=name, **options)
+
+
+def _api_key(name: str, password: str | None) -> str:
+    key = (password or "").strip()
+    if not key:
+        raise ConfigurationError(f"Connection {name!r} has no API key: put it in the password.")
+    if key != password:
+        log.warning("Connection %r: white space around the API key was left out.", name)
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        # An HTTP header cannot carry it, and the library's own error would quote it.
+        raise ConfigurationError(
+            f"Connection {name!r}: the API key in the password has characters that no key has "
+            "(white space, line breaks or letters outside ASCII): copy it again."
+        )
+    return key
+
+
+# --- the base URL -------------------------------------------------------------------------------------------
+
+
+def _base_url(
+    name: str, host: str | None, port: int | None, schema: str | None, insecure: bool
+) -> str | None:
+    """Put the base URL together, or None for the public service."""
+    host, schema = (host or "").strip(), (schema or "").strip().strip("/")
+    if not host:
+        if schema or port:
+            raise ConfigurationError(
+                f"Connection {name!r} has a port or a path but no host: fill in the host."
+            )
+        return None
+    scheme = "https"
+    if schema.lower() in ("http", "https"):  # the habit of Airflow's HTTP connections
+        scheme, schema = schema.lower(), ""
+    url = _split(name, host if "://" in host else f"{scheme}://{_bracketed(host)}")
+    _refuse_insecure(name, url, insecure)
+    return f"{url.scheme}://{_authority(name, url, port)}{_path(name, url, schema)}"
+
+
+def _bracketed(host: str) -> str:
+    """Write a bare IPv6 address the way a URL wants it."""
+    try:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    except ValueError:
+        return host
+
+
+def _split(name: str, text: str) -> SplitResult:
+    try:
+        url = urlsplit(text)
+        usable = bool(url.scheme in ("http", "https") and url.hostname and (url.port or True))
+    except ValueError:
+        usable = False
+    if not usable or any(c.isspace() for c in text):
+        raise ConfigurationError(
+            f"Connection {name!r}: the host is neither a URL such as https://api.example.com/v2 "
+            "nor a host such as api.example.com."
+        )
+    if url.username is not None or url.password is not None or url.query or url.fragment:
+        raise ConfigurationError(
+            f"Connection {name!r}: the host holds a user, a query or a fragment; only scheme, host, port and "
+            "path belong there. The API key goes into the password."
+        )
+    return url
+
+
+def _refuse_insecure(name: str, url: SplitResult, insecure: bool) -> None:
+    if url.scheme == "http" and not insecure and not is_loopback(url.hostname or ""):
+        raise ConfigurationError(
+            f"Connection {name!r}: plain http would send the API key unencrypted to {url.hostname!r}: "
+            'use https, or set "allow_insecure_hosts": true in the extra.'
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine by its very name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def _authority(name: str, url: SplitResult, port: int | None) -> str:
+    ports = {p for p in (url.port, int(port or 0)) if p}  # some Airflow versions hand over port 0
+    if len(ports) > 1:
+        raise ConfigurationError(
+            f"Connection {name!r} names two ports, {url.port} in the host and {port}: keep one."
+        )
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    usual = {"https": 443, "http": 80}[url.scheme]
+    return f"{host}:{ports.pop()}" if ports - {usual} else str(host)
+
+
+def _path(name: str, url: SplitResult, schema: str) -> str:
+    path = url.path.strip("/")
+    if path and schema and path != schema:
+        raise ConfigurationError(
+            f"Connection {name!r} names two paths, {path!r} in the host and {schema!r} in the schema: "
+            "keep one."
+        )
+    return f"/{path or schema}" if path or schema else DEFAULT_PATH
+
+
+# --- the extra ----------------------------------------------------------------------------------------------
+
+
+def _extra(name: str, extra: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Read the extra: every field checked and in the type that Settings wants; empty ones left out."""
+    given = _extra_object(name, extra)
+    readers = {
+        "timeout": _positive,
+        "proxy": _proxy,
+        "verify": _verify,
+        "max_retries": _count,
+        "requests_per_second": _positive,
+        "allow_insecure_hosts": _switch,
+    }
+    found = {}
+    for field, value in given.items():
+        short = field.removeprefix(f"extra__{CONN_TYPE}__")  # how old forms stored it
+        if short not in readers:
+            close = difflib.get_close_matches(short, readers, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f": known are {', '.join(readers)}."
+            raise ConfigurationError(f"Connection {name!r}: extra field {field!r} is unknown{hint}")
+        if value is None or value == "":
+            continue
+        try:
+            found[short] = readers[short](value)
+        except ValueError as wrong:
+            raise ConfigurationError(f"Connection {name!r}: extra field {short!r} {wrong}.") from None
+    return found
+
+
+def _extra_object(name: str, extra: str | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    try:
+        given = json.loads(extra) if isinstance(extra, str) and extra.strip() else extra or {}
+        given = {} if given is None else given
+    except ValueError:
+        given = None
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"Connection {name!r}: the extra is not a JSON object.")
+    return given
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError("must be a number") from None
+
+
+def _positive(value: Any) -> float:
+    number = _number(value)
+    if not 0 < number < float("inf"):
+        raise ValueError("must be a number above 0")
+    return number
+
+
+def _count(value: Any) -> int:
+    number = _number(value)
+    if not 0 <= number <= 100 or number != int(number):
+        raise ValueError("must be a whole number from 0 to 100")
+    return int(number)
+
+
+def _switch(value: Any) -> bool:
+    words = {
+        "true": True,
+        "1": True,
+        "yes": True,
+        "on": True,
+        "false": False,
+        "0": False,
+        "no": False,
+        "off": False,
+    }
+    try:
+        return words[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError("must be true or false") from None
+
+
+def _verify(value: Any) -> bool | str:
+    try:
+        return _switch(value)
+    except ValueError:
+        pass
+    if not isinstance(value, str) or not os.path.exists(value):
+        raise ValueError("must be true, false or the path of a CA file or folder on this machine")
+    return value
+
+
+def _proxy(value: Any) -> str:
+    # The value is never quoted: a proxy's URL may hold a password.
+    try:
+        url = urlsplit(value) if isinstance(value, str) else None
+        known = url is not None and url.scheme in ("http", "https", "socks5", "socks5h") and url.hostname
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("must be a URL such as http://proxy.example.com:3128")
+    return value
+
+
+# --- looking up and masking ---------------------------------------------------------------------------------
+
+
+async def _aget_connection(conn_id: str) -> Any:
+    from airflow.providers.common.compat.connection import get_async_connection
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    try:
+        return await get_async_connection(conn_id)
+    except AirflowNotFoundException:
+        # `airflow dags test` finds connections of its database by the blocking way alone.
+        return await asyncio.to_thread(_or_not_defined, conn_id, lambda: BaseHook.get_connection(conn_id))
+
+
+def _or_not_defined(conn_id: str, look_up: Callable[[], Any]) -> Any:
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+    try:
+        return look_up()
+    except AirflowNotFoundException:
+        raise ConfigurationError(
+            f"Connection {conn_id!r} is not defined: create it with the type {CONN_TYPE!r} and the API key "
+            "as password."
+        ) from None
+
+
+def _unmasked(conn: Any, settings: Settings) -> list[str]:
+    """The secrets that Airflow's own masking of a connection does not cover."""
+    secrets = [settings.api_key] if settings.api_key != conn.password else []
+    if settings.proxy and (password := urlsplit(settings.proxy).password):
+        secrets.append(password)
+    return secrets
+
+
+async def _amask(secret: str) -> None:
+    try:
+        from airflow.sdk.log import amask_secret
+    except ImportError:  # before Airflow 3.3
+        from airflow.providers.common.compat.sdk import mask_secret
+
+        await asyncio.to_thread(mask_secret, secret)
+    else:
+        await amask_secret(secret)

@@ -1,0 +1,55 @@
+"""What Airflow reads about this provider: light, because every Airflow process imports it at start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HOOK = "airflow_provider_perfectlyclear.hooks.perfectlyclear.PerfectlyClearHook"
+
+HIDDEN_FIELDS = ["login", "port", "schema"]
+RELABELING = {"host": "Base URL", "password": "API key"}
+PLACEHOLDERS = {
+    "host": "https://api.perfectlyclear.io/v2 (leave empty for the public service)",
+    "password": "the API key of your EyeQ account",
+}
+
+
+def _field(label: str, kind: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
+
+
+CONN_FIELDS: dict[str, dict[str, Any]] = {
+    "timeout": _field("Timeout", "number", "Seconds that one request to the service may take in all."),
+    "proxy": _field("Proxy", "string", "URL of an HTTP proxy for the service and its storage."),
+    "verify": _field("Verify TLS", "string", "true, false, or the path of a CA file on the workers."),
+    "max_retries": _field("Retries", "integer", "How often a request that may be repeated is sent again."),
+    "requests_per_second": _field("Requests per second", "number", "Upper limit for each Airflow process."),
+    "allow_insecure_hosts": _field(
+        "Allow insecure hosts",
+        "boolean",
+        "Allow plain http and private addresses. For tests only.",
+        default=False,
+    ),
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe the provider; the entry point in the group ``apache_airflow_provider``."""
+    return {
+        "package-name": "airflow-provider-perfectlyclear",
+        "name": "Perfectly Clear",
+        "description": "Corrects photographs and videos with the Perfectly Clear Web API v2 (EyeQ).",
+        "connection-types": [
+            {
+                "connection-type": "perfectlyclear",
+                "hook-class-name": HOOK,
+                "hook-name": "Perfectly Clear",
+                "ui-field-behaviour": {
+                    "hidden-fields": HIDDEN_FIELDS,
+                    "relabeling": RELABELING,
+                    "placeholders": PLACEHOLDERS,
+                },
+                "conn-fields": CONN_FIELDS,
+            }
+        ],
+    }
