@@ -1,9 +1,9 @@
 """
 A whole Airflow on loopback: api-server, scheduler (LocalExecutor), triggerer, dag-processor.
 
-Everything lives in one folder. Dags are put in as source text and runs are started through the REST API, as a user
-would. What happened is read from the metadata database, where SQL triggers keep the history that Airflow itself
-forgets: every state of a task instance, every row handed to the triggerer, every event it gave back.
+Everything lives in one folder. Dags are put in as source text and runs are started through the REST API, as
+a user would. What happened is read from the metadata database, where SQL triggers keep the history that
+Airflow forgets: every state of a task instance, every row for the triggerer, every event it gave back.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor")
 FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
+
+OF_TASK = "WHERE dag_id = ? AND run_id = ? AND task_id = ? AND map_index = ?"
 
 HISTORY = """
 CREATE TABLE seen_state (dag_id, run_id, task_id, map_index, try_number, state);
@@ -78,7 +80,7 @@ def utcnow() -> datetime:
 
 
 class AirflowHome:
-    """A migrated AIRFLOW_HOME, the environment for it, and what can be read from its database. No process runs."""
+    """A migrated AIRFLOW_HOME, its environment, and what can be read from its database. No process runs."""
 
     def __init__(self, home: Path, *, env: Mapping[str, str] | None = None) -> None:
         self.home = home
@@ -143,7 +145,7 @@ class AirflowHome:
         conf: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> tuple[str, subprocess.CompletedProcess[str]]:
-        """Run a Dag with ``airflow dags test`` (triggers inline, no scheduler). Returns the run id and what was said."""
+        """Run a Dag with ``airflow dags test`` (triggers inline, no scheduler). Returns run id and output."""
         path = source if isinstance(source, Path) else self.write_dag(dag_id, source)
         args = ["--conf", json.dumps(conf)] if conf else []
         done = self.cli("dags", "test", *args, "--dagfile-path", str(path), dag_id, env=env)
@@ -180,50 +182,36 @@ class AirflowHome:
 
     def task(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
         """The row of a task instance; empty before there is one."""
-        rows = self.query(
-            "SELECT * FROM task_instance WHERE dag_id = ? AND run_id = ? AND task_id = ? AND map_index = ?",
-            dag_id, run_id, task_id, map_index,
-        )  # fmt: skip
+        rows = self.query(f"SELECT * FROM task_instance {OF_TASK}", dag_id, run_id, task_id, map_index)
         return rows[0] if rows else {}
 
     def history(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> list[str | None]:
         """Every state the task instance had, in order, over all tries. None is its state after a clear."""
-        rows = self.query(
-            "SELECT state FROM seen_state WHERE dag_id = ? AND run_id = ? AND task_id = ? AND map_index = ? ORDER BY rowid",
-            dag_id, run_id, task_id, map_index,
-        )  # fmt: skip
-        return [row["state"] for row in rows]
+        sql = f"SELECT state FROM seen_state {OF_TASK} ORDER BY rowid"
+        return [row["state"] for row in self.query(sql, dag_id, run_id, task_id, map_index)]
 
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
     ) -> Any:
-        rows = self.query(
-            "SELECT CAST(value AS TEXT) AS value FROM xcom WHERE dag_id = ? AND run_id = ? AND task_id = ? AND key = ? AND map_index = ?",
-            dag_id, run_id, task_id, key, map_index,
-        )  # fmt: skip
+        sql = f"SELECT CAST(value AS TEXT) AS value FROM xcom {OF_TASK} AND key = ?"
+        rows = self.query(sql, dag_id, run_id, task_id, map_index, key)
         if not rows:
             raise NotSeen(f"{dag_id}.{task_id} of {run_id} has no XCom {key!r}")
         return json.loads(rows[0]["value"])
 
     def rendered(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
-        rows = self.query(
-            "SELECT rendered_fields FROM rendered_task_instance_fields"
-            " WHERE dag_id = ? AND run_id = ? AND task_id = ? AND map_index = ?",
-            dag_id, run_id, task_id, map_index,
-        )  # fmt: skip
+        sql = f"SELECT rendered_fields FROM rendered_task_instance_fields {OF_TASK}"
+        rows = self.query(sql, dag_id, run_id, task_id, map_index)
         return json.loads(rows[0]["rendered_fields"]) if rows else {}
 
     def triggers(self) -> list[dict[str, Any]]:
-        """Every trigger row there ever was. Its kwargs are text: Airflow 3.3 keeps them in the clear for a deferral."""
+        """Every trigger row there ever was; kwargs as text (Airflow 3.3 keeps a deferral's in the clear)."""
         return self.query("SELECT * FROM seen_trigger ORDER BY rowid")
 
     def next_kwargs(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
         """What was kept for each resumption, as text: kwargs at the deferral, then with the event."""
-        rows = self.query(
-            "SELECT next_kwargs FROM seen_next_kwargs WHERE dag_id = ? AND run_id = ? AND task_id = ? ORDER BY rowid",
-            dag_id, run_id, task_id,
-        )  # fmt: skip
-        return [row["next_kwargs"] for row in rows]
+        sql = f"SELECT next_kwargs FROM seen_next_kwargs {OF_TASK} ORDER BY rowid"
+        return [row["next_kwargs"] for row in self.query(sql, dag_id, run_id, task_id, -1)]
 
     def log_files(self, dag_id: str, run_id: str) -> list[Path]:
         """All logs of a run: of each try, and of the triggers while it was deferred."""
@@ -239,7 +227,7 @@ class AirflowHome:
 
 
 class Airflow(AirflowHome):
-    """The same with its four processes. Use as a context manager: whatever happens, none of them stays behind."""
+    """The same with its four processes. A context manager: whatever happens, none of them stays behind."""
 
     def __init__(self, home: Path, *, env: Mapping[str, str] | None = None) -> None:
         super().__init__(home, env=env)
@@ -305,7 +293,7 @@ class Airflow(AirflowHome):
         return heartbeat is not None and datetime.fromisoformat(heartbeat) > since
 
     def stop(self, *components: str, sig: int = signal.SIGTERM, grace: float = 10) -> None:
-        """End these and everything they started; what is still there after ``grace`` seconds in all is killed."""
+        """End these and everything they started; what is still there after ``grace`` seconds is killed."""
         stopping = [self.processes.pop(component) for component in components]
         families = [member for process in stopping for member in self._family(process.pid)]
         for process in stopping:
@@ -353,12 +341,12 @@ class Airflow(AirflowHome):
         return answer.json() if answer.content else None
 
     def add_connection(self, conn_id: str, **fields: Any) -> None:
-        """Create the connection or replace it. Fields as in the REST API: conn_type, host, password, extra, ..."""
+        """Create the connection or replace it. Fields: conn_type, host, password, extra and so on."""
         self.api.delete(f"/connections/{conn_id}")
         self.call("POST", "/connections", json={"connection_id": conn_id, **fields})
 
     def put_dag(self, dag_id: str, source: str | Path) -> None:
-        """Put a Dag file in and return when the scheduler can run it. An import error is raised with its traceback."""
+        """Put a Dag file in; return when it can be run. An import error is raised with its traceback."""
         since = utcnow()
         path = self.write_dag(dag_id, source.read_text() if isinstance(source, Path) else source)
         until(f"Dag {dag_id} parsed", lambda: self._parsed(dag_id, path, since), within=60)
@@ -378,7 +366,7 @@ class Airflow(AirflowHome):
     def wait_for_state(
         self, dag_id: str, run_id: str, task_id: str, *states: str, within: float = 90, map_index: int = -1
     ) -> str:
-        """Wait until the task instance is in one of these states; one that it cannot leave by itself ends the wait."""
+        """Wait until the task instance is in one of these states; another final one ends the wait at once."""
 
         def look() -> str | None:
             state = self.task(dag_id, run_id, task_id, map_index).get("state")

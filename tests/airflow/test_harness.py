@@ -1,4 +1,4 @@
-"""The harness itself, with Dags of Airflow's own: whatever else fails, this says whether Airflow is the reason."""
+"""The harness itself, with operators of Airflow's own: this tells whether Airflow or we are the reason."""
 
 from __future__ import annotations
 
