@@ -1,0 +1,159 @@
+"""Two origins on two sockets in one process, from the first request to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from airflow_provider_perfectlyclear.emulator.api import Api
+from airflow_provider_perfectlyclear.emulator.house import House
+from airflow_provider_perfectlyclear.emulator.service import Options, Service
+from airflow_provider_perfectlyclear.emulator.signing import Signer
+from airflow_provider_perfectlyclear.emulator.storage import Storage
+from airflow_provider_perfectlyclear.emulator.wire import OpenProtocol
+
+# Requests that a fault keeps silent or dripping have this long to end when the emulator is told to.
+GRACE_SECONDS = 0.2
+KEEP_ALIVE_SECONDS = 75
+
+
+@dataclass(frozen=True)
+class Listen:
+    """
+    Where to listen.
+
+    :param host: of the API.
+    :param port: of the API; 0 for any free one.
+    :param storage_host: of the storage.
+    :param storage_port: of the storage; 0 for any free one.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    storage_host: str = "127.0.0.1"
+    storage_port: int = 0
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server, which leaves signals to the emulator: it would end the process by the signal, not with 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets=sockets)
+        self.ready.set()
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=OpenProtocol,
+                ws="none",
+                lifespan="off",
+                loop="asyncio",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=GRACE_SECONDS,  # type: ignore[arg-type]
+            )
+        )
+        self.ready = asyncio.Event()
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """
+    Bind a socket of this machine alone.
+
+    :param host: an address of the loopback network.
+    :param port: 0 for any free one.
+    :raises ValueError: another address: the emulator demands no real key and obeys everybody.
+    """
+    if host != "localhost" and not _is_loopback(host):
+        raise ValueError(
+            f"The emulator listens on loopback only (127.0.0.1, 127.0.0.2, ...), not on {host!r}."
+        )
+    sock = socket.socket(socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise ValueError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+    return sock
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.IPv4Address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def origin(sock: socket.socket) -> str:
+    """The URL of what listens on a socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+async def serve(
+    options: Options, listen: Listen, *, announce: object, exit_with_parent: bool = False
+) -> None:
+    """
+    Run the emulator until SIGTERM or SIGINT.
+
+    :param options: of the service.
+    :param listen: where.
+    :param announce: called with the :class:`House` once both origins answer.
+    :param exit_with_parent: end as well when standard input ends.
+    """
+    api_socket = listening_socket(listen.host, listen.port)
+    storage_socket = listening_socket(listen.storage_host, listen.storage_port)
+    service = Service(options)
+    house = House(service, Signer(options.url_seconds), f"{origin(api_socket)}/v2", origin(storage_socket))
+    servers = Server(Api(house).router()), Server(Storage(house).router())
+    _end_on_request(servers, exit_with_parent)
+    try:
+        running = [
+            asyncio.create_task(server.serve([sock]))
+            for server, sock in zip(servers, (api_socket, storage_socket), strict=True)
+        ]
+        for server in servers:
+            await server.ready.wait()
+        announce(house)  # type: ignore[operator]
+        await asyncio.gather(*running)
+    finally:
+        service.close()
+
+
+def _end_on_request(servers: tuple[Server, ...], exit_with_parent: bool) -> None:
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        for server in servers:
+            server.should_exit = True
+
+    def parent_wrote() -> None:
+        if not sys.stdin.buffer.raw.read(1024):  # type: ignore[attr-defined]
+            loop.remove_reader(0)
+            end()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    if exit_with_parent:
+        loop.add_reader(0, parent_wrote)
