@@ -37,17 +37,18 @@ FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 OF_TASK = "WHERE dag_id = ? AND run_id = ? AND task_id = ? AND map_index = ?"
 
 HISTORY = """
-CREATE TABLE seen_state (dag_id, run_id, task_id, map_index, try_number, state);
-CREATE TRIGGER keep_state AFTER UPDATE OF state ON task_instance WHEN NEW.state IS NOT OLD.state BEGIN
+CREATE TABLE IF NOT EXISTS seen_state (dag_id, run_id, task_id, map_index, try_number, state);
+CREATE TRIGGER IF NOT EXISTS keep_state AFTER UPDATE OF state ON task_instance
+WHEN NEW.state IS NOT OLD.state BEGIN
     INSERT INTO seen_state
     VALUES (NEW.dag_id, NEW.run_id, NEW.task_id, NEW.map_index, NEW.try_number, NEW.state);
 END;
-CREATE TABLE seen_trigger (id, classpath, kwargs);
-CREATE TRIGGER keep_trigger AFTER INSERT ON "trigger" BEGIN
+CREATE TABLE IF NOT EXISTS seen_trigger (id, classpath, kwargs);
+CREATE TRIGGER IF NOT EXISTS keep_trigger AFTER INSERT ON "trigger" BEGIN
     INSERT INTO seen_trigger VALUES (NEW.id, NEW.classpath, NEW.kwargs);
 END;
-CREATE TABLE seen_next_kwargs (dag_id, run_id, task_id, map_index, next_kwargs);
-CREATE TRIGGER keep_next_kwargs AFTER UPDATE OF next_kwargs ON task_instance
+CREATE TABLE IF NOT EXISTS seen_next_kwargs (dag_id, run_id, task_id, map_index, next_kwargs);
+CREATE TRIGGER IF NOT EXISTS keep_next_kwargs AFTER UPDATE OF next_kwargs ON task_instance
 WHEN NEW.next_kwargs IS NOT NULL AND NEW.next_kwargs IS NOT OLD.next_kwargs BEGIN
     INSERT INTO seen_next_kwargs
     VALUES (NEW.dag_id, NEW.run_id, NEW.task_id, NEW.map_index, NEW.next_kwargs);
