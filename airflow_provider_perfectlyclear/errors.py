@@ -12,7 +12,7 @@ Every failure of this package, split by what its reader can do about it.
     │  ├─ PaymentRequired         402
     │  ├─ TooManyRequests         429 again and again, without progress
     │  ├─ TlsError                the certificate could not be verified
-    │  ├─ DestinationFailed       the destination is full, denied or failing; jobs stay open
+    │  ├─ StorageFailed           the source or destination is full, denied or failing; jobs stay open
     │  ├─ LedgerError             the record cannot be written or read; nothing may be paid without it
     │  │  ├─ LaneHeld             somebody else works on this destination now; a retry waits for it
     │  │  └─ LaneLost             another owner took over; this one starts nothing more
@@ -104,10 +104,14 @@ class TlsError(RunStopped):
     code = "TLS"
 
 
-class DestinationFailed(RunStopped):
-    """The destination is full, denied or failing. Finished jobs stay open and are fetched by the next try, free."""
+class StorageFailed(RunStopped):
+    """
+    The source or the destination is full, denied or failing.
 
-    code = "DESTINATION_FAILED"
+    Jobs that were started stay open in the ledger, and the next try fetches them, free.
+    """
+
+    code = "STORAGE_FAILED"
     retry_helps = True
 
 
@@ -234,7 +238,7 @@ class ItemFailed(PerfectlyClearError):
 
 
 class InvalidSource(ItemFailed):
-    """Refused here, before anything was paid: empty, no picture or video, an unsafe name, changed meanwhile."""
+    """Refused here, before anything was paid: empty, no picture or video, unsafe name, changed meanwhile."""
 
     code = "INVALID_SOURCE"
 

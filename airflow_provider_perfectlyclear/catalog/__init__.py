@@ -1,0 +1,1 @@
+"""The catalog: pictures, what is to be done about them, and the record of what was. No Airflow in here."""

@@ -1,0 +1,101 @@
+"""One object in which a run keeps what a resume needs: nothing is listed or planned again after a deferral."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from airflow_provider_perfectlyclear.catalog.plan import Item
+from airflow_provider_perfectlyclear.catalog.progress import Failure, Progress
+from airflow_provider_perfectlyclear.catalog.records import Row
+
+#: Its layout; another one is not read, and the run plans afresh instead.
+LAYOUT = 1
+
+
+@dataclass
+class Counts:
+    """
+    What the plan found, for the summary.
+
+    :param listed: outputs of the listed files, and ignored files.
+    :param to_correct: how many outputs the run set out to make.
+    :param reasons: why, counted.
+    :param known_bad: (output, code, reason) of what failed for good in earlier runs.
+    :param edited: outputs that somebody else changed.
+    :param own: outputs that earlier tries of this run dealt with.
+    """
+
+    listed: int = 0
+    ignored: int = 0
+    unchanged: int = 0
+    to_correct: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    known_bad: list[list[str]] = field(default_factory=list)
+    edited: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Kept:
+    """
+    A run between two workers.
+
+    :param planned: whether the plan was made; before, only the jobs that were found open are landed.
+    :param began: Unix seconds of this try's start.
+    :param deadline: Unix seconds at which the whole task has had its time, or None.
+    :param counts: what the plan found.
+    :param progress: what was done so far.
+    :param todo: what is still to be begun.
+    :param later: what ``limit`` leaves for later runs.
+    :param rows: this run's rows, and those that are open.
+    :param head: the number of the ledger's segment at which the lane was parked.
+    :param checkpoint: the number of the ledger's newest checkpoint.
+    """
+
+    planned: bool
+    began: float
+    deadline: float | None
+    counts: Counts = field(default_factory=Counts)
+    progress: Progress = field(default_factory=Progress)
+    todo: list[Item] = field(default_factory=list)
+    later: list[Item] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    head: int = 0
+    checkpoint: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Compressed JSON."""
+        data: dict[str, Any] = {
+            "layout": LAYOUT,
+            **{name: getattr(self, name) for name in ("planned", "began", "deadline", "head", "checkpoint")},
+            "counts": asdict(self.counts),
+            "progress": asdict(self.progress),
+            "todo": self.todo,
+            "later": self.later,
+            "rows": [row.to_json() for row in self.rows],
+        }
+        return gzip.compress(json.dumps(data, separators=(",", ":")).encode(), 3)
+
+    @classmethod
+    def from_bytes(cls, packed: bytes) -> Kept | None:
+        """None when it was written by another version or is broken: then the run plans afresh, which is safe."""
+        try:
+            data = json.loads(gzip.decompress(packed))
+            if data.pop("layout") != LAYOUT:
+                return None
+            progress = data.pop("progress")
+            failures = {name: Failure(**failure) for name, failure in progress.pop("failures").items()}
+            unbegun = [Item(*item) for item in progress.pop("unbegun")]
+            return cls(
+                counts=Counts(**data.pop("counts")),
+                progress=Progress(failures=failures, unbegun=unbegun, **progress),
+                todo=[Item(*item) for item in data.pop("todo")],
+                later=[Item(*item) for item in data.pop("later")],
+                rows=[Row.from_json(row) for row in data.pop("rows")],
+                **data,
+            )
+        except (ValueError, KeyError, TypeError, OSError, EOFError):
+            return None

@@ -1,0 +1,292 @@
+"""
+The write-ahead log that is also the lock.
+
+A lane is one log: segments ``00000001.jsonl``, ``00000002.jsonl``, ..., each written whole and created only
+if its number is still free. Losing a number means that another owner has come: one verb is record, lock,
+fence and heartbeat. The first line of a segment is its header; the others are records (``records.py``).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+from airflow_provider_perfectlyclear.catalog.records import SCHEMA, Record, Row, apply
+from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost, LedgerError
+from airflow_provider_perfectlyclear.storage import Entry, Store, is_part
+
+#: A checkpoint is written when this many segments stand since the last one.
+CHECKPOINT_EVERY = 500
+#: Segments below a checkpoint are removed when older than this (seconds). A number must not become free
+#: while a stopped process may wake up and take it.
+KEEP = 7 * 86_400.0
+#: A live owner appends at least this often (seconds) ...
+HEARTBEAT = 25.0
+#: ... so a lane whose head stood still for this long (seconds, watched by the newcomer) has lost its owner.
+ABANDONED = 90.0
+#: The largest segment, unpacked, that is read (bytes): a checkpoint of about a million rows.
+MAX_SEGMENT = 1 << 30
+
+LANES = "lanes"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """
+    The first line of a segment.
+
+    :param run: the run key of its writer.
+    :param title: the writer, as a person would name it.
+    :param checkpoint: the number of the newest checkpoint at or below this segment, 0 for none.
+    :param at: Unix seconds.
+    """
+
+    run: str
+    title: str
+    checkpoint: int
+    at: float
+
+
+@dataclass
+class View:
+    """
+    What a lane says when it is read.
+
+    :param rows: output name -> row.
+    :param head: the number of the newest segment, 0 when there is none.
+    :param checkpoint: the number of the newest checkpoint.
+    :param holder: the newest header while its owner neither parked nor released.
+    """
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    head: int = 0
+    checkpoint: int = 0
+    holder: Header | None = None
+
+
+def segment_name(lane: str, number: int) -> str:
+    """Where a segment lies below the state folder."""
+    return f"{LANES}/{lane}/{number:08d}.jsonl"
+
+
+def read_lane(store: Store, lane: str, entries: Iterable[Entry] | None = None) -> View:
+    """
+    Read a lane from its newest checkpoint on.
+
+    :param store: the state folder.
+    :param lane: the lane's name.
+    :param entries: its listing, when there is one already.
+    :raises LedgerError: a segment is missing, cannot be understood, or is of a newer version.
+    """
+    if entries is None:
+        entries = store.child(f"{LANES}/{lane}").list()
+    numbers = sorted(int(e.name[:8]) for e in entries if _is_segment(e.name))
+    view = View()
+    if not numbers:
+        return view
+    newest, records = _read(store, lane, numbers[-1])
+    view.checkpoint, view.head = newest.checkpoint, numbers[-1]
+    for number in range(max(view.checkpoint, 1), view.head):
+        header, earlier = _read(store, lane, number)
+        _apply_all(view.rows, header, earlier)
+    _apply_all(view.rows, newest, records)
+    ended = bool(records) and records[-1].get("r") in ("parked", "released")
+    view.holder = None if ended else newest
+    return view
+
+
+def _is_segment(name: str) -> bool:
+    return len(name) == 14 and name[:8].isdigit() and name.endswith(".jsonl")
+
+
+def _apply_all(rows: dict[str, Row], header: Header, records: Sequence[Record]) -> None:
+    for record in records:
+        apply(rows, record, run=header.run, at=header.at)
+
+
+def _read(store: Store, lane: str, number: int) -> tuple[Header, list[dict[str, Any]]]:
+    name = segment_name(lane, number)
+    data = store.read(name)
+    if data is None:
+        raise LedgerError(_broken(store, lane, number, "is missing"))
+    try:
+        first, *rest = [json.loads(line) for line in _unpacked(data).splitlines()]
+        if first["v"] != SCHEMA:
+            raise LedgerError(
+                f"{store.uri(name)} was written by another version of this package (layout {first['v']!r}, "
+                f"this version reads {SCHEMA}). Upgrade, or run the version that wrote it. Nothing was paid."
+            )
+        return Header(first["run"], first["title"], int(first["checkpoint"]), float(first["at"])), rest
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
+        raise LedgerError(_broken(store, lane, number, f"cannot be read ({type(error).__name__})")) from None
+
+
+def _unpacked(data: bytes) -> bytes:
+    if data[:2] != b"\x1f\x8b":
+        return data
+    with gzip.GzipFile(fileobj=BytesIO(data)) as packed:
+        return packed.read(MAX_SEGMENT)
+
+
+def _broken(store: Store, lane: str, number: int, what: str) -> str:
+    folder = store.uri(f"{LANES}/{lane}")
+    return (
+        f"The ledger's segment {store.uri(segment_name(lane, number))} {what}. Nothing was paid. Bring it "
+        f"back from a backup; or move the folder {folder} away, and the run goes on without what it held: "
+        "outputs made before are then unknown, and jobs that were open are lost."
+    )
+
+
+class Ledger:
+    """
+    One lane, as one owner sees it. Not for use by several threads.
+
+    :param store: the state folder.
+    :param lane: the lane's name: ``all``, ``03of16``, ``one-<hash>``.
+    :param run: the run key: the same for every try of one task instance.
+    :param title: this run as a person would name it, for whoever is refused.
+    :param clock: Unix seconds.
+    """
+
+    def __init__(
+        self, store: Store, lane: str, *, run: str, title: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.store = store
+        self.lane = lane
+        self.run = run
+        self.title = title
+        self._clock = clock
+        self._last_append = time.monotonic()
+        self.owned = False
+        self.complete = False  # whether `rows` holds the whole lane, not only this run's part
+        self.view = View()
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """Output name -> row, as of the last read or append."""
+        return self.view.rows
+
+    @property
+    def head(self) -> int:
+        return self.view.head
+
+    def load(self) -> None:
+        """Read the lane. :raises LedgerError: it cannot be understood."""
+        self.view = read_lane(self.store, self.lane)
+        self.complete = True
+
+    def continue_from(self, rows: dict[str, Row], head: int, checkpoint: int) -> None:
+        """Go on from what this run kept for itself, without reading the lane."""
+        self.view = View(rows=rows, head=head, checkpoint=checkpoint)
+        self.complete = False
+
+    def take(self) -> bool:
+        """Become the owner at the next number. False: somebody else was faster; read again."""
+        try:
+            self.append([{"r": "owner", "host": socket.gethostname()}])
+        except LaneLost:
+            return False
+        self.owned = True
+        return True
+
+    def append(self, records: Sequence[Record], *, checkpoint: bool = False) -> None:
+        """
+        Write records as the next segment, and apply them.
+
+        :param records: what to write; may be empty, which only shows that this owner lives.
+        :param checkpoint: the records are the whole map.
+        :raises LaneLost: another owner has come. Start nothing more.
+        :raises StorageFailed: the ledger cannot be written. Start nothing more.
+        """
+        number, at = self.head + 1, self._clock()
+        last_checkpoint = number if checkpoint else self.view.checkpoint
+        header = {
+            "v": SCHEMA,
+            "lane": self.lane,
+            "n": number,
+            "run": self.run,
+            "title": self.title,
+            "checkpoint": last_checkpoint,
+            "at": at,
+            "token": secrets.token_hex(8),
+        }
+        lines = "\n".join(json.dumps(line, separators=(",", ":")) for line in (header, *records)).encode()
+        if not self.store.create(
+            segment_name(self.lane, number), gzip.compress(lines, 3) if checkpoint else lines
+        ):
+            self.owned = False
+            raise LaneLost(
+                f"Another run has taken over {self.store.uri('')} (lane {self.lane!r}): segment {number} of "
+                "its ledger is not ours. This one starts nothing more; what it started is in the ledger."
+            )
+        self._last_append = time.monotonic()
+        self.view.head, self.view.checkpoint = number, last_checkpoint
+        self.view.holder = None
+        if not checkpoint:
+            _apply_all(self.view.rows, Header(self.run, self.title, last_checkpoint, at), records)
+
+    def beat(self) -> None:
+        """Show that this owner lives, if nothing was appended for a while."""
+        if self.owned and time.monotonic() - self._last_append > HEARTBEAT:
+            self.append([])
+
+    def park(self, records: Sequence[Record] = ()) -> None:
+        """Nobody owns the lane while its task is deferred; anyone may take it."""
+        self.append([*records, {"r": "parked"}])
+        self.owned = False
+
+    def release(self) -> None:
+        """The run is over."""
+        if self.owned:
+            self.append([{"r": "released"}])
+            self.owned = False
+
+    def checkpoint(self, *, release: bool = False) -> None:
+        """Write the whole map as one segment, and remove segments that are long below it."""
+        if not self.complete:
+            self.view.rows, self.complete = read_lane(self.store, self.lane).rows, True
+        records: list[Record] = [{"r": "row", **row.to_json()} for row in self.rows.values()]
+        before = self.view.checkpoint
+        self.append([*records, *([{"r": "released"}] if release else [])], checkpoint=True)
+        self.owned = not release
+        self._clean(below=before)
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        return self.head - self.view.checkpoint >= CHECKPOINT_EVERY
+
+    def _clean(self, *, below: int) -> None:
+        folder = self.store.child(f"{LANES}/{self.lane}")
+        for entry in folder.list():
+            old = entry.modified is not None and self._clock() - entry.modified > KEEP
+            if old and (is_part(entry.name) or (_is_segment(entry.name) and int(entry.name[:8]) < below)):
+                folder.delete(entry.name)
+
+    def wait_for_owner(self, sleep: Callable[[float], None]) -> None:
+        """
+        Make sure that no other run works in this lane now.
+
+        A lane of this run key is free at once (a retry, a clear). Another's is watched: when its head stands
+        still for 90 s, its owner is gone.
+
+        :param sleep: seconds to let pass; may raise to end the wait.
+        :raises LaneHeld: its owner lives.
+        """
+        holder = self.view.holder
+        if holder is None or holder.run == self.run:
+            return
+        deadline = time.monotonic() + ABANDONED
+        while time.monotonic() < deadline:
+            if self.store.stat(segment_name(self.lane, self.head + 1)) is not None:
+                raise LaneHeld(
+                    f"{self.store.uri('')} is being corrected by {holder.title}. Retries will wait for it; "
+                    "max_active_runs=1 avoids it."
+                )
+            sleep(2.0)

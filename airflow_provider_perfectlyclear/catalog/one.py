@@ -1,0 +1,182 @@
+"""One picture or video: a catalog of one, in a lane of its own, with the same promise."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from airflow_provider_perfectlyclear import errors
+from airflow_provider_perfectlyclear.api import calls
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.catalog.kept import Kept
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.plan import Item, Plan, output_name, verdict_on
+from airflow_provider_perfectlyclear.catalog.progress import Failure
+from airflow_provider_perfectlyclear.catalog.records import Row, State
+from airflow_provider_perfectlyclear.catalog.report import Outcome, Summary
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource, PerfectlyClearError
+from airflow_provider_perfectlyclear.storage import Store, check_name
+
+_ABOUT_A_JOB: dict[str, type[errors.JobError]] = {
+    kind.code: kind for kind in (errors.JobFailed, errors.JobRejected, errors.JobLost, errors.JobTimeout)
+}
+_WITH_A_MESSAGE: dict[str, type[PerfectlyClearError]] = {
+    kind.code: kind
+    for kind in (
+        errors.Unavailable,
+        errors.ProtocolError,
+        errors.TransferFailed,
+        errors.UrlExpired,
+        errors.UnsafeUrl,
+        errors.StartRefused,
+        errors.RequestRefused,
+    )
+}
+
+
+class CorrectOne(CatalogRun):
+    """
+    Correct one picture or video.
+
+    :param client: the service.
+    :param source: the folder that the file lies in.
+    :param name: the file's name below it.
+    :param destination: the folder that the output goes to; None: only the job's data is wanted.
+    :param output: the output's name below it; None keeps the source's, with the extension of what comes back.
+    :param state: where the ledger lies.
+    :param run_key: names the task instance over all its tries.
+    :param options: how; what concerns many pictures is not looked at.
+    :param title: the run as a person would name it.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        source: Store,
+        name: str,
+        destination: Store | None,
+        output: str | None = None,
+        state: Store,
+        run_key: str,
+        options: Options,
+        title: str = "another run",
+    ) -> None:
+        self.name = check_name(name)
+        last = name.rpartition("/")[2]
+        self.output = check_name(output or output_name(last, options.correction))
+        lane = f"one-{hashlib.sha256(self.output.encode()).hexdigest()[:24]}"
+        super().__init__(
+            client=client,
+            source=source,
+            destination=destination,
+            state=state,
+            run_key=f"{run_key}/{self.output}",
+            options=options,
+            lane=lane,
+            title=title,
+        )
+
+    def _check_places(self) -> None:
+        if self.destination is not None:
+            if self.source.relative(self.destination) == "" and self.name == self.output:
+                raise ConfigurationError(
+                    f"source and destination are the same file, {self.source.uri(self.name)}; a source is never "
+                    "overwritten: name another destination."
+                )
+            self.destination.prepare()
+        self.state.prepare()
+
+    def _plan(self) -> Plan:
+        entry = self.source.stat(self.name)
+        if entry is None:
+            raise InvalidSource(f"there is no file {self.source.uri(self.name)}", code="SOURCE_CHANGED")
+        row = self.ledger.rows.get(self.output)
+        item = Item(self.output, self.name, entry.size, entry.fingerprint, "", "new")
+        digest = self._prepared[""].digest
+        verdict = verdict_on(item, self._standing(row), row, digest, self.options.reprocess, self.run)
+        made = Plan(listed=1)
+        if verdict in ("unchanged", "edited"):
+            made.unchanged = 1
+        elif verdict == "known bad" and row is not None:
+            raise _error_of(Failure(row.output, row.source, row.code or "", row.reason or ""), row)
+        elif verdict != "open":
+            same = row is not None and row.digest == digest
+            made.todo.append(
+                item._replace(
+                    reason=verdict,
+                    job_id=row.job_id if row and same and verdict == "output missing" else None,
+                    sha256=row.sha256 or None if row and same and verdict == "source changed" else None,
+                )
+            )
+        return made
+
+    def _standing(self, row: Row | None) -> int | None:
+        """The output's size as it stands; of what is data only, as it was recorded."""
+        if self.destination is None:
+            return 0 if row is not None and row.state is State.LANDED else None
+        entry = self.destination.stat(self.output)
+        return None if entry is None else entry.size
+
+    def _brake(self, made: Plan) -> None:
+        """Brakes and guards are about many."""
+
+    def _write_manifest(self, kept: Kept, left: Any = ()) -> tuple[Outcome, Summary]:
+        return Outcome(), self._summary(kept, Outcome())
+
+    def _summary(self, kept: Kept, outcome: Outcome) -> Summary:
+        row = self.ledger.rows.get(self.output)
+        if row is None:
+            return Summary({})
+        return Summary(
+            {
+                "destination": None if self.destination is None else self.destination.uri(self.output),
+                "job_id": row.job_id,
+                "file_key": row.file_key,
+                "bytes": row.size,
+                "usage": dict(row.usage) if row.usage else None,
+                "detection_data": kept.progress.details.get(self.output),
+            }
+        )
+
+    def _finish(self, kept: Kept) -> Summary:
+        self._ask_for_details(kept)
+        summary = self._summary(kept, Outcome())
+        if self.ledger.owned:
+            self.ledger.checkpoint(release=True)
+            self.state.delete(f"{self.folder}/run.json.gz")
+        for failure in kept.progress.failures.values():
+            raise _error_of(failure, self.ledger.rows.get(self.output))
+        if kept.progress.unbegun:
+            raise errors.JobTimeout(
+                "(not started)", "the time was up before it was started; nothing was paid"
+            )
+        return summary
+
+    def _ask_for_details(self, kept: Kept) -> None:
+        """Detection data of a job that an earlier try landed: asked for again, free."""
+        row = self.ledger.rows.get(self.output)
+        wanted = self.options.correction.include_detection_data and self.output not in kept.progress.details
+        if not wanted or row is None or row.state is not State.LANDED or row.job_id is None:
+            return
+        try:
+            kept.progress.details[self.output] = self.client.send(calls.status(row.job_id)).public()[
+                "detection_data"
+            ]
+        except errors.NotFound:
+            return
+
+
+def _error_of(failure: Failure, row: Row | None) -> PerfectlyClearError:
+    """What failed, as the error that says what a reader can do."""
+    job_id = row.job_id if row is not None and row.job_id else "(none)"
+    if failure.code in _ABOUT_A_JOB:
+        return _ABOUT_A_JOB[failure.code](job_id, failure.reason)
+    if failure.code == errors.StartUnknown.code:
+        return errors.StartUnknown(row.file_key or "" if row else "", failure.reason)
+    if failure.code in _WITH_A_MESSAGE:
+        return _WITH_A_MESSAGE[failure.code](failure.reason)
+    if failure.code == errors.CorruptOutput.code:
+        return errors.CorruptOutput(failure.reason)
+    return InvalidSource(failure.reason, failure.code)

@@ -1,0 +1,56 @@
+"""The content of a custom preset is part of what makes a picture changed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from logging import Logger
+
+from airflow_provider_perfectlyclear.api import calls
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.models import Preset
+from airflow_provider_perfectlyclear.errors import ConfigurationError
+
+#: The largest preset file that is looked at (bytes).
+MAX_PRESET = 16 * 2**20
+#: How many presets are asked for at once (the reference's default), and how many pages at the most.
+PAGE, MAX_PAGES = 20, 1000
+
+#: Names that are no custom preset (the vendor's guide): automatic selection, and no correction.
+BUILT_IN = ("universal", "none")
+
+
+def iter_presets(client: Client) -> Iterator[Preset]:
+    """Every preset of the account, page by page; free."""
+    for page in range(MAX_PAGES):
+        presets = client.send(calls.list_presets(limit=PAGE, offset=page * PAGE))
+        yield from presets
+        if len(presets) < PAGE:
+            return
+
+
+def preset_sha256(client: Client, name: str | None, log: Logger) -> str | None:
+    """
+    The SHA-256 of a custom preset's file, or None when it has none that can be known.
+
+    :param name: as in the correction.
+    :raises ConfigurationError: the file is larger than 16 MB.
+    """
+    if name is None or name.lower() in BUILT_IN:
+        return None
+    found = next((preset for preset in iter_presets(client) if preset.name == name), None)
+    if found is None:
+        log.warning(
+            "Preset %r is not among the account's presets. It may be built in: it is tried with the first "
+            "picture alone.",
+            name,
+        )
+        return None
+    uri = client.send(calls.get_preset(found.preset_id)).uri
+    if uri is None:
+        return None
+    with tempfile.TemporaryFile() as sink:
+        got = client.download(uri, sink, max_bytes=MAX_PRESET)
+    if got.size > MAX_PRESET:
+        raise ConfigurationError(f"Preset {name!r} has more than {MAX_PRESET:,} bytes.")
+    return got.sha256

@@ -1,0 +1,244 @@
+"""
+What the ledger says about one output: rows, and the records that change them. Pure.
+
+A row's meaning is that of make: output name -> last state, with what it was made from. Records are plain
+JSON objects; the later one wins. Try numbers, keys, connection ids and URLs are no part of any of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+#: The layout of segments. A newer one is refused with a clear message.
+SCHEMA = 1
+#: Goes into every digest, so that a change of its meaning would be a decision, not an accident.
+DIGEST_SCHEMA = 1
+
+Record = Mapping[str, Any]
+
+
+class State(StrEnum):
+    """Where one output stands."""
+
+    INTENT = "intent"  # /pfc may have been called: ambiguous until a later record says more
+    STARTED = "started"  # paid; its job is asked for until it is final
+    LANDED = "landed"
+    FAILED = "failed"
+
+    @property
+    def is_open(self) -> bool:
+        return self in (State.INTENT, State.STARTED)
+
+
+#: Failures that no later try can mend: final for this content and correction.
+KNOWN_BAD = frozenset(
+    {"FAILED", "REJECTED", "CORRUPT_OUTPUT", "INVALID_SOURCE", "UNSAFE_NAME", "NAME_COLLISION"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """
+    The last state of one output, and what it was made from.
+
+    :param output: the name at the destination.
+    :param state: where it stands.
+    :param source: the name at the source.
+    :param fingerprint: the source's size and ETag or modification time, as listed.
+    :param sha256: of the bytes that were sent, hex.
+    :param digest: of the correction, see :func:`correction_digest`.
+    :param query: the parameters of ``/pfc``, kept while the answer may still be needed.
+    :param file_type: the service's ``fileType``.
+    :param run: the run key of whoever wrote last.
+    :param file_key: the service's ``fileKey``.
+    :param job_id: the service's job id.
+    :param size: bytes of the output.
+    :param usage: the service's ``usage`` counters of the job.
+    :param code: why it failed, as a stable reason code.
+    :param reason: why it failed, in one line.
+    :param paid: accepted ``/pfc`` calls for this output under this run key.
+    :param twice: calls that were sent again although an earlier one may have been accepted.
+    :param at: Unix seconds of the last record.
+    :param started_at: Unix seconds of ``started``.
+    """
+
+    output: str
+    state: State
+    source: str = ""
+    fingerprint: str = ""
+    sha256: str = ""
+    digest: str = ""
+    query: Mapping[str, str] | None = None
+    file_type: str = "image"
+    run: str = ""
+    file_key: str | None = None
+    job_id: str | None = None
+    size: int | None = None
+    usage: Mapping[str, int] | None = None
+    code: str | None = None
+    reason: str | None = None
+    paid: int = 0
+    twice: int = 0
+    at: float = 0.0
+    started_at: float | None = None
+
+    @property
+    def is_known_bad(self) -> bool:
+        return self.state is State.FAILED and self.code in KNOWN_BAD
+
+    def to_json(self) -> dict[str, Any]:
+        """Only what is not the default, so that 100,000 rows stay small."""
+        values = ((name, getattr(self, name)) for name in _DEFAULTS)
+        return {name: value for name, value in values if value != _DEFAULTS[name]}
+
+    @classmethod
+    def from_json(cls, data: Record) -> Row:
+        """Unknown names are ignored: a later version of the same schema may add some."""
+        known = {name: data[name] for name in data if name in _NAMES}
+        return cls(**{**known, "state": State(data["state"])})
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Row)}
+_NAMES = frozenset(_DEFAULTS)
+
+
+def intent(row: Row, *, again: bool = False) -> dict[str, Any]:
+    """What must be written before ``/pfc`` is called. ``again``: an earlier call may have been accepted."""
+    return {
+        "r": "intent",
+        "output": row.output,
+        "source": row.source,
+        "fingerprint": row.fingerprint,
+        "sha256": row.sha256,
+        "digest": row.digest,
+        "query": dict(row.query or {}),
+        "file_type": row.file_type,
+        "file_key": row.file_key,
+        **({"again": True} if again else {}),
+    }
+
+
+def started(output: str, job_id: str) -> dict[str, Any]:
+    """``/pfc`` was accepted."""
+    return {"r": "started", "output": output, "job_id": job_id}
+
+
+def landed(output: str, *, size: int | None, usage: Mapping[str, int] | None) -> dict[str, Any]:
+    """The corrected file stands at the destination (``size`` None: only its data was wanted)."""
+    return {"r": "landed", "output": output, "size": size, "usage": dict(usage) if usage else None}
+
+
+def seen(output: str, fingerprint: str) -> dict[str, Any]:
+    """The source's fingerprint changed, its bytes did not: nothing is to be done."""
+    return {"r": "seen", "output": output, "fingerprint": fingerprint}
+
+
+def failed(row: Row, code: str, reason: str) -> dict[str, Any]:
+    """It failed; ``row`` says for which content and correction."""
+    return {
+        "r": "failed",
+        "output": row.output,
+        "source": row.source,
+        "fingerprint": row.fingerprint,
+        "digest": row.digest,
+        "code": code,
+        "reason": reason,
+    }
+
+
+def apply(rows: dict[str, Row], record: Record, *, run: str, at: float) -> None:
+    """
+    Let one record change the rows. Records that are about a lane, not an output, change nothing.
+
+    :param rows: output name -> row, changed in place.
+    :param record: as the functions above make them, or a checkpoint's ``row``.
+    :param run: the run key of the segment's writer.
+    :param at: the segment's Unix time.
+    """
+    kind = record.get("r")
+    if kind == "row":
+        row = Row.from_json(record)
+        rows[row.output] = row
+        return
+    if kind == "forgotten":
+        rows.pop(record["output"], None)
+        return
+    change = _CHANGES.get(str(kind))
+    if change is None:
+        return
+    before = rows.get(record["output"]) or Row(output=record["output"], state=State.FAILED)
+    if before.run != run:  # what an earlier run paid is not this run's bill
+        before = replace(before, run=run, paid=0, twice=0)
+    rows[before.output] = replace(change(before, record, at), at=at)
+
+
+def _intent(row: Row, record: Record, at: float) -> Row:
+    again = bool(record.get("again"))
+    return Row(
+        output=row.output,
+        state=State.INTENT,
+        source=record["source"],
+        fingerprint=record["fingerprint"],
+        sha256=record["sha256"],
+        digest=record["digest"],
+        query=record["query"],
+        file_type=record["file_type"],
+        file_key=record["file_key"],
+        run=row.run,
+        paid=row.paid,
+        twice=row.twice + again,
+    )
+
+
+def _started(row: Row, record: Record, at: float) -> Row:
+    return replace(row, state=State.STARTED, job_id=record["job_id"], paid=row.paid + 1, started_at=at)
+
+
+def _landed(row: Row, record: Record, at: float) -> Row:
+    return replace(
+        row,
+        state=State.LANDED,
+        size=record["size"],
+        usage=record["usage"],
+        query=None,
+        code=None,
+        reason=None,
+    )
+
+
+def _seen(row: Row, record: Record, at: float) -> Row:
+    return replace(row, fingerprint=record["fingerprint"])
+
+
+def _failed(row: Row, record: Record, at: float) -> Row:
+    return replace(
+        row,
+        state=State.FAILED,
+        source=record["source"],
+        fingerprint=record["fingerprint"],
+        digest=record["digest"],
+        code=record["code"],
+        reason=record["reason"],
+        query=None,
+    )
+
+
+_CHANGES = {"intent": _intent, "started": _started, "landed": _landed, "seen": _seen, "failed": _failed}
+
+
+def correction_digest(parameters: Mapping[str, Any], *, preset_sha256: str | None = None) -> str:
+    """
+    The digest that says whether a correction is still the same.
+
+    :param parameters: what was explicitly asked for, normalised (``Correction.canonical()``).
+    :param preset_sha256: of a custom preset's file, so that an edited preset is another correction.
+    """
+    body = {"schema": DIGEST_SCHEMA, "correction": dict(parameters)}
+    if preset_sha256 is not None:
+        body["preset"] = preset_sha256
+    return sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]

@@ -1,0 +1,445 @@
+"""
+One run over a catalog: claim the lane, land what is open, plan, work, and say what became of it.
+
+A single picture is a catalog of one (``one.py``): one engine, one ledger, one meaning of every state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from threading import Event
+
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.catalog.engine import Engine
+from airflow_provider_perfectlyclear.catalog.kept import Counts, Kept
+from airflow_provider_perfectlyclear.catalog.ledger import Ledger
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.plan import Item, Known, Plan, check_template, plan, refusal_key
+from airflow_provider_perfectlyclear.catalog.presets import preset_sha256
+from airflow_provider_perfectlyclear.catalog.progress import Failure, Prepared
+from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD, Row, State, correction_digest, failed
+from airflow_provider_perfectlyclear.catalog.report import (
+    Outcome,
+    Summary,
+    failure_message,
+    manifest,
+    outcome_of,
+    summary_of,
+)
+from airflow_provider_perfectlyclear.catalog.spool import Spool
+from airflow_provider_perfectlyclear.errors import (
+    Cancelled,
+    CatalogFailed,
+    ConfigurationError,
+    LaneHeld,
+    PlanRefused,
+    RunStopped,
+)
+from airflow_provider_perfectlyclear.storage import Entry, LocalStore, Store, is_part
+
+log = logging.getLogger(__name__)
+
+#: How often a run begins again because somebody else wrote to its lane meanwhile.
+BEGINNINGS = 5
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """
+    Only waiting is left.
+
+    :param job_ids: the open jobs, oldest first.
+    :param deadline: Unix seconds at which to come back whatever they are doing.
+    :param timeout: the same as seconds from now; the smaller of both counts, as clocks jump.
+    :param message: what to log before the deferral.
+    """
+
+    job_ids: tuple[str, ...]
+    deadline: float
+    timeout: float
+    message: str
+
+
+class CatalogRun:
+    """
+    Correct what is new or changed in a catalog.
+
+    :param client: the service.
+    :param source: where the pictures are.
+    :param destination: where the corrected ones go.
+    :param state: where the ledger, the run's own object and the manifest lie.
+    :param run_key: names the task instance over all its tries, e.g. dag, run, task and map index.
+    :param options: how.
+    :param files: names below ``source`` instead of listing it.
+    :param title: the run as a person would name it.
+    :raises ConfigurationError: an option or a place is wrong; nothing was sent.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        source: Store,
+        destination: Store | None,
+        state: Store,
+        run_key: str,
+        options: Options,
+        files: Iterable[str] | None = None,
+        lane: str | None = None,
+        title: str = "another run",
+    ) -> None:
+        self.client = client
+        self.source = source
+        self.destination = destination
+        self.state = state
+        self.options = options
+        self.files = None if files is None else list(dict.fromkeys(files))
+        self.run = hashlib.sha256(run_key.encode()).hexdigest()[:16]
+        self.folder = f"runs/{_slug(run_key)}-{self.run[:8]}"
+        self.ledger = Ledger(state, lane or _lane(options), run=self.run, title=title)
+        self._stop = Event()
+        self._engine: Engine | None = None
+        self._prepared: dict[str, Prepared] = {}
+        for store in (state, destination):
+            if store is not None:
+                store.part_tag = self.run[:8]
+
+    # ---- the three entrances
+
+    def execute(self) -> Waiting | Summary:
+        """
+        A fresh try: the first, a retry, or after a clear.
+
+        :raises CatalogFailed: more failed than allowed; what could be landed has landed.
+        :raises RunStopped: nothing more may be started; what was started is in the ledger.
+        """
+        deadline = None if self.options.timeout is None else time.time() + self.options.timeout
+        with self._letting_go():
+            return self._begin(Kept(planned=False, began=time.time(), deadline=deadline))
+
+    def resume(self) -> Waiting | Summary:
+        """
+        After a deferral, on any machine: go on from the run's own object.
+
+        :raises CatalogFailed: as :meth:`execute`.
+        """
+        packed = self.state.read(f"{self.folder}/run.json.gz")
+        kept = Kept.from_bytes(packed) if packed is not None else None
+        if kept is None:
+            return self.execute()
+        with self._letting_go():
+            self.ledger.continue_from({row.output: row for row in kept.rows}, kept.head, kept.checkpoint)
+            if self.ledger.take():
+                self._prepare()
+                return self._go_on(kept)
+            log.info("Another run has worked on %s meanwhile; planning again", self.state.uri(""))
+            return self._begin(Kept(planned=False, began=kept.began, deadline=kept.deadline))
+
+    @contextmanager
+    def _letting_go(self) -> Iterator[None]:
+        """However a try ends, its lane is free for the next, unless its process dies."""
+        try:
+            yield
+        except Exception:
+            with suppress(RunStopped):
+                self.ledger.release()
+            raise
+
+    def cancel(self) -> None:
+        """Start nothing more and end soon. Only sets flags: safe in a signal handler."""
+        self._stop.set()
+        if self._engine is not None:
+            self._engine.cancel()
+        self.client.cancel()
+
+    # ---- beginning
+
+    def _begin(self, kept: Kept) -> Waiting | Summary:
+        self._check_places()
+        for _ in range(BEGINNINGS):
+            self.ledger.load()
+            self.ledger.wait_for_owner(self._sleep)
+            self._prepare()
+            outcome = self._try_to_begin(kept)
+            if outcome is not None:
+                return outcome
+        raise LaneHeld(f"{self.state.uri('')} is being corrected by others. Retries will wait for them.")
+
+    def _try_to_begin(self, kept: Kept) -> Waiting | Summary | None:
+        """None: another owner was faster, and what was read is stale."""
+        jobs = [row for row in self.ledger.rows.values() if row.state is State.STARTED]
+        if jobs and not self.options.plan_only:
+            if not self._take():
+                return None
+            log.info("%d jobs of earlier tries or runs are open; they are landed first", len(jobs))
+            return self._work(kept, [], jobs)
+        return self._plan_and_work(kept)
+
+    def _go_on(self, kept: Kept) -> Waiting | Summary:
+        rows = [row for row in kept.rows if row.state.is_open]
+        if not kept.planned:
+            rows = [row for row in rows if row.state is State.STARTED]
+        return self._work(kept, kept.todo, rows)
+
+    def _take(self) -> bool:
+        if self.ledger.owned:
+            return True
+        if isinstance(self.state, LocalStore):
+            self.state.sweep([entry for entry in self.state.list() if is_part(entry.name)])
+        if self.ledger.head == 0 and not self.options.allow_unlocked_store and not self.state.probe("lanes"):
+            raise ConfigurationError(
+                f"{self.state.uri('')} cannot create a file only if it is absent, so two runs could pay for the "
+                "same picture. Put state_path on another store, or, if runs never overlap, set "
+                "allow_unlocked_store=True."
+            )
+        return self.ledger.take()
+
+    def _check_places(self) -> None:
+        check_template(self.options.name_template, bool(self.options.renditions))
+        if self.destination is None:
+            self.state.prepare()
+            return
+        if self.source.relative(self.destination) == "":
+            raise ConfigurationError(
+                f"source and destination are the same place, {self.source.uri('')}; nothing is ever overwritten "
+                "at the source: name another folder or prefix as destination."
+            )
+        self.destination.prepare()
+        self.state.prepare()
+
+    def _prepare(self) -> None:
+        if self._prepared:
+            return
+        digests: dict[str | None, str | None] = {}
+        for rendition, correction in self.options.corrections.items():
+            name = correction.preset
+            if name not in digests:
+                digests[name] = preset_sha256(self.client, name, log)
+            digest = correction_digest(correction.canonical(), preset_sha256=digests[name])
+            self._prepared[rendition] = Prepared(correction, digest)
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Cancelled("The task was asked to stop before it began.")
+
+    # ---- planning
+
+    def _plan_and_work(self, kept: Kept) -> Waiting | Summary | None:
+        made = self._plan()
+        kept.planned, kept.counts = True, self._counted(made)
+        log.info("%s: %s", self.options.shard or self.ledger.lane, made.line())
+        self._brake(made)
+        if self.options.plan_only:
+            return self._summary(kept, Outcome(not_started=len(made.todo)))
+        unsettled = [row for row in self.ledger.rows.values() if row.state is State.INTENT]
+        if not (made.todo or made.refused or unsettled or self.ledger.view.holder or self.ledger.owned):
+            return self._finish(kept)
+        if not self._take():
+            return None
+        self._record_refused(made, kept)
+        todo = self._limited(made.todo)
+        kept.later = made.todo[len(todo) :]
+        return self._work(kept, todo, unsettled)
+
+    def _plan(self) -> Plan:
+        with ThreadPoolExecutor(2) as pool:
+            here = pool.submit(self._list_source)
+            there = pool.submit(self._list_destination)
+            entries, existing = here.result(), there.result()
+        self._sweep(existing)
+        known = Known(
+            destination={entry.name: entry.size for entry in existing},
+            rows=self.ledger.rows,
+            digests={rendition: prepared.digest for rendition, prepared in self._prepared.items()},
+            run=self.run,
+            now=time.time(),
+        )
+        return plan(lambda: entries, known, self.options)
+
+    def _list_source(self) -> list[Entry]:
+        if self.files is not None:
+            return [self.source.stat(name) or Entry(name, 0, "missing") for name in self.files]
+        places = [
+            self.source.relative(store) for store in (self.destination, self.state) if store is not None
+        ]
+        return list(self.source.list(prune=[place for place in places if place]))
+
+    def _list_destination(self) -> list[Entry]:
+        if self.destination is None:
+            return []
+        places = [self.destination.relative(store) for store in (self.state, self.source)]
+        return list(self.destination.list(prune=[place for place in places if place]))
+
+    def _sweep(self, existing: list[Entry]) -> None:
+        if self.destination is not None:
+            self.destination.sweep([entry for entry in existing if is_part(entry.name)])
+
+    def _counted(self, made: Plan) -> Counts:
+        earlier = [row for row in made.known_bad if row.run != self.run]
+        return Counts(
+            listed=made.listed,
+            ignored=made.ignored,
+            unchanged=made.unchanged,
+            to_correct=len(made.todo),
+            reasons=dict(made.reasons),
+            known_bad=[[row.output.lstrip("/"), row.code or "", row.reason or ""] for row in earlier],
+            edited=made.edited,
+            own=[
+                *made.own,
+                *(row.output for row in made.known_bad if row.run == self.run),
+                *(item.output for item in made.todo),
+                *(refusal_key(refusal.item.source) for refusal in made.refused),
+            ],
+        )
+
+    def _brake(self, made: Plan) -> None:
+        if made.listed == made.ignored and self.options.if_empty == "fail":
+            pattern = (
+                f"pattern {list(self.options.pattern)}" if self.options.pattern else "the usual extensions"
+            )
+            raise PlanRefused(
+                f"No picture was found in {self.source.uri('')} ({made.ignored:,} files do not match {pattern}). "
+                'If that may be, set if_empty="succeed" or "skip".'
+            )
+        limit = self.options.max_new_jobs
+        if limit is not None and len(made.todo) > limit:
+            raise PlanRefused(
+                f"{len(made.todo):,} jobs are needed ({made.line()}) and max_new_jobs allows {limit:,}; nothing "
+                "was started. Look at the plan with plan_only=True, or raise max_new_jobs."
+            )
+        if limit is None and self.options.reprocess != "always" and self.destination is not None:
+            made.guard_redo(self.destination.uri(""))
+
+    def _limited(self, todo: list[Item]) -> list[Item]:
+        """At most ``limit`` starts in this Dag run, those of earlier tries included."""
+        if self.options.limit is None:
+            return todo
+        begun = sum(row.paid + row.twice for row in self.ledger.rows.values() if row.run == self.run)
+        return todo[: max(0, self.options.limit - begun)]
+
+    def _record_refused(self, made: Plan, kept: Kept) -> None:
+        records = []
+        for item, code, reason in made.refused:
+            row = Row(refusal_key(item.source), State.FAILED, item.source, item.fingerprint)
+            kept.progress.failures[row.output] = Failure(row.output, item.source, code, reason)
+            log.warning("%s: %s %s", item.source, code, reason)
+            if code in KNOWN_BAD:
+                records.append(failed(row, code, reason))
+        if records:
+            self.ledger.append(records)
+
+    # ---- working
+
+    def _work(self, kept: Kept, todo: list[Item], rows: list[Row]) -> Waiting | Summary:
+        with Spool() as spool:
+            engine = self._engine = self._engine_for(kept, spool)
+            engine.adopt(rows)
+            engine.add(todo)
+            if self._stop.is_set():
+                engine.cancel()
+            done = engine.run()
+        kept.progress = engine.progress
+        if engine.stopped is not None:
+            with suppress(RunStopped):
+                self._write_manifest(kept, engine.left)
+            raise engine.stopped
+        if not done:
+            return self._park(kept, engine)
+        if not kept.planned:
+            return self._begin_again(kept)
+        return self._finish(kept)
+
+    def _begin_again(self, kept: Kept) -> Waiting | Summary:
+        """What was open is landed; now the plan can be made. The lane is ours, so nobody can be faster."""
+        outcome = self._plan_and_work(kept)
+        if outcome is None:
+            raise LaneHeld(f"{self.state.uri('')} was taken over by another run. Retries will wait for it.")
+        return outcome
+
+    def _engine_for(self, kept: Kept, spool: Spool) -> Engine:
+        left = None if kept.deadline is None else kept.deadline - time.time()
+        return Engine(
+            client=self.client,
+            source=self.source,
+            destination=self.destination,
+            ledger=self.ledger,
+            options=self.options,
+            prepared=self._prepared,
+            spool=spool,
+            deadline=None if left is None else time.monotonic() + left,
+            progress=kept.progress,
+        )
+
+    def _park(self, kept: Kept, engine: Engine) -> Waiting:
+        """Keep what a resume needs, then let go of the lane. The trigger only waits."""
+        jobs = engine.open_jobs
+        kept.todo = engine.left
+        kept.rows = [row for row in self.ledger.rows.values() if row.state.is_open or row.run == self.run]
+        kept.head, kept.checkpoint = self.ledger.head + 1, self.ledger.view.checkpoint
+        self.state.write(f"{self.folder}/run.json.gz", kept.to_bytes())
+        self.ledger.park()
+        timeout = max(1.0, engine.next_deadline(time.monotonic()))
+        return Waiting(tuple(jobs), time.time() + timeout, timeout, engine.deferral_line())
+
+    # ---- the end
+
+    def _finish(self, kept: Kept) -> Summary:
+        outcome, summary = self._write_manifest(kept)
+        if self.ledger.owned:
+            self.ledger.checkpoint(release=True)
+            self.state.delete(f"{self.folder}/run.json.gz")
+        log.info(
+            "Done: %s", {name: summary.data[name] for name in ("corrected", "failed", "paid", "unchanged")}
+        )
+        self._judge(kept, outcome)
+        summary.skip = self._why_skip(kept, outcome)
+        return summary
+
+    def _write_manifest(self, kept: Kept, left: Iterable[Item] = ()) -> tuple[Outcome, Summary]:
+        unbegun = [*left, *kept.progress.unbegun, *kept.later]
+        outcome = outcome_of(kept, self.ledger.rows.values(), unbegun, self.run)
+        summary = self._summary(kept, outcome)
+        self.state.write(f"{self.folder}/manifest.jsonl", manifest(summary.data, outcome, kept))
+        return outcome, summary
+
+    def _summary(self, kept: Kept, outcome: Outcome) -> Summary:
+        seconds = time.time() - kept.began
+        uri = self.state.uri(f"{self.folder}/manifest.jsonl")
+        return Summary(summary_of(kept, outcome, seconds=seconds, manifest_uri=uri))
+
+    def _judge(self, kept: Kept, outcome: Outcome) -> None:
+        """:raises CatalogFailed: more failed than allowed, or the time was up before all was started."""
+        attempted = outcome.corrected + len(outcome.failures)
+        cut_short = bool(kept.progress.unbegun)  # what `limit` leaves for later runs is no failure
+        if len(outcome.failures) <= self.options.failures_allowed(attempted) and not cut_short:
+            return
+        message = failure_message(
+            outcome,
+            destination=self.destination.uri("") if self.destination else "nowhere",
+            manifest_uri=self.state.uri(f"{self.folder}/manifest.jsonl"),
+            attempted=attempted + outcome.not_started,
+        )
+        raise CatalogFailed(message, outcome.retry_helps)
+
+    def _why_skip(self, kept: Kept, outcome: Outcome) -> str | None:
+        if kept.counts.listed == kept.counts.ignored and not outcome.lines:
+            return "No picture was found." if self.options.if_empty == "skip" else None
+        changed = outcome.corrected or outcome.failures
+        return "Nothing has changed." if self.options.if_unchanged == "skip" and not changed else None
+
+
+def _slug(text: str) -> str:
+    """A run key as part of a name that every store takes."""
+    return re.sub(r"[^A-Za-z0-9._=-]+", "_", text).strip("._")[:120]
+
+
+def _lane(options: Options) -> str:
+    shard = options.shard_of()
+    return "all" if shard is None else f"{shard[0]:02d}of{shard[1]:02d}"

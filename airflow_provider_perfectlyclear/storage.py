@@ -1,0 +1,470 @@
+"""
+Where pictures and records lie: one folder or prefix of any fsspec filesystem, in a few whole verbs.
+
+A :class:`Store` is a filesystem and a root. Names are relative, with ``/``, and never leave the root.
+A file under a final name is whole or absent: what is being written carries a name ending in ``.part``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_provider_perfectlyclear.errors import ConfigurationError, StorageFailed, InvalidSource
+
+#: Objects up to this size (bytes) are published in one request, straight from memory.
+ONE_REQUEST = 32 * 2**20
+#: Temporary files of other runs are removed when they are older than this (seconds): their owner is gone.
+STALE_PART = 86_400.0
+
+# How each family of object stores spells the content type of an upload.
+_CONTENT_TYPE_ARGUMENT = {
+    "s3": "ContentType",
+    "s3a": "ContentType",
+    "gs": "content_type",
+    "gcs": "content_type",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One listed file.
+
+    :param name: relative to the store's root.
+    :param size: bytes.
+    :param tag: what changes when the content does: the ETag, or the modification time in nanoseconds.
+    :param modified: Unix seconds, if the filesystem says.
+    """
+
+    name: str
+    size: int
+    tag: str
+    modified: float | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Size and tag: equal means unchanged, different means: look at the bytes."""
+        return f"{self.size}-{self.tag}"
+
+
+def check_name(name: str) -> str:
+    """
+    Return ``name`` if it stays under its root on every filesystem.
+
+    :raises InvalidSource: (``UNSAFE_NAME``) absolute, ``..``, a drive, a backslash, NUL, empty parts.
+    """
+    parts = name.split("/")
+    drive = len(parts[0]) > 1 and parts[0][1] == ":" and parts[0][0].isalpha()
+    if not name or "\0" in name or "\\" in name or drive or any(part in ("", ".", "..") for part in parts):
+        raise InvalidSource(f"the name {name!r} is not a plain relative path", code="UNSAFE_NAME")
+    return name
+
+
+def is_part(name: str) -> bool:
+    """Whether a listed name is a temporary file of ours."""
+    last = name.rpartition("/")[2]
+    return last.startswith(".pfc-") and last.endswith(".part")
+
+
+def short(error: BaseException) -> str:
+    """One line about an error of a filesystem, without the URLs that some of them quote."""
+    text = " ".join(str(error).split())
+    words = [word.split("?")[0] for word in text.split(" ")]
+    return f"{type(error).__name__}: {' '.join(words)}"[:300]
+
+
+class Store:
+    """
+    A root on an fsspec filesystem. Use :func:`open_store` to get the right kind.
+
+    :param filesystem: any fsspec filesystem, opened without a listings cache.
+    :param root: the folder or prefix, as that filesystem spells it.
+    """
+
+    def __init__(self, filesystem: fsspec.AbstractFileSystem, root: str) -> None:
+        self.fs = filesystem
+        self.root = str(filesystem._strip_protocol(root)).rstrip("/")
+        #: Marks temporary files as those of one run, so that its next try can remove them.
+        self.part_tag = "0"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.uri('')!r})"
+
+    @staticmethod
+    def local(path: str | Path) -> Store:
+        """A folder of this machine."""
+        return LocalStore(LocalFileSystem(), str(path))
+
+    @property
+    def protocol(self) -> str:
+        """The scheme that the filesystem answers to, e.g. ``s3``."""
+        protocol = self.fs.protocol
+        return cast(str, protocol if isinstance(protocol, str) else protocol[0])
+
+    def uri(self, name: str) -> str:
+        """How a person would write the file's place, e.g. ``s3://media/corrected/a.jpg``."""
+        return f"{self.protocol}://{self.path(name)}" if name else f"{self.protocol}://{self.root}"
+
+    def path(self, name: str) -> str:
+        """The file's path as the filesystem spells it."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def child(self, folder: str) -> Store:
+        """The store of a folder below this one."""
+        store = type(self)(self.fs, self.path(folder))
+        store.part_tag = self.part_tag
+        return store
+
+    def relative(self, other: Store) -> str | None:
+        """
+        Where ``other`` lies inside this store: ``""`` when it is the same place, None when outside.
+
+        Two connections may reach the same bucket by two filesystems, so only protocol and path count.
+        """
+        mine, theirs = self._place(), other._place()
+        if mine[0] != theirs[0]:
+            return None
+        if mine[1] == theirs[1]:
+            return ""
+        return theirs[1][len(mine[1]) + 1 :] if theirs[1].startswith(mine[1] + "/") else None
+
+    def _place(self) -> tuple[str, str]:
+        return self.protocol, "/".join(part for part in self.root.split("/") if part not in ("", "."))
+
+    # ---- reading
+
+    def list(self, *, prune: Collection[str] = ()) -> Iterator[Entry]:
+        """
+        Every file below the root, folders in ``prune`` (relative) left out.
+
+        :raises StorageFailed: when the store cannot be listed.
+        """
+        outside = tuple(f"{folder}/" for folder in prune)
+        try:
+            found = self.fs.find(self.root, detail=True)
+        except FileNotFoundError:
+            return
+        except Exception as error:  # fsspec's filesystems raise their libraries' own errors
+            raise StorageFailed(f"{self.uri('')} cannot be listed: {short(error)}") from None
+        for path in sorted(found):
+            name = path[len(self.root) + 1 :]
+            if name and not name.endswith("/") and not name.startswith(outside):
+                yield self._entry(name, found.pop(path))
+
+    def stat(self, name: str) -> Entry | None:
+        """
+        One file, or None when there is none.
+
+        :raises StorageFailed: when the store does not say.
+        """
+        try:
+            info = self.fs.info(self.path(name))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise StorageFailed(f"{self.uri(name)} cannot be looked up: {short(error)}") from None
+        return self._entry(name, info) if info.get("type") != "directory" else None
+
+    @staticmethod
+    def _entry(name: str, info: dict[str, Any]) -> Entry:
+        modified = next(
+            (info[k] for k in ("LastModified", "last_modified", "updated", "mtime", "created") if k in info),
+            None,
+        )
+        tag = next(
+            (
+                info[k]
+                for k in ("ETag", "etag", "e_tag", "md5Hash", "content_md5", "md5", "crc32c")
+                if info.get(k)
+            ),
+            None,
+        )
+        stamp = getattr(modified, "timestamp", None)
+        return Entry(
+            name=name,
+            size=int(info.get("size") or 0),
+            tag=str(tag if tag is not None else modified).strip('"'),
+            modified=float(stamp()) if stamp else modified if isinstance(modified, float) else None,
+        )
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for streaming reads. Raises what the filesystem raises."""
+        return cast(BinaryIO, self.fs.open(self.path(name), "rb"))
+
+    def read(self, name: str) -> bytes | None:
+        """
+        A small file's bytes (the ledger's), or None when there is none.
+
+        :raises StorageFailed: when it cannot be read.
+        """
+        try:
+            return cast(bytes, self.fs.cat_file(self.path(name)))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise StorageFailed(f"{self.uri(name)} cannot be read: {short(error)}") from None
+
+    # ---- writing
+
+    def prepare(self) -> None:
+        """Make the root ready to be written to; object stores need nothing."""
+
+    def publish(self, name: str, file: str | Path, content_type: str | None = None) -> None:
+        """
+        Put a finished local file under its final name, whole, replacing what was there.
+
+        :raises StorageFailed: the store is full, denied or failing; the old content, if any, still stands.
+        """
+        path, extra = self.path(name), self._content_type(content_type)
+        try:
+            if os.path.getsize(file) <= ONE_REQUEST:
+                self.fs.pipe_file(path, Path(file).read_bytes(), **extra)
+            else:
+                self.fs.put_file(str(file), path, **extra)
+        except Exception as error:
+            raise StorageFailed(f"{self.uri(name)} cannot be written: {short(error)}") from None
+
+    def write(self, name: str, data: bytes, content_type: str | None = None) -> None:
+        """
+        Put bytes under a name, whole, replacing what was there.
+
+        :raises StorageFailed: as :meth:`publish`.
+        """
+        try:
+            self.fs.pipe_file(self.path(name), data, **self._content_type(content_type))
+        except Exception as error:
+            raise StorageFailed(f"{self.uri(name)} cannot be written: {short(error)}") from None
+
+    def create(self, name: str, data: bytes) -> bool:
+        """
+        Put bytes under a name only if nothing is there. ``data`` must be unlike anybody else's.
+
+        After any error the name is read back: an object store's library may repeat a request whose answer
+        was lost, and then report our own object as somebody else's.
+
+        :returns: True when it is ours, False when somebody else's stands there.
+        :raises StorageFailed: when neither is there.
+        """
+        try:
+            self.fs.pipe_file(self.path(name), data, mode="create")
+            return True
+        except Exception as error:
+            return self._judge(name, data, error)
+
+    def _judge(self, name: str, data: bytes, error: Exception) -> bool:
+        there = self.read(name)
+        if there is None:
+            raise StorageFailed(f"{self.uri(name)} cannot be created: {short(error)}") from None
+        return there == data
+
+    def delete(self, name: str) -> None:
+        """Remove a record or temporary file of ours; gone already is fine."""
+        with suppress(FileNotFoundError):
+            self.fs.rm_file(self.path(name))
+
+    def probe(self, folder: str) -> bool:
+        """
+        Whether this store really refuses to create what exists: create twice, the second must lose.
+
+        :param folder: where the probe's object may lie for a moment.
+        """
+        name = f"{folder}/probe-{secrets.token_hex(8)}"
+        first, second = secrets.token_bytes(16), secrets.token_bytes(16)
+        try:
+            return self.create(name, first) and not self.create(name, second)
+        finally:
+            self.delete(name)
+
+    def _content_type(self, content_type: str | None) -> dict[str, str]:
+        argument = _CONTENT_TYPE_ARGUMENT.get(self.protocol)
+        return {argument: content_type} if argument and content_type else {}
+
+    # ---- temporary files
+
+    def sweep(self, entries: Collection[Entry]) -> None:
+        """Remove listed temporary files that an earlier try of this run, or any run long ago, left behind."""
+        for entry in entries:
+            mine = entry.name.rpartition("/")[2].startswith(f".pfc-{self.part_tag}-")
+            if mine or (entry.modified is not None and time.time() - entry.modified > STALE_PART):
+                self.delete(entry.name)
+
+
+class LocalStore(Store):
+    """A folder of a local or mounted filesystem: temporary name, fsync, rename, fsync of the folder."""
+
+    def __init__(self, filesystem: fsspec.AbstractFileSystem, root: str) -> None:
+        super().__init__(filesystem, root)
+        self.root = os.path.abspath(self.root or "/")
+
+    @property
+    def protocol(self) -> str:
+        return "file"
+
+    def uri(self, name: str) -> str:
+        return self.path(name)
+
+    def _place(self) -> tuple[str, str]:
+        return "file", os.path.realpath(self.root).rstrip("/")
+
+    def list(self, *, prune: Collection[str] = ()) -> Iterator[Entry]:
+        """As :meth:`Store.list`; links that lead out of the root, and linked folders, are not followed."""
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(self.path(folder)) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StorageFailed(f"{self.path(folder)} cannot be listed: {short(error)}") from None
+            for entry in entries:
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if name not in prune:
+                        folders.append(name)
+                elif (found_entry := self._scanned(name, entry)) is not None:
+                    yield found_entry
+
+    def _scanned(self, name: str, entry: os.DirEntry[str]) -> Entry | None:
+        if entry.is_symlink() and not self._stays_inside(entry.path):
+            return None
+        try:
+            return self._stated(name, entry.stat())
+        except OSError:  # vanished while listing, or a dangling link
+            return None
+
+    def _stays_inside(self, path: str) -> bool:
+        root = os.path.realpath(self.root)
+        return os.path.realpath(path).startswith(root.rstrip("/") + "/")
+
+    @staticmethod
+    def _stated(name: str, info: os.stat_result) -> Entry | None:
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        return Entry(name=name, size=info.st_size, tag=str(info.st_mtime_ns), modified=info.st_mtime)
+
+    def stat(self, name: str) -> Entry | None:
+        try:
+            if not self._stays_inside(self.path(name)):
+                return None
+            return self._stated(name, os.stat(self.path(name)))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StorageFailed(f"{self.path(name)} cannot be looked up: {short(error)}") from None
+
+    def open(self, name: str) -> BinaryIO:
+        return open(self.path(name), "rb")
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return Path(self.path(name)).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageFailed(f"{self.path(name)} cannot be read: {short(error)}") from None
+
+    def prepare(self) -> None:
+        """Make the folder. :raises ConfigurationError: when it cannot be made or is no folder."""
+        try:
+            os.makedirs(self.root, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"The folder {self.root} cannot be made: {short(error)}") from None
+
+    def publish(self, name: str, file: str | Path, content_type: str | None = None) -> None:
+        def copy(part: BinaryIO) -> None:
+            with open(file, "rb") as finished:
+                shutil.copyfileobj(finished, part, 2**20)
+
+        self._place_whole(name, copy, os.replace)
+
+    def write(self, name: str, data: bytes, content_type: str | None = None) -> None:
+        self._place_whole(name, lambda part: part.write(data), os.replace)
+
+    def create(self, name: str, data: bytes) -> bool:
+        try:
+            self._place_whole(name, lambda part: part.write(data), os.link)
+            return True
+        except StorageFailed as error:
+            return self._judge(name, data, error)
+
+    def _place_whole(
+        self, name: str, fill: Callable[[BinaryIO], object], place: Callable[[str, str], None]
+    ) -> None:
+        """Write a temporary file beside ``name``, make it durable, and give it its name in one step."""
+        path = self.path(name)
+        folder = os.path.dirname(path)
+        part = os.path.join(folder, f".pfc-{self.part_tag}-{secrets.token_hex(6)}.part")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            self._refuse_leaving(folder)
+            try:
+                with open(part, "xb") as file:
+                    fill(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                place(part, path)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(part)
+            _sync_folder(folder)
+        except OSError as error:
+            raise StorageFailed(f"{path} cannot be written: {_why(error)}") from None
+
+    def _refuse_leaving(self, folder: str) -> None:
+        if folder != self.root and not self._stays_inside(folder):
+            raise PermissionError(errno.EPERM, "a link in its path leads out of the destination")
+
+    def delete(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self.path(name))
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space left"
+    return error.strerror or type(error).__name__
+
+
+def _sync_folder(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def open_store(filesystem: fsspec.AbstractFileSystem, root: str) -> Store:
+    """
+    The store of a root on a filesystem: a local folder gets the local verbs, everything else fsspec's.
+
+    :param filesystem: any fsspec filesystem, opened with ``use_listings_cache=False``.
+    :param root: the folder or prefix, with or without its scheme.
+    """
+    kind = LocalStore if isinstance(filesystem, LocalFileSystem) else Store
+    return kind(filesystem, root)
+
+
+def digest_of(store: Store, name: str) -> tuple[str, int]:
+    """The SHA-256 (hex) and the size in bytes of a file, read once in blocks."""
+    digest, size = hashlib.sha256(), 0
+    with store.open(name) as file:
+        while block := file.read(2**20):
+            digest.update(block)
+            size += len(block)
+    return digest.hexdigest(), size
