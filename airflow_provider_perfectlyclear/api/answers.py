@@ -1,0 +1,141 @@
+"""An answer of the service, and what it says when it is not what was hoped for. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_perfectlyclear import errors
+from airflow_provider_perfectlyclear.api.text import one_line
+
+#: The most bytes of a JSON answer that are read.
+LARGEST_BODY = 4 * 2**20
+
+# Where services put their reason, in the order of trust.
+_REASONS = ("error", "errors", "message", "statusText", "detail", "msg", "reason", "title")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """
+    One answer to a request.
+
+    :param status: the HTTP status.
+    :param headers: names in lower case.
+    :param body: at most ``LARGEST_BODY`` bytes.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def quoted(self) -> str:
+        """Quote the body for a message: at most 200 safe characters."""
+        return one_line(self.body[:4000].decode("utf-8", "replace")) or "an empty body"
+
+
+def parsed(answer: Answer, what: str) -> Any:
+    """
+    Parse the body as JSON.
+
+    :raises ProtocolError: for everything that is not, whatever it is.
+    """
+    if _is_html(answer):
+        raise errors.ProtocolError(f"{what}: HTML, not JSON (HTTP {answer.status}): {answer.quoted()}")
+    try:
+        return json.loads(answer.body, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        pass
+    raise errors.ProtocolError(f"{what}: not JSON (HTTP {answer.status}): {answer.quoted()}")
+
+
+def parsed_or_none(answer: Answer) -> Any:
+    """Parse the body as JSON; None when it is not."""
+    try:
+        return parsed(answer, "")
+    except errors.ProtocolError:
+        return None
+
+
+def json_object(answer: Answer, what: str) -> dict[str, Any]:
+    """Return the JSON object of a successful answer, or raise what the answer means."""
+    check(answer, what)
+    data = parsed(answer, what)
+    if not isinstance(data, dict):
+        raise unexpected(answer, what, "a JSON object was expected")
+    return data
+
+
+def unexpected(answer: Answer, what: str, why: str) -> errors.ProtocolError:
+    """An answer that is JSON, but not what the reference says."""
+    return errors.ProtocolError(f"{what}: {why} (HTTP {answer.status}): {answer.quoted()}")
+
+
+def check(answer: Answer, what: str) -> None:
+    """Raise what an answer means that is no success (2xx)."""
+    if not 200 <= answer.status < 300:
+        raise stopped(answer, what) or _failed(answer, what)
+
+
+def stopped(answer: Answer, what: str) -> errors.RunStopped | None:
+    """Say whether an answer means that nothing else may be tried either."""
+    match answer.status:
+        case 401:
+            return errors.AuthenticationError(f"{what}: the API key is refused (HTTP 401): {reason(answer)}")
+        case 402:
+            return errors.PaymentRequired(
+                f"{what}: the service asks for payment (HTTP 402): {reason(answer)}"
+            )
+        case 403:
+            return errors.PermissionDenied(
+                f"{what}: the service denies access to this API key or address (HTTP 403): {reason(answer)}"
+            )
+        case 429:
+            return errors.TooManyRequests(f"{what}: too many requests (HTTP 429)")
+    return None
+
+
+def _failed(answer: Answer, what: str) -> errors.PerfectlyClearError:
+    said = f"{what}: HTTP {answer.status}: {reason(answer)}"
+    if answer.status == 404:
+        return errors.NotFound(said)
+    if answer.status == 408 or answer.status >= 500:
+        return errors.Unavailable(said)
+    if 300 <= answer.status < 400:
+        return errors.ProtocolError(
+            f"{what}: HTTP {answer.status}: a redirect, which is never followed with the key"
+        )
+    return errors.RequestRefused(said) if answer.status >= 400 else errors.ProtocolError(said)
+
+
+def reason(answer: Answer) -> str:
+    """Return the service's own words on why it refused, as one safe line."""
+    if _is_html(answer):
+        return f"HTML, not JSON: {answer.quoted()}"
+    return refusal(parsed_or_none(answer)) or answer.quoted()
+
+
+def refusal(data: Any) -> str:
+    """Return the error text of a JSON answer; empty when it has none."""
+    if not isinstance(data, dict):
+        return ""
+    for name in _REASONS:
+        value = data.get(name)
+        if isinstance(value, str) and value.strip():
+            return one_line(value)
+        if isinstance(value, dict | list) and value:
+            return refusal(value) or one_line(_short_json(value))
+    return ""
+
+
+def _short_json(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    except (ValueError, RecursionError):
+        return "an unreadable error"
+
+
+def _is_html(answer: Answer) -> bool:
+    return answer.body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")

@@ -1,0 +1,135 @@
+"""
+Whether a URL that the service named may be opened.
+
+A service that is wrong or not itself could name an address inside the user's network, and have pictures sent
+there or secrets read from there. Checked are the scheme, the host as written and what its name resolves to.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import Callable
+
+import httpx
+
+from airflow_provider_perfectlyclear import errors
+from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.api.text import one_line
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_KEPT = 300.0  # seconds that a resolved and accepted name is not looked up again
+_REMEDY = "If that is right, set allow_insecure_hosts in the connection's extra."
+
+
+class Guard:
+    """
+    Refuses URLs that are not safe to open.
+
+    Plain http and loopback addresses are accepted when the connection's own host is loopback; everything but other
+    schemes and passwords in the URL when the connection says ``allow_insecure_hosts``.
+
+    :param settings: the connection.
+    :param resolve: a name's addresses.
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        resolve: Callable[[str], list[str]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._anything = settings.allow_insecure_hosts
+        self._loopback = is_loopback(httpx.URL(settings.base_url).host)
+        self._proxied = settings.proxy is not None
+        self._resolve = resolve or _addresses
+        self._clock = clock
+        self._accepted: dict[str, float] = {}
+
+    def check(self, url: str) -> httpx.URL:
+        """
+        Return the URL, parsed.
+
+        :param url: as the service named it.
+        :raises UnsafeUrl: naming the host and the reason, never the URL's query.
+        """
+        parsed = _parsed(url)
+        host = parsed.host.rstrip(".")
+        if parsed.scheme not in ("https", "http") or not host:
+            raise errors.UnsafeUrl(
+                f"The service named a URL that is neither https nor http: {one_line(parsed.scheme)}."
+            )
+        if parsed.userinfo:
+            raise errors.UnsafeUrl(f"The service named a URL with a user or password on {one_line(host)}.")
+        if not self._anything:
+            self._check_scheme(parsed.scheme, host)
+            self._check_host(host)
+        return parsed
+
+    def _check_scheme(self, scheme: str, host: str) -> None:
+        if scheme == "http" and not self._loopback:
+            raise errors.UnsafeUrl(f"The service named a URL of plain http on {one_line(host)}. {_REMEDY}")
+
+    def _check_host(self, host: str) -> None:
+        if self._accepted.get(host, 0.0) > self._clock():
+            return
+        for address in self._addresses_of(host):
+            if not (address.is_loopback and self._loopback) and not _is_public(address):
+                raise errors.UnsafeUrl(
+                    f"The service named a URL on {one_line(host)}, which is a private address. {_REMEDY}"
+                )
+        self._accepted[host] = self._clock() + _KEPT
+
+    def _addresses_of(self, host: str) -> list[Address]:
+        if literal := as_address(host):
+            return [literal]
+        if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+            return [ipaddress.ip_address("127.0.0.1")]
+        # Behind a proxy it is the proxy that resolves names, maybe to other addresses.
+        found = [] if self._proxied else self._resolve(host)
+        return [address for address in map(as_address, found) if address]
+
+
+def _parsed(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        pass
+    raise errors.UnsafeUrl("The service named a URL that cannot be read.")
+
+
+def _is_public(address: Address) -> bool:
+    inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    return address.is_global and not address.is_multicast and (inner is None or inner.is_global)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine by its name or number alone."""
+    address = as_address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def as_address(host: str) -> Address | None:
+    """Read an IP address, also in the old spellings that a resolver takes (``127.1``, ``0x7f000001``)."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        pass
+    try:
+        return (
+            ipaddress.ip_address(socket.inet_aton(host)) if host[:1].isdigit() and " " not in host else None
+        )
+    except OSError:
+        return None
+
+
+def _addresses(host: str) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []  # connecting will say so, and is repeated
+    return [str(entry[4][0]) for entry in found]

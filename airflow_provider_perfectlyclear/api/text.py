@@ -1,0 +1,46 @@
+"""Other people's text made safe to print: one line, short, without signatures."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+#: The most characters of other people's text that a message quotes.
+QUOTED = 200
+
+# What is looked at before it is shortened: far more than is quoted, far less than a hostile body.
+_LOOKED_AT = 10 * QUOTED
+
+_USER_INFO = re.compile(r"(?<=:)(//|\\/\\/)[^\s/@\"'<>]*@")
+_URL_QUERY = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*:(?://|\\/\\/)[^\s?#\"'<>]*)[?#][^\s\"'<>]*")
+_SECRET = re.compile(r"(?i)((?:signature|credential|token|secret|password|api-?key|sig)=)[^\s&\"'<>]+")
+
+
+def one_line(text: object, limit: int = QUOTED) -> str:
+    """
+    Make a text from the service safe for a log line, a message or a page of Airflow.
+
+    Control characters (newlines, ANSI, bidirectional marks, lone surrogates) become spaces, a URL keeps its path
+    but not its query or password, and the log-group markers ``::group::`` and ``##[group]`` cannot open a line.
+
+    :param text: anything; None is empty.
+    :param limit: the most characters of the result.
+    """
+    if text is None:
+        return ""
+    shown = str(text)[:_LOOKED_AT]
+    shown = "".join(c if c.isprintable() else " " for c in shown)
+    shown = _USER_INFO.sub(r"\1", shown)
+    shown = _URL_QUERY.sub(r"\1?...", shown)
+    shown = _SECRET.sub(r"\1...", shown)
+    shown = " ".join(shown.split()).lstrip(":# ")
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def without_query(url: str) -> str:
+    """Name a URL by its host and path, for messages: its query may be a signature."""
+    try:
+        parts = urlsplit(url)
+        return one_line(f"{parts.hostname or ''}{parts.path}")
+    except ValueError:
+        return "an unreadable URL"

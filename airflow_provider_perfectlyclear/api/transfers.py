@@ -1,0 +1,262 @@
+"""Bytes to and from the signed URLs of the store behind the service: never with the key, streamed, bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
+
+import httpx
+
+from airflow_provider_perfectlyclear import errors
+from airflow_provider_perfectlyclear.api import retry, wire
+from airflow_provider_perfectlyclear.api.retry import Trouble
+from airflow_provider_perfectlyclear.api.safety import Guard
+from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.api.text import without_query
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+OpenBody = Callable[[], BinaryIO]
+
+_CHUNK = 64 * 1024
+_REDIRECTS = 3
+
+# What object stores answer when a signature has expired, and once the object is gone.
+_EXPIRED = frozenset({400, 401, 403, 404, 410})
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """
+    What came in.
+
+    :param size: bytes.
+    :param declared: the Content-Length in bytes, if the store gave one.
+    :param content_type: the Content-Type, if any.
+    :param etag: the ETag without quotes, if any.
+    :param sha256: hex digest of the bytes.
+    """
+
+    size: int
+    declared: int | None
+    content_type: str | None
+    etag: str | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Setback:
+    """A transfer that did not come through: what to raise, and whether another attempt may help."""
+
+    error: errors.PerfectlyClearError
+    again: bool
+    asked: float | None = None
+
+
+class Transfers:
+    """
+    Moves bytes to and from signed URLs.
+
+    :param settings: the connection; its key is not used.
+    :param pause: sleeps so many seconds, or raises Cancelled.
+    """
+
+    def __init__(self, settings: Settings, pause: Callable[[float], None]) -> None:
+        self._settings = settings
+        self._pause = pause
+        self._guard = Guard(settings)
+        self._http = wire.blocking_client(settings)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def put(self, url: str, open_body: OpenBody, *, size: int) -> None:
+        """
+        Send a body to a signed URL, with its length and no Content-Type.
+
+        :param url: a signed URL.
+        :param open_body: opens the body at its start; called again for every attempt.
+        :param size: bytes of the body.
+        :raises UrlExpired: the store refused the URL.
+        :raises TransferFailed: not through after all repeats.
+        :raises InvalidSource: the body is shorter or longer than ``size``: it changed meanwhile.
+        :raises UnsafeUrl: the URL must not be opened.
+        """
+        target = self._guard.check(url)
+        self._persist(lambda: self._put_once(target, open_body, size))
+
+    def download(self, url: str, sink: BinaryIO, *, max_bytes: int) -> Downloaded:
+        """
+        Fetch a signed URL into a file. An attempt that brought bytes is not repeated here.
+
+        :param url: a signed URL.
+        :param sink: an open file; written from where it stands.
+        :param max_bytes: larger files are refused.
+        :raises UrlExpired: the store refused the URL; ask for a fresh one.
+        :raises TransferFailed: shorter than declared, larger than ``max_bytes``, or not through after all repeats.
+        :raises UnsafeUrl: the URL, or one that it redirects to, must not be opened.
+        """
+        return self._persist(lambda: self._get_once(url, sink, max_bytes))
+
+    def _persist(self, once: Callable[[], R | _Setback]) -> R:
+        for attempt in itertools.count():
+            self._pause(0)
+            result = once()
+            if not isinstance(result, _Setback):
+                return result
+            wait = retry.wait_before_repeat(
+                attempt,
+                repeatable=result.again,
+                max_retries=self._settings.max_retries,
+                dice=random.random,
+                asked=result.asked,
+            )
+            if wait is None:
+                raise result.error
+            log.debug("Again in %.1f s: %s", wait, result.error)
+            self._pause(wait)
+        raise AssertionError("unreachable")
+
+    def _put_once(self, url: httpx.URL, open_body: OpenBody, size: int) -> None | _Setback:
+        with open_body() as body, wire.on_the_wire(wire.Deadline(self._settings.call_deadline)) as deadline:
+            content = self._chunks(body, size, deadline)
+            try:
+                with self._http.stream(
+                    "PUT", url, content=content, headers={"Content-Length": str(size)}
+                ) as response:
+                    log.debug("PUT %s -> %s", without_query(str(url)), response.status_code)
+                    return None if response.is_success else self._refused("upload", response)
+            except httpx.HTTPError as error:
+                failure = wire.failure(error)
+        return self._broke_off("upload", url, failure)
+
+    def _chunks(self, body: BinaryIO, size: int, deadline: wire.Deadline) -> Iterator[bytes]:
+        left = size
+        while chunk := body.read(_CHUNK):
+            self._pause(0)
+            left -= len(chunk)
+            if left < 0:
+                break
+            yield chunk
+            deadline.moved(len(chunk))
+        if left:
+            word = "less" if left > 0 else "more"
+            raise errors.InvalidSource(
+                f"the file has {word} than the {size} bytes it had", code="SOURCE_CHANGED"
+            )
+
+    def _get_once(self, url: str, sink: BinaryIO, max_bytes: int) -> Downloaded | _Setback:
+        target = self._guard.check(url)
+        for _ in range(_REDIRECTS + 1):
+            result = self._get(target, sink, max_bytes)
+            if not isinstance(result, httpx.URL):
+                return result
+            target = self._guard.check(str(result))
+        return _Setback(
+            errors.TransferFailed(f"download of {_name(target)}: too many redirects"), again=False
+        )
+
+    def _get(self, url: httpx.URL, sink: BinaryIO, max_bytes: int) -> Downloaded | _Setback | httpx.URL:
+        pour = _Pour(sink, max_bytes)
+        with wire.on_the_wire(wire.Deadline(self._settings.call_deadline)) as deadline:
+            try:
+                with self._http.stream("GET", url) as response:
+                    log.debug("GET %s -> %s", without_query(str(url)), response.status_code)
+                    if response.is_redirect and response.next_request:
+                        return response.next_request.url
+                    if response.status_code != 200:
+                        return self._refused("download", response)
+                    return self._receive(response, pour, deadline)
+            except httpx.HTTPError as error:
+                failure = wire.failure(error)
+        return self._broke_off("download", url, failure, pour)
+
+    def _receive(
+        self, response: httpx.Response, pour: _Pour, deadline: wire.Deadline
+    ) -> Downloaded | _Setback:
+        declared = _length(response)
+        if packed := response.headers.get("content-encoding", "identity").lower().replace("identity", ""):
+            return _Setback(
+                errors.TransferFailed(f"download of {_name(response.url)}: packed as {packed!r}"), again=False
+            )
+        if declared is not None and declared > pour.most:
+            return self._too_large(response, pour)
+        for chunk in response.iter_raw():
+            self._pause(0)
+            deadline.moved(len(chunk))
+            if not pour.add(chunk):
+                return self._too_large(response, pour)
+        return Downloaded(
+            size=pour.size,
+            declared=declared,
+            content_type=response.headers.get("content-type"),
+            etag=(response.headers.get("etag") or "").strip('"') or None,
+            sha256=pour.digest.hexdigest(),
+        )
+
+    def _too_large(self, response: httpx.Response, pour: _Pour) -> _Setback:
+        said = f"download of {_name(response.url)}: larger than {pour.most} bytes"
+        return _Setback(errors.TransferFailed(said), again=False)
+
+    def _refused(self, what: str, response: httpx.Response) -> _Setback:
+        """A store's answer is not quoted but for its code: it repeats signatures."""
+        status = response.status_code
+        said = f"{what} of {_name(response.url)}: the store answered HTTP {status}{_store_code(response)}"
+        if status in _EXPIRED:
+            return _Setback(errors.UrlExpired(said), again=False)
+        asked = retry.retry_after(response.headers.get("retry-after"), retry.wall_clock())
+        again = status >= 500 or status in (408, 429)
+        return _Setback(errors.TransferFailed(said), again, asked)
+
+    def _broke_off(
+        self, what: str, url: httpx.URL, failure: retry.Failure, pour: _Pour | None = None
+    ) -> _Setback:
+        said = f"{what} of {_name(url)}: {failure.why}"
+        if failure.trouble is Trouble.TLS:
+            return _Setback(errors.TlsError(f"Connection {self._settings.name!r}: {said}"), again=False)
+        if pour is not None and pour.size:
+            return _Setback(errors.TransferFailed(f"{said} after {pour.size} bytes"), again=False)
+        return _Setback(errors.TransferFailed(said), again=True)
+
+
+class _Pour:
+    """Writes what comes in, counts and digests it."""
+
+    def __init__(self, sink: BinaryIO, most: int) -> None:
+        self._sink = sink
+        self.most = most
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def add(self, chunk: bytes) -> bool:
+        self.size += len(chunk)
+        if self.size > self.most:
+            return False
+        self.digest.update(chunk)
+        self._sink.write(chunk)
+        return True
+
+
+def _name(url: httpx.URL) -> str:
+    return without_query(str(url))
+
+
+def _length(response: httpx.Response) -> int | None:
+    value = response.headers.get("content-length", "")
+    return int(value) if re.fullmatch(r"[0-9]{1,18}", value) else None
+
+
+def _store_code(response: httpx.Response) -> str:
+    """Return the ``<Code>`` of an S3-like error, such as AccessDenied."""
+    first = next(iter(response.iter_raw(4096)), b"")
+    found = re.search(rb"<Code>([A-Za-z]{1,60})</Code>", first)
+    return f" ({found[1].decode()})" if found else ""

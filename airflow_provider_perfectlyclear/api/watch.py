@@ -1,0 +1,234 @@
+"""
+Which jobs are open, which to ask about next, and what became of the rest. Pure: the caller passes the clock.
+
+Jobs finish roughly in the order they were started. So only a few of the oldest are asked about; each of them that
+is final lets the next ones be asked at once, each that is still open makes the few fewer, down to one. However
+long the queue and whatever the service's speed, that finds finished jobs soon for about 1.5 questions a job.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
+
+#: Seconds of 404 without interruption after which a job is lost: a service may know a job a little later.
+LOST_AFTER = 60.0
+
+#: Seconds of nothing but failed questions, over all jobs, after which waiting is pointless.
+GIVE_UP_AFTER = 600.0
+
+_LONGEST_INTERVAL = 30.0
+_JITTER = 0.2
+_MORE = 0.4  # a final answer lets so many more jobs be asked about
+_MOST_PROBES = 64.0
+_RECENT = 8  # final answers from which the pace of the service is told
+_FINALS_BETWEEN = 3.0  # a job found open is asked again when about so many others should have become final
+_STANDSTILL = (
+    20.0  # after so many seconds without a final answer the few are doubled: the oldest may be stuck
+)
+_STRAGGLES = 3  # so often found open, a job no longer stands in the way of the younger ones
+_UNANSWERED = 300.0  # seconds after which a question that nobody reported on is asked again
+
+
+@dataclass
+class _Job:
+    started: float
+    due: float
+    asked: bool = False
+    in_flight: bool = False
+    found_open: int = 0
+    missing_since: float | None = None
+
+    @property
+    def is_probed(self) -> bool:
+        return self.asked and self.found_open < _STRAGGLES
+
+
+class Watch:
+    """
+    A set of jobs, each asked about until it is final.
+
+    :param jobs: job ids, each with its age in seconds at ``now``.
+    :param poll_interval: seconds between two questions about a young job. Default 2. It grows to a tenth of the
+        job's age, up to 30.
+    :param now: monotonic seconds.
+    :param dice: a random number from 0 to 1, for jitter.
+
+    ``final`` holds the first final status of each job, ``lost`` the jobs that the service no longer knows, and
+    ``newly_unknown`` the words of the service that no reference lists, each with a job that had it: to be warned
+    about once.
+    """
+
+    def __init__(
+        self,
+        jobs: Mapping[str, float],
+        *,
+        poll_interval: float = 2.0,
+        now: float,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self.final: dict[str, JobStatus] = {}
+        self.lost: set[str] = set()
+        self.newly_unknown: dict[str, str] = {}
+        self._known_words: set[str] = set()
+        self._open: dict[str, _Job] = {}
+        self._shortest = poll_interval
+        self._dice = dice
+        self._probes = 1.0
+        self._finals: deque[float] = deque([now], maxlen=_RECENT)
+        self._failing_since: float | None = None
+        for job_id, age in sorted(jobs.items(), key=lambda one: -one[1]):
+            self._open[job_id] = _Job(started=now - age, due=now + max(0.0, self._shortest - age))
+
+    @property
+    def open(self) -> list[str]:
+        """The jobs that are neither final nor lost, oldest first."""
+        return list(self._open)
+
+    def add(self, job_id: str, *, now: float) -> None:
+        """
+        Watch a job that was just started.
+
+        :param job_id: the service's job id.
+        :param now: monotonic seconds.
+        """
+        if job_id not in self._open and job_id not in self.final and job_id not in self.lost:
+            self._open[job_id] = _Job(started=now, due=now + self._shortest)
+
+    def due(self, now: float, most: int) -> list[str]:
+        """
+        Return the jobs to ask about now, oldest first, and mark them as asked.
+
+        Report on each of them with ``answered``, ``missing`` or ``failed``.
+
+        :param now: monotonic seconds.
+        :param most: how many at most.
+        """
+        chosen: list[str] = []
+        for job_id, job in self._candidates(now):
+            if len(chosen) >= most:
+                break
+            if job.due <= now:
+                job.asked = job.in_flight = True
+                job.due = now + _UNANSWERED
+                chosen.append(job_id)
+        return chosen
+
+    def next_due(self, now: float) -> float | None:
+        """
+        Return the seconds until something is due; None when nothing is open.
+
+        :param now: monotonic seconds.
+        """
+        if not self._open:
+            return None
+        waiting = [job.due for _, job in self._candidates(now) if not job.in_flight]
+        return max(0.0, min(waiting) - now) if waiting else self._shortest
+
+    def answered(self, job_id: str, status: JobStatus, *, now: float) -> bool:
+        """
+        Take in an answer. The first final one counts, whatever the service says later.
+
+        :param job_id: the job.
+        :param status: what the service said.
+        :param now: monotonic seconds.
+        :return: whether the job became final by it.
+        """
+        self._failing_since = None
+        job = self._open.get(job_id)
+        if job is None:
+            return False
+        if status.state.is_final:
+            self.final[job_id] = status
+            del self._open[job_id]
+            self._probes = min(self._probes + _MORE, _MOST_PROBES)
+            self._finals.append(now)
+            return True
+        if status.state is JobState.UNKNOWN and status.raw_status not in self._known_words:
+            self._known_words.add(status.raw_status)
+            self.newly_unknown[job_id] = status.raw_status
+        job.missing_since = None
+        if job.is_probed:
+            self._probes = max(self._probes - 1.0, 1.0)
+        self._again(job, now)
+        return False
+
+    def missing(self, job_id: str, *, now: float) -> bool:
+        """
+        Take in a 404: the service does not know the job, maybe not yet.
+
+        :param job_id: the job.
+        :param now: monotonic seconds.
+        :return: whether the job is lost by it: nothing but 404 for 60 seconds.
+        """
+        self._failing_since = None
+        job = self._open.get(job_id)
+        if job is None:
+            return False
+        if job.missing_since is None:
+            job.missing_since = now
+        if now - job.missing_since >= LOST_AFTER:
+            self.lost.add(job_id)
+            del self._open[job_id]
+            return True
+        self._again(job, now)
+        return False
+
+    def failed(self, job_id: str, error: Exception, *, now: float) -> None:
+        """
+        Take in a question that got no answer: that says nothing about the job.
+
+        :param job_id: the job.
+        :param error: why; not kept.
+        :param now: monotonic seconds.
+        """
+        if self._failing_since is None:
+            self._failing_since = now
+        if job := self._open.get(job_id):
+            self._again(job, now)
+
+    def given_up(self, now: float) -> bool:
+        """
+        Say whether there was nothing but failure for 10 minutes, over all jobs.
+
+        :param now: monotonic seconds.
+        """
+        return self._failing_since is not None and now - self._failing_since >= GIVE_UP_AFTER
+
+    def forget(self, job_id: str) -> None:
+        """
+        Drop a job, whatever its state.
+
+        :param job_id: the job.
+        """
+        self._open.pop(job_id, None)
+        self.final.pop(job_id, None)
+        self.lost.discard(job_id)
+        self.newly_unknown.pop(job_id, None)
+
+    def _candidates(self, now: float) -> list[tuple[str, _Job]]:
+        """The jobs that may be asked about: all that were asked before, and the next few that were not."""
+        standstill = min((now - self._finals[-1]) / _STANDSTILL, 10.0)
+        few = max(int(self._probes), int(2.0**standstill))
+        room = few - sum(job.is_probed for job in self._open.values())
+        chosen = []
+        for job_id, job in self._open.items():
+            if not job.asked:
+                if room <= 0:
+                    continue
+                room -= 1
+            chosen.append((job_id, job))
+        return chosen
+
+    def _again(self, job: _Job, now: float) -> None:
+        job.in_flight = False
+        job.found_open += 1
+        interval = (now - job.started) / 10.0
+        if job.is_probed:
+            interval = min(interval, _FINALS_BETWEEN * (now - self._finals[0]) / len(self._finals))
+        interval = max(min(interval, _LONGEST_INTERVAL), self._shortest)
+        job.due = now + interval * (1.0 + _JITTER * self._dice())

@@ -1,0 +1,295 @@
+"""
+The two kinds of httpx client, and what both senders need around a request.
+
+- The key is attached here and nowhere else, to requests for the API's own origin.
+- No client follows a redirect: httpx would take ``X-API-KEY`` along to another host.
+- While a request of ours is on the wire, the loggers of httpx and httpcore are silent for it: they print whole
+  URLs and ``Location`` headers, signatures included. Our own logger says the same without them.
+- httpx's timeouts are per read, and one byte each second defeats them; a Deadline bounds the whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import ssl
+import time
+import zlib
+from collections.abc import Generator, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import httpcore
+import httpx
+
+from airflow_provider_perfectlyclear import __version__, errors
+from airflow_provider_perfectlyclear.api.answers import LARGEST_BODY, Answer
+from airflow_provider_perfectlyclear.api.retry import Failure, Trouble
+from airflow_provider_perfectlyclear.api.settings import Settings
+
+#: A transfer may take the connection's ``call_deadline``, and a second more for each so many bytes that moved.
+SLOWEST_TRANSFER = 32 * 1024
+
+_HEADERS = {"User-Agent": f"airflow-provider-perfectlyclear/{__version__}", "Accept-Encoding": "identity"}
+_LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=45.0)
+_LOGGERS = (
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+)
+
+
+class Deadline:
+    """
+    When a request must be through, monotonic. Bytes that move push it back, so that large files have their time.
+
+    :param seconds: from now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; negative when it is over."""
+        return self._ends - time.monotonic()
+
+    def moved(self, size: int) -> None:
+        """Push the end back by the time that so many bytes may take."""
+        self._ends += size / SLOWEST_TRANSFER
+
+
+_current: ContextVar[Deadline | None] = ContextVar("perfectlyclear_request", default=None)
+
+
+@contextlib.contextmanager
+def on_the_wire(deadline: Deadline) -> Iterator[Deadline]:
+    """Bound all reads and writes of this thread or task by a deadline, and keep httpx's loggers silent."""
+    _silence()
+    token = _current.set(deadline)
+    try:
+        yield deadline
+    finally:
+        _current.reset(token)
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    return _current.get() is None
+
+
+@functools.cache
+def _silence() -> None:
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_is_not_ours)
+
+
+class KeyAuth(httpx.Auth):
+    """
+    Attaches the key, to requests for the API's own origin only.
+
+    :param settings: the connection.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._key = settings.api_key
+        self._origin = _origin(httpx.URL(settings.base_url))
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Called by httpx for each request."""
+        if _origin(request.url) == self._origin:
+            request.headers["X-API-KEY"] = self._key
+        yield request
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    port = url.port or {"https": 443, "http": 80}.get(url.scheme)
+    return url.scheme, url.host, port
+
+
+def blocking_client(settings: Settings) -> httpx.Client:
+    """
+    Build a client for threads; the key is not part of it.
+
+    :raises ConfigurationError: if the proxy or the CA file is unusable.
+    """
+    with _naming(settings):
+        client = httpx.Client(**_options(settings))
+    for transport in (client._transport, *client._mounts.values()):
+        if isinstance(transport, httpx.HTTPTransport):
+            # httpx has no public way to a deadline for headers that drip in byte by byte.
+            transport._pool._network_backend = _Backend(transport._pool._network_backend)
+    return client
+
+
+def loop_client(settings: Settings) -> httpx.AsyncClient:
+    """
+    Build a client for the event loop; the key is not part of it.
+
+    :raises ConfigurationError: if the proxy or the CA file is unusable.
+    """
+    with _naming(settings):
+        return httpx.AsyncClient(**_options(settings))
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "headers": _HEADERS,
+        "timeout": httpx.Timeout(settings.timeout, pool=settings.call_deadline),
+        "limits": _LIMITS,
+        "follow_redirects": False,
+        "proxy": settings.proxy,
+        "verify": tls_context(settings.verify),
+    }
+
+
+@contextlib.contextmanager
+def _naming(settings: Settings) -> Iterator[None]:
+    failed = False
+    try:
+        yield
+    except (ValueError, OSError, httpx.InvalidURL):
+        failed = True  # raised below, outside: the original may quote a proxy's password
+    if failed:
+        raise errors.ConfigurationError(
+            f"Connection {settings.name!r}: its proxy, the proxy variables of the environment or its 'verify' "
+            "(a CA file or folder) cannot be used."
+        )
+
+
+@functools.cache
+def tls_context(verify: bool | str) -> ssl.SSLContext:
+    """Build a TLS context once a process: it takes some 30 ms, in which an event loop would stand still."""
+    if isinstance(verify, str):
+        is_folder = os.path.isdir(verify)
+        return (
+            ssl.create_default_context(capath=verify)
+            if is_folder
+            else ssl.create_default_context(cafile=verify)
+        )
+    return httpx.create_ssl_context(verify=verify)
+
+
+def failure(error: httpx.HTTPError) -> Failure:
+    """Say what an exception of httpx means, without its text, which may hold a signed URL."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
+        return _not_connected(error)
+    if isinstance(error, httpx.TimeoutException):
+        return Failure(Trouble.LOST, "no answer in time")
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return Failure(Trouble.NOT_SENT, "no http or https URL")
+    return Failure(Trouble.LOST, "the connection broke off")
+
+
+def _not_connected(error: httpx.HTTPError) -> Failure:
+    causes = list(_chain(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Failure(Trouble.TLS, cause.verify_message or "certificate not trusted")
+        if isinstance(cause, ssl.SSLError) and not isinstance(
+            cause, ssl.SSLEOFError | ssl.SSLZeroReturnError
+        ):
+            return Failure(Trouble.TLS, (cause.reason or "TLS error").replace("_", " ").lower())
+    if any(isinstance(cause, OSError) and type(cause).__name__ == "gaierror" for cause in causes):
+        return Failure(Trouble.NOT_SENT, "the host's name is not known (DNS)")
+    if isinstance(error, httpx.ProxyError):
+        return Failure(Trouble.NOT_SENT, "the proxy refused")
+    timed_out = isinstance(error, httpx.TimeoutException)
+    return Failure(Trouble.NOT_SENT, "no connection in time" if timed_out else "the connection was refused")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+class Body:
+    """
+    The body of a JSON answer as it comes in: no more than ``LARGEST_BODY``, also when it was packed.
+
+    :param encoding: the answer's Content-Encoding. We ask for none; a gateway may pack all the same.
+    """
+
+    def __init__(self, encoding: str | None) -> None:
+        packed = (encoding or "").strip().lower() in ("gzip", "x-gzip", "deflate")
+        self._unpack = zlib.decompressobj(wbits=47) if packed else None
+        self._parts: list[bytes] = []
+        self._room = LARGEST_BODY
+
+    def add(self, chunk: bytes) -> bool:
+        """Take the next bytes; return False when there is no room for more."""
+        if self._unpack is not None:
+            try:
+                chunk = self._unpack.decompress(chunk, self._room)
+            except zlib.error:
+                return False
+        self._parts.append(chunk[: self._room])
+        self._room -= len(self._parts[-1])
+        return self._room > 0
+
+    def answer(self, response: httpx.Response, key: str) -> Answer:
+        """
+        Make the answer. A service that repeats our key in an error text must not bring it into a log.
+
+        :param response: its status and headers.
+        :param key: the API key.
+        """
+        body = b"".join(self._parts)
+        if len(key) >= 8:
+            body = body.replace(key.encode(), b"***")
+        return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
+
+
+def _bounded(timeout: float | None, over: type[Exception]) -> float | None:
+    deadline = _current.get()
+    if deadline is None:
+        return timeout
+    if (left := deadline.left) <= 0:
+        raise over("over the deadline")
+    return left if timeout is None else min(timeout, left)
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection whose reads and writes end with the deadline of the request they serve."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _bounded(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _bounded(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        timeout = _bounded(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Backend(httpcore.NetworkBackend):
+    def __init__(self, backend: httpcore.NetworkBackend) -> None:
+        self._backend = backend
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.NetworkStream:
+        timeout = _bounded(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
