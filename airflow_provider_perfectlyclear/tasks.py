@@ -1,0 +1,63 @@
+"""A run as a task instance of Airflow: what it is called, and how its failures are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from airflow_provider_perfectlyclear import errors
+
+#: The same task, tried again unchanged, ends the same way, or (StartUnknown) might pay twice.
+FINAL = (
+    errors.ConfigurationError,
+    errors.StartUnknown,
+    errors.RequestRefused,
+    errors.NotFound,
+    errors.UnsafeUrl,
+    errors.JobFailed,
+    errors.JobRejected,
+    errors.InvalidSource,
+    errors.CorruptOutput,
+)
+
+
+def run_key(ti: Any) -> str:
+    """
+    Name the task instance over all its tries: what it started, its next try takes up.
+
+    The run id comes last: it alone may hold any character.
+
+    :param ti: Airflow's task instance.
+    """
+    return f"{ti.dag_id}/{ti.task_id}/{ti.map_index}/{ti.run_id}"
+
+
+def run_title(ti: Any) -> str:
+    """Name the run for people who read of it in another run's log."""
+    return f"dag {ti.dag_id!r} run {ti.run_id!r}"
+
+
+def retry_helps(error: errors.PerfectlyClearError) -> bool:
+    """Whether the same task, tried again later and unchanged, can get further."""
+    if isinstance(error, errors.RunStopped | errors.CatalogFailed):
+        return error.retry_helps
+    if error.code == "SOURCE_CHANGED":  # the next try sees the file as it is then
+        return True
+    return not isinstance(error, FINAL)
+
+
+@contextmanager
+def told_to_airflow() -> Iterator[None]:
+    """
+    Turn this package's errors into Airflow's own; everything else flies as it is.
+
+    The chain is cut: what lies below may quote a signed URL, and the message says all there is to know.
+    """
+    from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+    try:
+        yield
+    except errors.PerfectlyClearError as error:
+        kind = AirflowException if retry_helps(error) else AirflowFailException
+        raise kind(str(error)) from None

@@ -1,0 +1,212 @@
+"""The hook: every step by itself, against the service."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_perfectlyclear import errors
+from airflow_provider_perfectlyclear.api import calls
+from airflow_provider_perfectlyclear.api.models import JobState
+from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+from tests.provider.conftest import CONN_ID, KEY, picture
+
+
+@pytest.fixture
+def hook(service):
+    with PerfectlyClearHook(CONN_ID) as hook:
+        yield hook
+
+
+@pytest.mark.parametrize("form", ["bytes", "path", "text", "open file", "pipe"])
+def test_a_picture_goes_up_is_corrected_and_comes_down_whatever_form_it_is_handed_over_in(
+    form, hook, service, tmp_path
+):
+    path = tmp_path / "in.jpg"
+    path.write_bytes(picture())
+    if form in ("bytes", "path", "text"):
+        file_key = hook.upload({"bytes": path.read_bytes(), "path": path, "text": str(path)}[form])
+    else:
+        with path.open("rb") as file:
+            file_key = hook.upload(_Pipe(file.read()) if form == "pipe" else file)
+    job_id = hook.start(file_key, {"output_type": "png"})
+    assert hook.wait(job_id, poll_interval=0.1).state is JobState.COMPLETED
+    assert hook.download(job_id, tmp_path / "new folder" / "out.png") == str(
+        tmp_path / "new folder" / "out.png"
+    )
+    assert (tmp_path / "new folder" / "out.png").read_bytes().startswith(b"\x89PNG")
+    assert service.bill()["billed"] == 1
+
+
+class _Pipe(io.RawIOBase):
+    """Readable once, from the front only."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1):
+        return self._data.read(size)
+
+
+def test_a_download_into_an_open_file_leaves_nothing_else(hook, tmp_path):
+    job_id = hook.start(hook.upload(picture()))
+    hook.wait(job_id, poll_interval=0.1)
+    sink = io.BytesIO()
+    assert hook.download(job_id, sink) is None
+    assert sink.getvalue().startswith(b"\xff\xd8")
+
+
+def test_waiting_for_many_returns_every_end_in_the_order_given(hook):
+    good, bad = hook.upload(picture()), hook.upload(b"no picture at all")
+    jobs = [hook.start(bad), hook.start(good)]
+    ends = hook.wait_all(jobs, poll_interval=0.1)
+    assert list(ends) == jobs
+    assert [end.state for end in ends.values()] == [JobState.REJECTED, JobState.COMPLETED]
+    with pytest.raises(errors.JobRejected):
+        hook.download(jobs[0], io.BytesIO())
+
+
+def test_waiting_ends_in_time_and_names_the_job(hook, service):
+    service.fault("pfc", {"outcome": "stuck"})
+    job_id = hook.start(hook.upload(picture()))
+    with pytest.raises(errors.JobTimeout, match=f"Job {job_id} TIMEOUT: still open after 0.5 s") as late:
+        hook.wait(job_id, timeout=0.5, poll_interval=0.1)
+    assert late.value.job_id == job_id
+
+
+def test_a_lost_answer_to_start_is_told_and_not_sent_again(hook, service):
+    file_key = hook.upload(picture())
+    service.fault("pfc", {"reset": "committed"})
+    with pytest.raises(errors.StartUnknown) as lost:
+        hook.start(file_key)
+    assert lost.value.file_key == file_key
+    assert service.bill()["billed"] == 1 and service.unconsumed() == []
+
+
+def test_a_wrong_correction_is_refused_before_any_request(hook, service):
+    with pytest.raises(errors.InvalidCorrection, match="did you mean 'remove_background'"):
+        hook.start("key", {"removeBG": True})
+    assert not _requests(service)
+
+
+@pytest.mark.parametrize("source", [b"", "/no/such/file.jpg", "relative.jpg", "/tmp/"])
+def test_what_cannot_be_uploaded_is_refused_before_any_request(source, hook, service):
+    with pytest.raises(errors.PerfectlyClearError):
+        hook.upload(source)
+    assert not _requests(service)
+
+
+def test_correct_does_it_all_and_a_repeated_call_pays_nothing(hook, service, photos, tmp_path):
+    first = hook.correct(photos / "a.jpg", f"{tmp_path}/out/")
+    again = hook.correct(photos / "a.jpg", f"{tmp_path}/out/")
+    assert first.destination == again.destination == str(tmp_path / "out" / "a.jpg")
+    assert Path(first.destination).stat().st_size == first.size
+    assert first.job_id == again.job_id and service.bill()["billed"] == 1
+
+
+def test_the_asynchronous_client_asks_without_a_thread(hook):
+    job_id = hook.start(hook.upload(picture()))
+
+    async def ask():
+        async with await hook.async_client() as client:
+            return await client.send(calls.status(job_id))
+
+    assert asyncio.run(ask()).job_id == job_id
+
+
+def test_presets_are_made_found_replaced_fetched_and_deleted(hook, service, tmp_path):
+    file = tmp_path / "studio.preset"
+    file.write_bytes(b"first")
+    made = hook.upload_preset("Studio 7", file, "for portraits")
+    assert hook.find_preset("Studio 7").preset_id == made.preset_id
+    assert hook.find_preset("studio 7") is None
+    assert hook.upload_preset("Studio 7", b"second", if_exists="skip").preset_id == made.preset_id
+    with pytest.raises(errors.ConfigurationError, match="'Studio 7' exists already"):
+        hook.upload_preset("Studio 7", b"second")
+    replaced = hook.upload_preset("Studio 7", b"second", if_exists="replace")
+    assert [preset.preset_id for preset in hook.iter_presets() if preset.name == "Studio 7"] == [
+        replaced.preset_id
+    ]
+    assert hook.download_preset(replaced.preset_id, tmp_path / "got.preset") == str(tmp_path / "got.preset")
+    assert (tmp_path / "got.preset").read_bytes() == b"second"
+    hook.delete_preset(replaced.preset_id)
+    with pytest.raises(errors.NotFound):
+        hook.get_preset(replaced.preset_id)
+
+
+def test_a_preset_whose_upload_fails_is_removed_again(hook, service):
+    service.fault("preset_put", {"answer": {"status": 400}}, times=None)
+    with pytest.raises(errors.PerfectlyClearError):
+        hook.upload_preset("Half", b"content")
+    assert service.presets() == []
+
+
+# --- Test connection
+
+
+def _test(monkeypatch, **fields):
+    from tests.provider.test_connection import _json
+
+    monkeypatch.setenv("AIRFLOW_CONN_TESTED", _json(**fields))
+    return PerfectlyClearHook("tested").test_connection()
+
+
+def test_testing_a_good_connection_says_so_and_costs_nothing(monkeypatch, service):
+    works, message = _test(monkeypatch, host=service.base_url, password=KEY)
+    assert works and "accepted the API key" in message
+    assert service.bill()["billed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("key", "the API key (the password) is wrong"),
+        ("path", "not as this API: check host and path"),
+        ("html", "not as this API: check host and path"),
+        ("dns", "(DNS)"),
+        ("refused", "cannot be reached"),
+        ("tls", "TLS"),
+        ("none", "no API key: put it in the password"),
+    ],
+)
+def test_testing_a_connection_says_what_is_at_fault(fault, says, monkeypatch, service):
+    host = service.base_url
+    fields = {
+        "key": {"host": host, "password": "wrong-key-canary"},
+        "path": {"host": host.removesuffix("/v2") + "/v3", "password": KEY},
+        "html": {"host": host, "password": KEY},
+        "dns": {"host": "https://api.perfectlyclear.invalid"},
+        "refused": {"host": f"http://127.0.0.1:{_closed_port()}"},
+        "tls": {"host": host.replace("http://", "https://")},
+        "none": {"password": ""},
+    }[fault]
+    if fault == "html":
+        service.fault("presets", {"garble": "html"})
+    works, message = _test(monkeypatch, **fields)
+    assert not works and says in message
+    assert KEY not in message and "wrong-key-canary" not in message
+
+
+def test_testing_a_connection_that_never_answers_ends_within_ten_seconds(monkeypatch):
+    from airflow_provider_perfectlyclear.hooks import diagnosis
+
+    monkeypatch.setattr(diagnosis, "AT_MOST", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        works, message = _test(monkeypatch, host=f"http://127.0.0.1:{silent.getsockname()[1]}")
+    assert not works and ("did not answer" in message or "no answer in time" in message)
+
+
+def _closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def _requests(service) -> int:
+    return sum(origin["requests"] for origin in service.seen().values())
