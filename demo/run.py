@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator  # noqa: E402
 from tests.airflow.harness import Airflow, NotSeen, until  # noqa: E402
 
-JOB_SECONDS = 15
+JOB_SECONDS = 20
 DEMO = ROOT / ".demo"
 INBOX, CATALOG, CORRECTED = (DEMO / "photos" / name for name in ("inbox", "catalog", "corrected"))
 PHOTOGRAPHS = {
@@ -48,6 +48,7 @@ def main() -> int:
             "PHOTOS_INBOX": str(INBOX),
             "PHOTOS_CATALOG": str(CATALOG),
             "PHOTOS_CORRECTED": str(CORRECTED),
+            "PHOTOS_SCHEDULE": "",
         }
         say("Starting Airflow 3.3.2: api-server, scheduler, triggerer, dag-processor.")
         with Airflow(DEMO / "airflow", env=env) as airflow:

@@ -7,16 +7,16 @@ says so with an asset. ``publish_catalog`` waits for that asset and takes over.
 Only what is new or changed is paid for, so a retry, a clear or a second run of the same night costs nothing.
 While the service works, the task waits in the triggerer and holds no worker slot.
 
-Needs a connection ``perfectlyclear_default`` whose password is the API key. The places come from the
-environment:
+Needs a connection ``perfectlyclear_default`` whose password is the API key. These come from the environment:
 
 ======================  ===============================  ===================================
 PHOTOS_INBOX            where pictures arrive            default: /data/photos/inbox
 PHOTOS_CATALOG          the originals                    default: /data/photos/catalog
 PHOTOS_CORRECTED        the corrected pictures           default: /data/photos/corrected
+PHOTOS_SCHEDULE         when; empty: only on demand      default: 0 2 * * *
 ======================  ===============================  ===================================
 
-The last two may be object stores as well, such as ``s3://aws_default@media/corrected``.
+The places may be object stores as well, such as ``s3://aws_default@media/corrected``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyCl
 INBOX = os.environ.get("PHOTOS_INBOX", "/data/photos/inbox")
 CATALOG = os.environ.get("PHOTOS_CATALOG", "/data/photos/catalog")
 CORRECTED = os.environ.get("PHOTOS_CORRECTED", "/data/photos/corrected")
+SCHEDULE = os.environ.get("PHOTOS_SCHEDULE", "0 2 * * *") or None
 
 corrected_catalog = Asset("corrected_catalog")
 
@@ -53,7 +54,7 @@ def publish(folder: str) -> list[str]:
 
 with DAG(
     "nightly_catalog",
-    schedule="0 2 * * *",
+    schedule=SCHEDULE,
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,  # two nights at once would only wait for each other
