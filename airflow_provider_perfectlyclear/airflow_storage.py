@@ -176,7 +176,7 @@ def _filesystem(place: Place) -> AbstractFileSystem:
     except AirflowNotFoundException:
         raise ConfigurationError(f"Connection {place.conn_id!r} of the store is not defined.") from None
     except ValueError as unknown:
-        if "No filesystem registered" not in str(unknown):
+        if not str(unknown).startswith(("No filesystem registered", "Unsupported filesystem")):
             raise
         found = _without_airflow(place)
     return _uncached(found)

@@ -1,0 +1,136 @@
+"""What the correcting operators do alike: open, run, wait in the trigger, go on, fail in Airflow's words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+
+from airflow_provider_perfectlyclear.errors import ConfigurationError
+from airflow_provider_perfectlyclear.operators import arguments
+from airflow_provider_perfectlyclear.tasks import told_to_airflow
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_perfectlyclear.api.client import Client
+    from airflow_provider_perfectlyclear.catalog.run import Summary, Waiting
+
+#: Airflow's own timeout of a deferral is only a backstop: the trigger ends by itself before (seconds).
+BACKSTOP = 600.0
+
+
+class Run(Protocol):
+    """A catalog's run, or one picture's."""
+
+    def execute(self) -> Waiting | Summary:
+        """Plan, start, land; return when only waiting is left."""
+
+    def resume(self) -> Waiting | Summary:
+        """Go on after a wait."""
+
+    def cancel(self) -> None:
+        """Start nothing more. Only sets a flag."""
+
+
+class CorrectingOperator(BaseOperator):
+    """The life of a run in a task: fresh, deferred, resumed on any machine, killed."""
+
+    perfectlyclear_conn_id: str
+    poll_interval: float
+    deferrable: bool
+    _run: Run | None = None
+    _killed = False
+
+    def execute(self, context: Context) -> Any:
+        """Begin, or take up what an earlier try of this run left open."""
+        return self._go("execute", context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """
+        Go on after the trigger has fired.
+
+        :param event: the trigger's word; only a wake-up: what became of the jobs is asked and recorded here.
+        """
+        self.log.info("Woken up: %s", _describe(event))
+        return self._go("resume", context)
+
+    def on_kill(self) -> None:
+        """Start nothing more. Runs inside a signal handler, so it only sets flags."""
+        self._killed = True
+        if self._run is not None:
+            self._run.cancel()
+
+    def _check_when_parsed(self, *corrections: Any) -> None:
+        """Refuse a wrong correction while the Dag is parsed."""
+        if getattr(self, "_BaseOperator__from_mapped", False):
+            return  # now on a worker: ``execute`` checks, where failing for good is possible
+        for correction in corrections:
+            arguments.check_when_parsed(correction)
+
+    def _make_run(self, client: Client, context: Context) -> Run:
+        """Read the arguments, open the stores and put the run together; nothing is sent."""
+        raise NotImplementedError
+
+    def _go(self, step: str, context: Context) -> Any:
+        with told_to_airflow(), self._opened(context) as run:
+            outcome = getattr(run, step)()
+        if hasattr(outcome, "job_ids"):
+            self._defer(outcome)
+        if outcome.skip:
+            raise AirflowSkipException(outcome.skip)
+        return outcome.data
+
+    @contextmanager
+    def _opened(self, context: Context) -> Iterator[Run]:
+        from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+
+        self._check_deferral()
+        with PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
+            self._run = self._make_run(hook.get_conn(), context)
+            if self._killed:  # the signal came before there was a run to tell
+                self._run.cancel()
+            try:
+                yield self._run
+            finally:
+                self._run = None
+
+    def _check_deferral(self) -> None:
+        """Refuse, before anything is paid, what Airflow could not store with a trigger."""
+        if not isinstance(self.perfectlyclear_conn_id, str):
+            raise ConfigurationError(
+                f"perfectlyclear_conn_id is {self.perfectlyclear_conn_id!r}: give a connection id."
+            )
+        if self.deferrable:
+            json.dumps(self._trigger([], deadline=0.0, timeout=0.0).serialize())
+
+    def _trigger(self, job_ids: list[str], *, deadline: float, timeout: float) -> Any:
+        from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
+
+        return PerfectlyClearJobsTrigger(
+            perfectlyclear_conn_id=self.perfectlyclear_conn_id,
+            job_ids=job_ids,
+            poll_interval=float(self.poll_interval),
+            deadline=deadline,
+            timeout=timeout,
+        )
+
+    def _defer(self, waiting: Waiting) -> NoReturn:
+        self.log.info(waiting.message)
+        trigger = self._trigger(list(waiting.job_ids), deadline=waiting.deadline, timeout=waiting.timeout)
+        self.defer(
+            trigger=trigger,
+            method_name="execute_complete",
+            timeout=timedelta(seconds=waiting.timeout + BACKSTOP),
+        )
+
+
+def _describe(event: dict[str, Any] | None) -> str:
+    if not event:
+        return "the trigger said nothing"
+    reason = f" ({event['reason']})" if event.get("reason") else ""
+    return f"{event.get('done')} jobs final, {event.get('open')} open, {event.get('why')}{reason}"

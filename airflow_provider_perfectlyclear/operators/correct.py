@@ -1,0 +1,152 @@
+"""One picture or video, corrected by one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_perfectlyclear.airflow_storage import open_file, open_place, open_state, parse_place
+from airflow_provider_perfectlyclear.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.errors import ConfigurationError
+from airflow_provider_perfectlyclear.operators import arguments
+from airflow_provider_perfectlyclear.operators.base import CorrectingOperator
+from airflow_provider_perfectlyclear.tasks import run_key, run_title
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_perfectlyclear.api.client import Client
+    from airflow_provider_perfectlyclear.api.models import Correction
+    from airflow_provider_perfectlyclear.catalog.one import CorrectOne
+    from airflow_provider_perfectlyclear.catalog.options import Options
+    from airflow_provider_perfectlyclear.storage import Store
+
+
+class PerfectlyClearCorrectOperator(CorrectingOperator):
+    """
+    Correct one picture or video. A retry goes on with the same job; it never pays again in silence.
+
+    Returns ``{"destination", "job_id", "file_key", "bytes", "usage", "detection_data"}``. For more than a few
+    pictures use :class:`PerfectlyClearCatalogOperator`: one task, one record, the same promise.
+
+    :param source: the file: an absolute local path, a URL such as ``s3://bucket/a.jpg`` or
+        ``s3://conn_id@bucket/a.jpg``, or an ObjectStoragePath.
+    :param destination: where the corrected file goes; a slash at the end keeps the name. None together with
+        ``include_detection_data``: only the data is wanted (then ``state_path`` is required).
+    :param correction: parameters of the service's ``/pfc``, in snake case, as a mapping, a ``Correction`` or
+        JSON. None: the service's AI preset selection.
+    :param file_type: ``"image"`` or ``"video"``. None: found out from the first bytes.
+    :param timeout: seconds (or timedelta) for the whole task, deferrals included.
+    :param poll_interval: seconds between two questions about a young job.
+    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    :param source_conn_id: Airflow's connection to the source's store.
+    :param destination_conn_id: Airflow's connection to the destination's store.
+    :param deferrable: wait in the triggerer, without holding a worker slot.
+    :param verify: what an output of another type or size than asked for means: ``"fail"`` or ``"warn"``.
+    :param on_ambiguous: when the answer to a paid call was lost: ``"auto"``, ``"fail"`` or ``"restart"``.
+    :param state_path: where the record of what was paid lies. None: ``.perfectlyclear`` in the destination.
+    """
+
+    template_fields: Sequence[str] = (
+        "source",
+        "destination",
+        "correction",
+        "file_type",
+        "state_path",
+        "perfectlyclear_conn_id",
+        "source_conn_id",
+        "destination_conn_id",
+    )
+    template_fields_renderers = {"correction": "json"}
+    ui_color = "#e8f1fb"
+
+    def __init__(
+        self,
+        *,
+        source: str | ObjectStoragePath,
+        destination: str | ObjectStoragePath | None,
+        correction: Mapping[str, Any] | Correction | str | None = None,
+        file_type: Literal["image", "video"] | None = None,
+        timeout: timedelta | float = 3600,
+        poll_interval: float = 2.0,
+        perfectlyclear_conn_id: str = DEFAULT_CONN_ID,
+        source_conn_id: str | None = None,
+        destination_conn_id: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        verify: Literal["fail", "warn"] = "fail",
+        on_ambiguous: Literal["auto", "fail", "restart"] = "auto",
+        state_path: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.destination = destination
+        self.correction = correction
+        self.file_type = file_type
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+        self.perfectlyclear_conn_id = perfectlyclear_conn_id
+        self.source_conn_id = source_conn_id
+        self.destination_conn_id = destination_conn_id
+        self.deferrable = deferrable
+        self.verify = verify
+        self.on_ambiguous = on_ambiguous
+        self.state_path = state_path
+        self._check_when_parsed(correction)
+
+    def _make_run(self, client: Client, context: Context) -> CorrectOne:
+        from airflow_provider_perfectlyclear.catalog.one import CorrectOne
+
+        options = self._options()
+        source, name = open_file(self.source, conn_id=self.source_conn_id, argument="source")
+        destination, output = self._target()
+        return CorrectOne(
+            client=client,
+            source=source,
+            name=name,
+            destination=destination,
+            output=output,
+            state=open_state(self.state_path, destination),
+            run_key=run_key(context["ti"]),
+            options=options,
+            title=run_title(context["ti"]),
+        )
+
+    def _target(self) -> tuple[Store | None, str | None]:
+        """Open the destination's folder, and say the output's name if one was given."""
+        if self.destination is None:
+            return None, None
+        place = parse_place(self.destination, conn_id=self.destination_conn_id, argument="destination")
+        if place.is_folder:
+            return open_place(place), None
+        folder, output = place.split()
+        return open_place(folder), output
+
+    def _options(self) -> Options:
+        from airflow_provider_perfectlyclear.catalog.options import Options
+
+        correction = self._correction()
+        if self.destination is None and not correction.include_detection_data:
+            raise ConfigurationError(
+                "destination is None: name one, or ask for data alone with include_detection_data in "
+                "the correction."
+            )
+        return Options(
+            correction=correction,
+            timeout=arguments.seconds("timeout", self.timeout),
+            job_timeout=arguments.seconds("timeout", self.timeout),
+            poll_interval=self.poll_interval,
+            verify=self.verify,
+            on_ambiguous=self.on_ambiguous,
+            deferrable=self.deferrable,
+        )
+
+    def _correction(self) -> Correction:
+        correction = arguments.parse_correction(self.correction)
+        if not self.file_type:
+            return correction
+        given = correction.model_dump(exclude_none=True)
+        return arguments.parse_correction({**given, "file_type": self.file_type})

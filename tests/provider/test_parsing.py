@@ -1,0 +1,93 @@
+"""What every Dag parse pays and checks: names, imports, the provider's metadata."""
+
+from __future__ import annotations
+
+import importlib.resources
+import inspect
+import json
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
+
+from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
+from airflow_provider_perfectlyclear.provider_info import HOOK, get_provider_info
+
+OPERATORS = [getattr(operators, name) for name in operators.__all__]
+
+
+def _own_arguments(operator):
+    return set(inspect.signature(operator.__init__).parameters) - {"self", "kwargs"}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_no_argument_of_ours_shadows_airflows(operator):
+    base = BaseSensorOperator if issubclass(operator, BaseSensorOperator) else BaseOperator
+    taken = set(dir(base(task_id="x"))) | set(inspect.signature(base.__init__).parameters)
+    assert not _own_arguments(operator) & taken
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_every_argument_is_documented_and_every_template_field_is_an_argument(operator):
+    assert {f":param {name}:" for name in _own_arguments(operator)} <= _words(operator.__doc__)
+    assert set(operator.template_fields) <= _own_arguments(operator)
+
+
+def _words(doc):
+    return {line.strip().split(": ")[0] + ":" for line in doc.splitlines() if ":param" in line}
+
+
+def test_importing_the_operators_is_cheap_and_brings_nothing_heavy():
+    script = """
+        import json, sys, time
+        from airflow.sdk import BaseOperator
+        before, began = set(sys.modules), time.perf_counter()
+        import airflow_provider_perfectlyclear.operators.perfectlyclear
+        took = time.perf_counter() - began
+        print(json.dumps([took, sorted(set(sys.modules) - before)]))
+    """
+    times = []
+    for _ in range(2):
+        took, modules = _in_a_new_process(script)
+        times.append(took)
+        heavy = {"PIL", "boto3", "numpy", "s3fs", "starlette", "upath", "airflow.triggers.base"}
+        assert not {name for name in modules if name in heavy or name.split(".")[0] in heavy}
+        assert not any(
+            ".catalog." in name or ".client" in name for name in modules if "operators" not in name
+        )
+    assert min(times) < 0.03
+
+
+def _in_a_new_process(script):
+    done = subprocess.run(
+        [sys.executable, "-c", inspect.cleandoc(script)], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_metadata_is_what_airflow_asks_for():
+    info = get_provider_info()
+    schema = json.loads(
+        importlib.resources.files("airflow").joinpath("provider_info.schema.json").read_text()
+    )
+    jsonschema.validate(info, schema)
+    (connection,) = info["connection-types"]
+    module, _, name = HOOK.rpartition(".")
+    assert (PerfectlyClearHook.__module__, PerfectlyClearHook.__qualname__) == (module, name)
+    assert connection["connection-type"] == PerfectlyClearHook.conn_type
+
+
+def test_the_form_offers_every_field_of_the_extra_that_the_connection_reads():
+    from airflow_provider_perfectlyclear.connection import _extra
+
+    fields = get_provider_info()["connection-types"][0]["conn-fields"]
+    good = {"timeout": 1, "proxy": "http://p", "verify": True, "max_retries": 1, "requests_per_second": 1}
+    assert set(_extra("pc", {**good, "allow_insecure_hosts": True})) == set(fields)
+    assert all(field["schema"]["type"][1] == "null" for field in fields.values())
+
+
+def test_the_hook_is_made_by_its_connection_id():
+    assert PerfectlyClearHook.conn_name_attr in inspect.signature(PerfectlyClearHook.__init__).parameters
