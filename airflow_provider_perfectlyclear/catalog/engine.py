@@ -53,10 +53,14 @@ log = logging.getLogger(__name__)
 MAX_INTENTS = 16
 #: Threads that ask the service, beside the transfers.
 CALLERS = 4
+#: Intents are gathered for this long (seconds), so that one segment serves several.
+GATHER = 0.1
 #: What happened is in the ledger after at most this long (seconds).
-FLUSH = 1.0
+FLUSH = 0.5
 #: Waiting longer than this (seconds) is left to the triggerer.
 WORTH_DEFERRING = 10.0
+#: This many pictures with the same oddity are logged; the manifest has all.
+WARNED = 5
 #: This many failures in a row for the same reason stop new starts.
 MAX_STREAK = 25
 #: A lost start is asked about again after this many times the longest job seen (seconds: at least, if none).
@@ -94,6 +98,7 @@ class Engine:
         self.stopped: Exception | None = None
         self._todo: deque[list[Item]] = deque()
         self._ready: list[Row] = []
+        self._ready_since = 0.0
         self._starting: set[str] = set()
         self._jobs: dict[str, Row] = {}
         self._since: dict[str, float] = {}  # job id -> monotonic seconds of its start
@@ -119,12 +124,20 @@ class Engine:
     def adopt(self, rows: Iterable[Row]) -> None:
         """Open rows of the ledger: jobs to be landed, and starts whose answer was lost."""
         now, wall = time.monotonic(), time.time()
+        if not self.progress.job_seconds:
+            self.progress.job_seconds = [took for row in self.ledger.rows.values() if (took := self._took(row))]
         for row in rows:
             age = max(0.0, wall - (row.started_at or row.at))
             if row.state is State.STARTED and row.job_id:
                 self._follow(row, row.job_id, now - age)
             elif row.state is State.INTENT:
                 self._ambiguous[row.output] = (row, now - age)
+
+    def _took(self, row: Row) -> float | None:
+        """How long a job of an earlier try of this run took, landing included (seconds)."""
+        if row.run != self.ledger.run or row.state is not State.LANDED or row.started_at is None:
+            return None
+        return max(0.0, row.at - row.started_at)
 
     def _follow(self, row: Row, job_id: str, since: float) -> None:
         self._jobs[job_id] = row
@@ -218,7 +231,7 @@ class Engine:
             if due is not None and self._pools.free("calls"):
                 waits.append(due)
             if self._ready:
-                waits.append(0.02)
+                waits.append(max(self._ready_since + GATHER - now, 0.0))
             if self._only_ambiguous():
                 waits += [self._ambiguous_at(since) - now for _, since in self._ambiguous.values()]
             if self._jobs:
@@ -311,6 +324,7 @@ class Engine:
                 if item.output in done.fetched:
                     self._landed(item.output, done.fetched[item.output])
                 elif item in done.needed:
+                    self._ready_since = self._ready_since if self._ready else self._moved
                     self._ready.append(self._row(item, done))
                 else:
                     self.progress.same_bytes += 1
@@ -343,7 +357,8 @@ class Engine:
     def _commit(self, now: float) -> None:
         """Write the intents of what is ready, at most so many unanswered; then, and only then, call ``/pfc``."""
         batch = self._ready[: MAX_INTENTS - len(self._starting)]
-        if not batch:
+        more_to_come = self._uploading and len(self._ready) < MAX_INTENTS
+        if not batch or (more_to_come and now - self._ready_since < GATHER):
             return
         del self._ready[: len(batch)]
         self._declare(batch, again=False)
@@ -365,8 +380,10 @@ class Engine:
             self._moved = now = time.monotonic()
             error = future.exception()
             if error is None:
-                self.progress.proved = True
                 self._note(records.started(row.output, future.result()))
+                if not self.progress.proved:  # the others wait for it anyway: no crash shall make it ambiguous
+                    self._flush()
+                self.progress.proved = True
                 self._follow(replace(row, job_id=future.result()), future.result(), now)
             elif isinstance(error, StartUnknown):
                 log.warning("%s: %s", row.output, error)
@@ -489,7 +506,9 @@ class Engine:
         if done.status.detection_data is not None:
             self.progress.details[output] = done.status.public()["detection_data"]
         for warning in done.warnings:
-            log.warning("%s: %s", output, warning)
+            self.progress.warned[warning] = count = self.progress.warned.get(warning, 0) + 1
+            if count <= WARNED:
+                log.warning("%s: %s%s", output, warning, " (no more of these are logged)" * (count == WARNED))
             self.progress.warnings.setdefault(output, []).append(warning)
 
     # ---- starts whose answer was lost

@@ -49,6 +49,7 @@ class Progress:
     bytes_in: int = 0
     bytes_out: int = 0
     warnings: dict[str, list[str]] = field(default_factory=dict)
+    warned: dict[str, int] = field(default_factory=dict)
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
     job_seconds: list[float] = field(default_factory=list)
     proved: bool = False

@@ -1,0 +1,161 @@
+"""A run between two workers: what it keeps, what it does not do again."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.catalog.conftest import House
+from tests.catalog.judge import judge
+
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.catalog import engine
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.report import Summary
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
+from airflow_provider_perfectlyclear.storage import Store
+
+NAMES = [f"{number:02d}.jpg" for number in range(12)]
+
+
+@pytest.fixture(autouse=True)
+def defers_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting longer than half a second is worth a deferral here, so that no test waits for long."""
+    monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.5)
+
+
+def run_in(house: House, key: str = "night", **options: Any) -> CatalogRun:
+    options = {"deferrable": True, "poll_interval": 0.1, **options}
+    destination = Store.local(house.destination)
+    return CatalogRun(
+        client=Client(Settings(api_key=house.emulator.key, base_url=house.emulator.base_url)),
+        source=Store.local(house.source),
+        destination=destination,
+        state=destination.child(".perfectlyclear"),
+        run_key=key,
+        options=Options(correction=Correction(), **options),
+        title=f"run {key!r}",
+    )
+
+
+def stuck(house: House) -> str:
+    """No job of the service ends from now on, until the instruction's faults are cleared."""
+    return house.emulator.fault(
+        "status", {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=None
+    )
+
+
+def work_through(house: House, waiting: Waiting | Summary, **options: Any) -> Summary:
+    while isinstance(waiting, Waiting):
+        waiting = run_in(house, **options).resume()
+    return waiting
+
+
+def test_a_run_waits_without_a_worker_and_goes_on_elsewhere(house: House) -> None:
+    house.put(*NAMES)
+    stuck(house)
+
+    waiting = run_in(house).execute()
+    assert isinstance(waiting, Waiting)
+    assert len(waiting.job_ids) == len(NAMES)
+    assert "12 jobs open; needs a running triggerer" in waiting.message
+    house.emulator.clear_faults()
+    summary = work_through(house, waiting)
+
+    assert house.outputs == NAMES
+    assert summary.data["corrected"] == summary.data["paid"] == len(NAMES)
+    judge(house.emulator, house.destination, summary.data)
+
+
+def test_a_window_of_jobs_is_refilled_after_each_deferral(house: House) -> None:
+    house.put(*NAMES)
+    stuck(house)
+
+    waiting = run_in(house, max_in_flight=5).execute()
+    assert isinstance(waiting, Waiting)
+    assert len(waiting.job_ids) == 5
+    house.emulator.clear_faults()
+    summary = work_through(house, waiting, max_in_flight=5)
+
+    assert house.outputs == NAMES
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+    judge(house.emulator, house.destination, summary.data)
+
+
+def test_a_resume_lists_and_plans_nothing(house: House) -> None:
+    house.put(*NAMES)
+    stuck(house)
+    assert isinstance(run_in(house).execute(), Waiting)
+    house.put("came-later.jpg")
+    house.emulator.clear_faults()
+
+    summary = work_through(house, run_in(house).resume())
+
+    assert "came-later.jpg" not in house.outputs
+    assert summary.data["listed"] == len(NAMES)
+
+
+def test_failures_of_before_a_deferral_are_reported_after_it(house: House) -> None:
+    house.put(*NAMES)
+    (house.source / "text.jpg").write_text("no picture")
+    stuck(house)
+    waiting = run_in(house, max_failures=1).execute()
+    house.emulator.clear_faults()
+
+    summary = work_through(house, waiting, max_failures=1)
+
+    assert summary.data["failed"] == 1
+    assert summary.data["failures"][0]["name"] == "text.jpg"
+    judge(house.emulator, house.destination, summary.data)
+
+
+def test_another_run_that_came_while_this_one_was_deferred_is_noticed(house: House) -> None:
+    house.put(*NAMES)
+    stuck(house)
+    assert isinstance(run_in(house, "monday").execute(), Waiting)
+    house.emulator.clear_faults()
+
+    other = work_through(house, run_in(house, "tuesday", deferrable=False).execute())
+    summary = work_through(house, run_in(house, "monday").resume())
+
+    assert other.data["corrected"] == len(NAMES)
+    assert summary.data["unchanged"] == len(NAMES)
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+
+
+def test_the_deadline_is_kept_across_a_deferral(house: House) -> None:
+    house.put(*NAMES)
+    stuck(house)
+    began = time.time()
+    waiting = run_in(house, timeout=3.0).execute()
+    assert isinstance(waiting, Waiting)
+    assert waiting.deadline == pytest.approx(began + 3.0, abs=0.5)
+
+    time.sleep(max(0.0, waiting.deadline - time.time()))  # the trigger would; this is its deadline, not luck
+    with pytest.raises(Exception, match="12 of 12 pictures failed") as failure:
+        run_in(house, timeout=3.0).resume()
+
+    assert "TIMEOUT" in str(failure.value)
+    house.emulator.clear_faults()
+    summary = work_through(house, run_in(house, "monday").execute())
+    assert summary.data["corrected"] == len(NAMES)
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+
+
+def test_what_is_kept_holds_no_url_and_no_key(house: House) -> None:
+    import gzip
+
+    house.put(*NAMES)
+    stuck(house)
+    assert isinstance(run_in(house).execute(), Waiting)
+
+    (kept,) = Path(house.destination).rglob("run.json.gz")
+    text = gzip.decompress(kept.read_bytes()).decode()
+    assert json.loads(text)["layout"] == 1
+    assert "http" not in text
+    assert house.emulator.key not in text
