@@ -21,7 +21,8 @@ ANY_KEY = "any-key-will-do"
 
 DESCRIPTION = """\
 The Perfectly Clear Web API v2 on this machine, to try and test against without a key and without paying.
-It is a stand-in: pictures are corrected by a few simple operations, not by EyeQ, and videos come back unchanged.
+It is a stand-in: pictures are corrected by a few simple operations, not by EyeQ, and videos come back
+unchanged.
 """
 EPILOG = """\
 What it was asked, and making it fail on purpose, on the API's port:
@@ -98,9 +99,10 @@ def _parser() -> argparse.ArgumentParser:
         "--cache",
         choices=("free", "billed", "done-only"),
         default="free",
-        help="what cache=true means for a fileKey that was corrected with the same settings before. free: its job is "
-        "given again and billed once; billed: the same, and billed again; done-only: as free once it is COMPLETED, "
-        "but while it is open another job is started and billed (default: %(default)s)",
+        help="what cache=true means for a fileKey that was corrected with the same settings before. "
+        "free: its job is given again and billed once; billed: the same, and billed again; "
+        "done-only: as free once it is COMPLETED, but while it is open another job is started and billed "
+        "(default: %(default)s)",
     )
     add(
         "--url-seconds",

@@ -1,4 +1,4 @@
-"""Reading the actions of a fault instruction: every value is checked when it is posted, not when it happens."""
+"""The actions of a fault instruction, checked when they are posted, not when they happen."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from starlette.routing import Route, Router
 
-
 from airflow_provider_perfectlyclear.emulator.answers import Answer, Refused, json_answer
 from airflow_provider_perfectlyclear.emulator.control import control_routes
 from airflow_provider_perfectlyclear.emulator.exchange import Exchange

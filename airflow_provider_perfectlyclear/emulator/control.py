@@ -1,4 +1,8 @@
-"""``/_emulator`` on the API's port: the bill, what was seen, faults, and starting afresh. Needs no key, is not counted."""
+"""
+``/_emulator`` on the API's port: the bill, what was seen, faults, and starting afresh.
+
+It needs no key, is not counted and not limited.
+"""
 
 from __future__ import annotations
 

@@ -5,20 +5,22 @@ The fault language: how a test makes the emulator fail, exactly where and exactl
 
     {"match": {"route": "pfc", "nth": 2}, "do": [{"reset": "committed"}], "times": 1}
 
-``GET /_emulator/faults`` answers ``{"unconsumed": [...], "misfired": [...]}``: instructions that have not happened as
-often as they said (one that is for ever: never), and those whose actions met an answer they cannot change. A test
-asserts that both are empty. ``DELETE /_emulator/faults`` drops all.
+``GET /_emulator/faults`` answers ``{"unconsumed": [...], "misfired": [...]}``: instructions that have not
+happened as often as they said (one that is for ever: never), and those whose actions met an answer they
+cannot change. A test asserts that both are empty. ``DELETE /_emulator/faults`` drops all.
 
 Which requests
 ==============
 
 ``match`` says which; everything given must agree:
 
-* ``route``: ``upload``, ``put``, ``pfc``, ``status``, ``download``, ``presets``, ``preset_create``, ``preset``,
-  ``preset_delete``, ``preset_put``, ``preset_get_file`` or ``any`` (the default).
+* ``route``: ``upload``, ``put``, ``pfc``, ``status``, ``download``, ``presets``, ``preset_create``,
+  ``preset``, ``preset_delete``, ``preset_put``, ``preset_get_file`` or ``any`` (the default).
 * ``contains``: a part of the path and query, as sent.
-* ``job_id``: for ``status`` and ``download``. ``file_key``: for ``put``, ``pfc``, ``status`` and ``download``.
-* ``nth``: the first request to fail, counted from 1 among those that match, since the instruction was posted. Default 1.
+* ``job_id``: for ``status`` and ``download``. ``file_key``: for ``put``, ``pfc``, ``status`` and
+  ``download``.
+* ``nth``: the first request to fail, counted from 1 among those that match, since the instruction was
+  posted. Default 1.
 * ``times``: how many in a row from there; default 1; null or -1 for ever. May stand beside ``match`` instead.
 
 All instructions that a request meets apply, in the order in which they were posted.
@@ -29,8 +31,10 @@ When
 A request goes through five moments, by these names:
 
 * ``before``: its head was read; nothing else was read, nothing is done.
-* ``reading``: ``after`` bytes of its body were read (default: half). Only ``put``, ``preset_put``, ``preset_create``, ``any``.
-* ``committed``: the service has done it (the file is stored, the job is started and billed); nothing is answered.
+* ``reading``: ``after`` bytes of its body were read (default: half). Only ``put``, ``preset_put``,
+  ``preset_create``, ``any``.
+* ``committed``: the service has done it (the file is stored, the job is started and billed); nothing is
+  answered.
 * ``answering``: the head and ``after`` bytes of the body (default: half) are written to the socket.
 * ``answered``: all is written to the socket.
 
@@ -44,32 +48,40 @@ Ending the connection. Each takes a moment, or ``{"when": moment, "after": bytes
 * ``{"reset": "committed"}``: a TCP reset.
 * ``{"close": {"when": "answering", "after": 1000}}``: close quietly: a cut download. See ``framing``.
 * ``{"silence": "before"}``: say nothing more and keep the connection open until the client ends it.
-* ``{"kill": {"pid": "peer", "when": "answered", "signal": "SIGKILL"}}``: send a signal to a process, by its id or the one
-  at the other end of this connection (``"peer"``, the default). After SIGKILL the request ends there and then; after
-  any other signal (default SIGKILL; ``"SIGSTOP"``, ``"SIGTERM"``, ...) it goes on. Never the emulator itself.
+* ``{"kill": {"pid": "peer", "when": "answered", "signal": "SIGKILL"}}``: send a signal to a process, by its
+  id or the one at the other end of this connection (``"peer"``, the default). After SIGKILL the request
+  ends there and then; after any other signal (default SIGKILL; ``"SIGSTOP"``, ``"SIGTERM"``, ...) it goes
+  on. Never the emulator itself.
 
 Time:
 
 * ``{"delay": 1.5}`` or ``{"delay": {"seconds": 1.5, "when": "committed"}}``: wait; default ``before``.
 * ``{"drip": 10}`` or ``{"drip": {"bytes_per_second": 10, "chunk": 1}}``: write the answer's body slowly.
 
-Answering something else. With ``"commit": true`` the service does its work first, else (the default) it never hears of it:
+Answering something else. With ``"commit": true`` the service does its work first, else (the default) it
+never hears of it:
 
-* ``{"answer": {"status": 503, "headers": {"Retry-After": "2"}, "body": "busy", "commit": true}}``; ``json`` instead of ``body``.
-* ``{"redirect": "http://..."}`` or ``{"redirect": {"to": "http://...", "status": 307, "commit": false}}``; default 302.
+* ``{"answer": {"status": 503, "headers": {"Retry-After": "2"}, "body": "busy", "commit": true}}``; ``json``
+  instead of ``body``.
+* ``{"redirect": "http://..."}`` or ``{"redirect": {"to": "http://...", "status": 307, "commit": false}}``;
+  default 302.
 
 Changing the service's own answer (its work is done):
 
 * ``{"patch": {"status": "DONE", "code": null}}``: a JSON merge patch; null removes.
-* ``{"set": {"statusEndpoint": null}}``: set top-level fields as they are, null too. ``{"remove": ["correctedFile"]}``.
+* ``{"set": {"statusEndpoint": null}}``: set top-level fields as they are, null too. ``{"remove":
+  ["correctedFile"]}``.
 * ``{"http_status": 500}``: another status with the same body.
 * ``{"headers": {"Retry-After": "Wed, 21 Oct 2035 07:28:00 GMT", "ETag": null}}``: set headers; null removes.
-* ``{"body": "text"}``, ``{"body": {"json": [1]}}`` or ``{"body": {"base64": "..."}}``, each with a ``content_type`` if wanted.
-* ``{"garble": name}``: a body of a known bad kind: ``html``, ``null``, ``list``, ``empty``, ``cut_json`` (half of it), ``huge``
-  (10 MB of it, padded), ``not_utf8`` (says UTF-8, is not), ``utf16``, ``gzip_bomb`` (100 MB in 100 kB).
+* ``{"body": "text"}``, ``{"body": {"json": [1]}}`` or ``{"body": {"base64": "..."}}``, each with a
+  ``content_type`` if wanted.
+* ``{"garble": name}``: a body of a known bad kind: ``html``, ``null``, ``list``, ``empty``, ``cut_json``
+  (half of it), ``huge`` (10 MB of it, padded), ``not_utf8`` (says UTF-8, is not), ``utf16``, ``gzip_bomb``
+  (100 MB in 100 kB).
 * ``{"framing": "chunked"}`` or ``"close"`` (until the connection ends): the answer has no Content-Length.
 
-Bytes, for ``put`` and ``preset_put`` (what is stored, though 200) and ``download`` and ``preset_get_file`` (what is sent):
+Bytes, for ``put`` and ``preset_put`` (what is stored, though 200) and ``download`` and ``preset_get_file``
+(what is sent):
 
 * ``{"truncate": 100}``: only the first 100 bytes, as if that were all.
 * ``{"scramble": 100}``: right length, but all bytes from the 100th on are wrong.
@@ -80,10 +92,11 @@ Signed URLs, for ``upload``, ``status``, ``preset`` and ``preset_create``:
 
 Jobs, for ``pfc`` (the job that it starts) and ``status`` (the job that is asked about), for good:
 
-* ``{"outcome": "FAILED"}``, ``"REJECTED"``, ``"stuck"`` (PROCESSING for ever), ``"lost"`` (404), ``"backwards"`` (COMPLETED once,
-  then PROCESSING) or ``"no_file"`` (COMPLETED without correctedFile).
-* ``{"outcome": {"status": "ARCHIVED", "statusText": "...", "correctedFile": "http://...", "stuck": "PENDING"}}``: any of these;
-  ``status`` is said verbatim when the job is over (unknown values, ``"completed"``), ``correctedFile`` may be null.
+* ``{"outcome": "FAILED"}``, ``"REJECTED"``, ``"stuck"`` (PROCESSING for ever), ``"lost"`` (404),
+  ``"backwards"`` (COMPLETED once, then PROCESSING) or ``"no_file"`` (COMPLETED without correctedFile).
+* ``{"outcome": {"status": "ARCHIVED", "statusText": "...", "correctedFile": "http://...", "stuck":
+  "PENDING"}}``: any of these; ``status`` is said verbatim when the job is over (unknown values,
+  ``"completed"``), ``correctedFile`` may be null.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """
 A job, and its state as a function of the clock.
 
-No timer runs for a job. When it is accepted, the times at which it starts and ends are computed from when a place is
-free; asked for its state, it compares them with the clock. So 100,000 open jobs cost nothing but their memory.
+No timer runs for a job. When it is accepted, the times at which it starts and ends are computed from when a
+place is free; asked for its state, it compares them with the clock. So 100,000 open jobs cost nothing but
+their memory.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Listen:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's server, which leaves signals to the emulator: it would end the process by the signal, not with 0."""
+    """Uvicorn's server, leaving signals to the emulator: it would end by the signal instead of with 0."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -88,7 +88,8 @@ def listening_socket(host: str, port: int) -> socket.socket:
         raise ValueError(
             f"The emulator listens on loopback only (127.0.0.1, 127.0.0.2, ...), not on {host!r}."
         )
-    sock = socket.socket(socket.AF_INET)
+    # Named in full: asyncio switches Nagle's algorithm off only for sockets that say they are TCP.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))

@@ -19,8 +19,8 @@ from airflow_provider_perfectlyclear.emulator.jobs import Blob, Job, Outcome, Pl
 
 CacheReading = Literal["free", "billed", "done-only"]
 
-# Names to correct by. The first is the AI's own choice, the same as giving none; the others only differ in what the
-# stand-in does with them.
+# Names to correct by. The first is the AI's own choice, the same as giving none; the others only differ in
+# what the stand-in does with them.
 BUILT_IN_PRESETS = ("Universal", "Beautify", "Details", "Vivid")
 
 
@@ -224,7 +224,8 @@ class Service:
             job.outcome = jobs.ECHOED if made is None else Outcome("COMPLETED", "done", made)
         except pictures.Broken as error:
             job.outcome = Outcome("FAILED", str(error))
-        except Exception as error:  # noqa: BLE001 - a job that never ended would only show as a timeout, far away
+        except Exception as error:
+            # A job that never ended would only show as a timeout, far from its cause.
             job.outcome = Outcome("FAILED", f"internal error: {error!r}")
 
     def result(self, job: Job) -> tuple[Path, Any, int, bytes]:
@@ -274,7 +275,7 @@ class Service:
     # The bill
 
     def bill(self) -> dict[str, int]:
-        """Counts: calls of ``/pfc`` that were accepted, those that are billed, those that reused an output."""
+        """How many calls of ``/pfc`` were accepted, are billed, and reused an output."""
         entries = self.state.entries
         return {
             "accepted": len(entries),

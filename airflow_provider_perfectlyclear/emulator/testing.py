@@ -96,7 +96,7 @@ class Emulator:
         return str(self._control("POST", "/faults", {"match": wanted, "do": actions})["id"])
 
     def unconsumed(self) -> list[dict[str, Any]]:
-        """Instructions that have not happened as told, and those that misfired. A test asserts that there are none."""
+        """Instructions that have not happened as told, or misfired: a test asserts that there are none."""
         report = self._control("GET", "/faults")
         return [*report["unconsumed"], *report["misfired"]]
 
@@ -169,7 +169,8 @@ def start_emulator(**options: Any) -> Emulator:
 
     It ends with :meth:`Emulator.stop`, or when this process does.
 
-    :param options: those of the command line with underscores: ``job_seconds=0.1, cache="done-only", echo=True``.
+    :param options: those of the command line with underscores: ``job_seconds=0.1, cache="done-only",
+    echo=True``.
         Here a job takes 0.05 seconds unless told otherwise, and the key is ``emulator-key``.
     :raises RuntimeError: it did not start; its standard error says why.
     """

@@ -1,7 +1,9 @@
 """
-The last few inches to the client: connections that can be reset, closed, dripped into, and whose other end can be killed.
+The last few inches to the client: connections that can be reset, closed, dripped into, and whose other end
+can be killed.
 
-Uvicorn speaks HTTP. What it hides from an ASGI application, the transport of the connection, is handed through by
+Uvicorn speaks HTTP. What it hides from an ASGI application, the transport of the connection, is handed
+through by
 :class:`OpenProtocol`, as faults happen there.
 """
 
