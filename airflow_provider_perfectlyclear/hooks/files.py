@@ -11,28 +11,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from airflow_provider_perfectlyclear.airflow_storage import open_file
+from airflow_provider_perfectlyclear.airflow_storage import open_file, open_place, parse_place
 from airflow_provider_perfectlyclear.errors import InvalidSource
 
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import Client
+    from airflow_provider_perfectlyclear.storage import Store
 
 Source = str | Path | bytes | BinaryIO
 Target = str | Path | BinaryIO
+_LANDED = "output"
 Body = tuple[Callable[[], BinaryIO], int]
 
 
 @contextmanager
-def opened(source: Source, name: str | None = None) -> Iterator[Body]:
+def opened(source: Source, name: str | None = None, *, conn_id: str | None = None) -> Iterator[Body]:
     """
     Give what an upload needs: a way to open the bytes from their start, more than once, and their number.
 
+    :param source: a path, a URL, bytes or an open file.
+    :param name: what messages call it, where the source has no name.
+    :param conn_id: Airflow's connection for the store of a URL.
     :raises InvalidSource: there is nothing, or it is empty.
     """
     if isinstance(source, bytes):
         yield _filled(lambda: io.BytesIO(source), len(source), name or "the bytes")
     elif isinstance(source, str | Path):
-        yield _stored(source)
+        yield _stored(source, conn_id)
     else:
         with _copied(source) as path:
             yield _filled(lambda: open(path, "rb"), os.path.getsize(path), name or "the file")
@@ -44,8 +49,8 @@ def _filled(open_body: Callable[[], BinaryIO], size: int, name: str) -> Body:
     return open_body, size
 
 
-def _stored(source: str | Path) -> Body:
-    store, name = open_file(source, argument="source")
+def _stored(source: str | Path, conn_id: str | None) -> Body:
+    store, name = open_file(source, conn_id=conn_id, argument="source")
     entry = store.stat(name)
     if entry is None:
         raise InvalidSource(f"{store.uri(name)} is not there", code="NOT_FOUND")
@@ -61,66 +66,84 @@ def _copied(source: BinaryIO) -> Iterator[str]:
         yield copy.name
 
 
-@contextmanager
-def published(destination: Target) -> Iterator[tuple[BinaryIO, Callable[[], str | None]]]:
+def file_type_of(open_body: Callable[[], BinaryIO]) -> str:
     """
-    Give a temporary file to fill, and what puts it in its place: a path, a URL or an open file.
+    Say by the first bytes whether it is the service's ``image`` or ``video``.
 
-    The latter returns the place's path or URL, None for an open file.
+    :raises InvalidSource: neither that we know.
     """
-    with tempfile.NamedTemporaryFile() as spool:
+    from airflow_provider_perfectlyclear.catalog.pictures import HEAD, kind_of
 
-        def publish() -> str | None:
-            spool.flush()
-            return _put(spool.name, destination)
-
-        yield cast(BinaryIO, spool), publish
-
-
-def _put(path: str, destination: Target) -> str | None:
-    if not isinstance(destination, str | Path):
-        with open(path, "rb") as finished:
-            shutil.copyfileobj(finished, destination, 2**20)
-        return None
-    store, name = open_file(destination, argument="destination")
-    store.prepare()
-    store.publish(name, path)
-    return store.uri(name)
+    with open_body() as file:
+        kind = kind_of(file.read(HEAD))
+    if kind is None:
+        raise InvalidSource("the first bytes are those of no picture or video", code="NO_PICTURE")
+    return kind.file_type
 
 
-def fetch(client: Client, job_id: str, destination: Target) -> str | None:
+def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str | None = None) -> str | None:
     """
-    Download a finished job's file, check it and put it in its place.
+    Download a finished job's file, check it and put it in its place. Under a folder it is named after its job.
 
     :raises JobFailed: or JobRejected: there is none.
     :raises CorruptOutput: it is not a whole picture or video.
     """
-    if isinstance(destination, str | Path):
-        store, name = open_file(destination, argument="destination")
-        store.prepare()
-        _land(client, job_id, store, name)
-        return store.uri(name)
     from airflow_provider_perfectlyclear.storage import Store
 
+    if isinstance(destination, str | Path):  # refused before anything is fetched
+        parse_place(destination, conn_id=conn_id, argument="destination")
     with tempfile.TemporaryDirectory() as folder:
-        _land(client, job_id, Store.local(folder), "output")
-        return _put(os.path.join(folder, "output"), destination)
+        _land(client, job_id, Store.local(folder))
+        return put(os.path.join(folder, _LANDED), destination, job_id, conn_id=conn_id)
 
 
-def _land(client: Client, job_id: str, store, name: str) -> None:
+def fetch_url(client: Client, url: str, destination: Target, name: str, *, max_bytes: int) -> str | None:
+    """Download a signed URL and put the file in its place; under a folder it gets the name."""
+    with tempfile.NamedTemporaryFile() as spool:
+        client.download(url, cast(BinaryIO, spool), max_bytes=max_bytes)
+        spool.flush()
+        return put(spool.name, destination, name)
+
+
+def put(path: str, destination: Target, name: str, *, conn_id: str | None = None) -> str | None:
+    """
+    Put a local file in its place, whole.
+
+    :param destination: a path, a URL or an open file; a slash at the end means a folder.
+    :param name: its name in a folder, to which the usual extension of its kind is added.
+    :returns: the place's path or URL; None for an open file.
+    """
+    from airflow_provider_perfectlyclear.catalog.pictures import HEAD, kind_of
+    from airflow_provider_perfectlyclear.storage import check_name
+
+    with open(path, "rb") as finished:
+        kind = kind_of(finished.read(HEAD))
+        if not isinstance(destination, str | Path):
+            finished.seek(0)
+            shutil.copyfileobj(finished, destination, 2**20)
+            return None
+    place = parse_place(destination, conn_id=conn_id, argument="destination")
+    folder, given = (place, None) if place.is_folder else place.split()
+    store = open_place(folder)
+    target = given or (f"{name}.{kind.extensions[0]}" if kind else name)
+    store.prepare()
+    store.publish(check_name(target), path, kind.content_type if kind else None)
+    return store.uri(target)
+
+
+def _land(client: Client, job_id: str, store: Store) -> None:
     from airflow_provider_perfectlyclear.api import calls
     from airflow_provider_perfectlyclear.api.models import Correction
     from airflow_provider_perfectlyclear.catalog.landing import Wanted, land
     from airflow_provider_perfectlyclear.catalog.spool import Spool
 
-    status = client.send(calls.status(job_id))
     with Spool() as spool:
         land(
             client,
-            status,
+            client.send(calls.status(job_id)),
             fresh=True,
             wanted=Wanted(Correction(), source_sha256=""),
             destination=store,
-            output=name,
+            output=_LANDED,
             spool=spool,
         )

@@ -178,14 +178,15 @@ class PerfectlyClearHook(BaseHook):
         Fetch a finished job's corrected file, check it, and put it in its place, whole.
 
         :param job_id: the job id of :meth:`start`.
-        :param destination: a path or URL, or a file open for writing bytes.
+        :param destination: a path or URL, or a file open for writing bytes. With a slash at the end it is a
+            folder, in which the file is named after its job.
         :returns: the file's path or URL; None for an open file.
         :raises JobFailed: or JobRejected: there is no corrected file, for the service's reason.
         :raises CorruptOutput: what came is not a whole picture or video.
         """
-        from airflow_provider_perfectlyclear.hooks.files import fetch
+        from airflow_provider_perfectlyclear.hooks.files import fetch_job
 
-        return fetch(self.get_conn(), job_id, destination)
+        return fetch_job(self.get_conn(), job_id, destination)
 
     # --- the whole
 
@@ -240,13 +241,16 @@ class PerfectlyClearHook(BaseHook):
 
         :param name: the name that a correction's ``preset`` would say.
         """
-        return next((preset for preset in self.iter_presets() if preset.name == name), None)
+        from airflow_provider_perfectlyclear.hooks import presets
+
+        return presets.find(self.get_conn(), name=name)
 
     def upload_preset(
         self, name: str, file: str | Path | bytes | BinaryIO, description: str = "", if_exists: str = "fail"
     ) -> Preset:
         """
-        Make a preset of a file. What is half done when something fails is removed again.
+        Make a preset of a file. What is half done when something fails is removed again, and a preset that has
+        the same content already is left as it is.
 
         :param name: what corrections will call it.
         :param file: a path or URL, bytes, or an open binary file.
@@ -257,7 +261,11 @@ class PerfectlyClearHook(BaseHook):
         """
         from airflow_provider_perfectlyclear.hooks import presets
 
-        return presets.upload(self.get_conn(), name, file, description=description, if_exists=if_exists)
+        preset, done = presets.upload(
+            self.get_conn(), name, file, description=description, if_exists=if_exists
+        )
+        self.log.info("Preset %r: %s", name, done)
+        return preset
 
     def download_preset(self, preset_id: str, destination: str | Path | BinaryIO) -> str | None:
         """

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import logging
+import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from airflow_provider_perfectlyclear.api import calls
-from airflow_provider_perfectlyclear.errors import ConfigurationError, PerfectlyClearError, ProtocolError
-from airflow_provider_perfectlyclear.hooks.files import opened, published
+from airflow_provider_perfectlyclear.errors import (
+    ConfigurationError,
+    NotFound,
+    PerfectlyClearError,
+    ProtocolError,
+    TransferFailed,
+)
+from airflow_provider_perfectlyclear.hooks.files import Body, Source, Target, fetch_url, opened
 
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import Client
@@ -28,40 +36,78 @@ def iterate(client: Client) -> Iterator[Preset]:
     return iter_presets(client)
 
 
-def upload(
-    client: Client,
-    name: str,
-    file: str | Path | bytes | BinaryIO,
-    *,
-    description: str = "",
-    if_exists: str = "fail",
-) -> Preset:
+def find(client: Client, *, preset_id: str | None = None, name: str | None = None) -> Preset | None:
     """
-    Make a preset. Replacing makes the new one first: there is always one of that name.
+    Find a preset by its id or by its exact name.
 
+    :raises ConfigurationError: neither or both were given.
+    """
+    if bool(preset_id) == bool(name):
+        raise ConfigurationError("Name a preset by preset_id or by name, one of them.")
+    if name:
+        return next((preset for preset in iterate(client) if preset.name == name), None)
+    try:
+        return client.send(calls.get_preset(str(preset_id)))
+    except NotFound:
+        return None
+
+
+def not_found(client: Client, name: str) -> NotFound:
+    """The error for a name that no preset has, with the nearest one."""
+    names = {preset.name.lower(): preset.name for preset in iterate(client)}
+    close = difflib.get_close_matches(name.lower(), names, 1)
+    hint = f"; did you mean {names[close[0]]!r}?" if close else "."
+    return NotFound(f"Preset {name!r} not found{hint}")
+
+
+def upload(
+    client: Client, name: str, file: Source, *, description: str = "", if_exists: str = "fail"
+) -> tuple[Preset, str]:
+    """
+    Make a preset. Replacing makes the new one first: there is always one of that name. A preset with the same
+    content is left as it is, whatever ``if_exists`` says, so that doing it twice changes nothing.
+
+    :returns: the preset, and what was done: ``made``, ``replaced``, ``skipped`` or ``unchanged``.
     :raises ConfigurationError: it exists, and ``if_exists`` is ``"fail"``; or another word.
     """
     if if_exists not in ("replace", "skip", "fail"):
         raise ConfigurationError(f"if_exists is {if_exists!r}: give one of 'replace', 'skip', 'fail'.")
-    there = [preset for preset in iterate(client) if preset.name == name]
-    if there and if_exists == "fail":
-        raise ConfigurationError(f"Preset {name!r} exists already: say if_exists='replace' or 'skip'.")
-    if there and if_exists == "skip":
-        return there[0]
-    preset_id = _create(client, name, file, description)
+    with opened(file, name) as body:
+        there = [preset for preset in iterate(client) if preset.name == name]
+        if there and if_exists == "skip":
+            return there[0], "skipped"
+        if len(there) == 1 and _has_content(client, there[0], body):
+            return there[0], "unchanged"
+        if there and if_exists == "fail":
+            raise ConfigurationError(f"Preset {name!r} exists already: say if_exists='replace' or 'skip'.")
+        preset_id = _create(client, name, body, description)
     for old in there:
         client.send(calls.delete_preset(old.preset_id))
-    return client.send(calls.get_preset(preset_id))
+    return client.send(calls.get_preset(preset_id)), "replaced" if there else "made"
 
 
-def _create(client: Client, name: str, file: str | Path | bytes | BinaryIO, description: str) -> str:
-    with opened(file, name) as (open_body, size):
-        target = client.send(calls.create_preset(name, description))
+def _has_content(client: Client, preset: Preset, body: Body) -> bool:
+    """Whether the preset's file is the same, byte for byte. A half made one has none."""
+    open_body, size = body
+    if size > MAX_PRESET or (uri := client.send(calls.get_preset(preset.preset_id)).uri) is None:
+        return False
+    with tempfile.TemporaryFile() as sink:
         try:
-            client.put(target.upload_url, open_body, size=size)
-        except BaseException:
-            _clean_up(client, target.preset_id)
-            raise
+            got = client.download(uri, sink, max_bytes=MAX_PRESET)
+        except TransferFailed:
+            return False
+    with open_body() as file:
+        return got.sha256 == hashlib.sha256(file.read()).hexdigest()
+
+
+def _create(client: Client, name: str, body: Body, description: str) -> str:
+    open_body, size = body
+    target = client.send(calls.create_preset(name, description))
+    try:
+        client.put(target.upload_url, open_body, size=size)
+    except BaseException:
+        _clean_up(client, target.preset_id)
+        raise
     return target.preset_id
 
 
@@ -73,15 +119,13 @@ def _clean_up(client: Client, preset_id: str) -> None:
         log.warning("Preset %s was half made and could not be removed: %s", preset_id, error)
 
 
-def download(client: Client, preset_id: str, destination: str | Path | BinaryIO) -> str | None:
+def download(client: Client, preset_id: str, destination: Target) -> str | None:
     """
-    Fetch a preset's file.
+    Fetch a preset's file; in a folder it is named after its id.
 
     :raises ProtocolError: the service names no file.
     """
     uri = client.send(calls.get_preset(preset_id)).uri
     if uri is None:
         raise ProtocolError(f"Preset {preset_id} has no file: the service named no uri.")
-    with published(destination) as (sink, publish):
-        client.download(uri, sink, max_bytes=MAX_PRESET)
-        return publish()
+    return fetch_url(client, uri, destination, f"{preset_id}.preset", max_bytes=MAX_PRESET)

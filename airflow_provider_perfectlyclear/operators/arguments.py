@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator
+
     from airflow_provider_perfectlyclear.api.correction import Correction
 
 
-def check_when_parsed(correction: Any) -> None:
+def check_when_parsed(operator: BaseOperator, *corrections: Any) -> None:
     """
     Refuse, while the Dag is parsed, what no later value can make right: unknown names and wrong plain values.
 
-    :param correction: the operator's argument; what is only known later (templates, XComs) is let through.
+    :param operator: a mapped one is let through: it is made on a worker, where ``execute`` checks, and there
+        failing for good is possible.
+    :param corrections: its arguments; what is only known later (templates, XComs) is let through.
     :raises InvalidCorrection: with the nearest known name.
     """
+    if not getattr(operator, "_BaseOperator__from_mapped", False):
+        for correction in corrections:
+            _check_when_parsed(correction)
+
+
+def _check_when_parsed(correction: Any) -> None:
     from airflow_provider_perfectlyclear.api.correction import Correction
 
     if isinstance(correction, Mapping):
@@ -32,15 +42,20 @@ def _or_later(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else "{{ later }}"
 
 
-def parse_correction(value: Any) -> Correction:
+def parse_correction(value: Any, *, file_type: str | None = None) -> Correction:
     """
     Read a correction as it is when the task runs.
+
+    :param file_type: what the operator's own argument says, if it does.
 
     :raises InvalidCorrection: a name or a value is wrong.
     """
     from airflow_provider_perfectlyclear.api.correction import Correction
 
-    return Correction.parse(None if value == "" else value)
+    correction = Correction.parse(None if value == "" else value)
+    if not file_type:
+        return correction
+    return Correction.parse({**correction.model_dump(exclude_none=True), "file_type": file_type})
 
 
 def parse_renditions(value: Any, correction: Any) -> dict[str, Correction] | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_perfectlyclear.errors import ConfigurationError
-from airflow_provider_perfectlyclear.operators import arguments
 from airflow_provider_perfectlyclear.tasks import told_to_airflow
 
 if TYPE_CHECKING:
@@ -64,13 +63,6 @@ class CorrectingOperator(BaseOperator):
         self._killed = True
         if self._run is not None:
             self._run.cancel()
-
-    def _check_when_parsed(self, *corrections: Any) -> None:
-        """Refuse a wrong correction while the Dag is parsed."""
-        if getattr(self, "_BaseOperator__from_mapped", False):
-            return  # now on a worker: ``execute`` checks, where failing for good is possible
-        for correction in corrections:
-            arguments.check_when_parsed(correction)
 
     def _make_run(self, client: Client, context: Context) -> Run:
         """Read the arguments, open the stores and put the run together; nothing is sent."""

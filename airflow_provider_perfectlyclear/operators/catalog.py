@@ -155,7 +155,7 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         self.on_ambiguous = on_ambiguous
         self.state_path = state_path
         self.allow_unlocked_store = allow_unlocked_store
-        self._check_when_parsed(correction, *_values(renditions))
+        arguments.check_when_parsed(self, correction, *_values(renditions))
 
     def _make_run(self, client: Client, context: Context) -> CatalogRun:
         from airflow_provider_perfectlyclear.catalog.run import CatalogRun

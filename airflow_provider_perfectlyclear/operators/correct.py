@@ -95,7 +95,7 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
         self.verify = verify
         self.on_ambiguous = on_ambiguous
         self.state_path = state_path
-        self._check_when_parsed(correction)
+        arguments.check_when_parsed(self, correction)
 
     def _make_run(self, client: Client, context: Context) -> CorrectOne:
         from airflow_provider_perfectlyclear.catalog.one import CorrectOne
@@ -128,7 +128,7 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
     def _options(self) -> Options:
         from airflow_provider_perfectlyclear.catalog.options import Options
 
-        correction = self._correction()
+        correction = arguments.parse_correction(self.correction, file_type=self.file_type)
         if self.destination is None and not correction.include_detection_data:
             raise ConfigurationError(
                 "destination is None: name one, or ask for data alone with include_detection_data in "
@@ -143,10 +143,3 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
             on_ambiguous=self.on_ambiguous,
             deferrable=self.deferrable,
         )
-
-    def _correction(self) -> Correction:
-        correction = arguments.parse_correction(self.correction)
-        if not self.file_type:
-            return correction
-        given = correction.model_dump(exclude_none=True)
-        return arguments.parse_correction({**given, "file_type": self.file_type})

@@ -4,5 +4,24 @@ from __future__ import annotations
 
 from airflow_provider_perfectlyclear.operators.catalog import PerfectlyClearCatalogOperator
 from airflow_provider_perfectlyclear.operators.correct import PerfectlyClearCorrectOperator
+from airflow_provider_perfectlyclear.operators.pieces import (
+    PerfectlyClearDownloadOperator,
+    PerfectlyClearStartCorrectionOperator,
+)
+from airflow_provider_perfectlyclear.operators.presets import (
+    PerfectlyClearDeletePresetOperator,
+    PerfectlyClearGetPresetOperator,
+    PerfectlyClearListPresetsOperator,
+    PerfectlyClearUploadPresetOperator,
+)
 
-__all__ = ["PerfectlyClearCatalogOperator", "PerfectlyClearCorrectOperator"]
+__all__ = [
+    "PerfectlyClearCatalogOperator",
+    "PerfectlyClearCorrectOperator",
+    "PerfectlyClearDeletePresetOperator",
+    "PerfectlyClearDownloadOperator",
+    "PerfectlyClearGetPresetOperator",
+    "PerfectlyClearListPresetsOperator",
+    "PerfectlyClearStartCorrectionOperator",
+    "PerfectlyClearUploadPresetOperator",
+]

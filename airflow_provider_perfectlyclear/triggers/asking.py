@@ -27,12 +27,14 @@ class Asking:
     :param client: shared; not closed here.
     :param watch: decides which job to ask about next, and what the answers mean.
     :param until: monotonic seconds at which the wait ends.
+    :param wake_early: whether a part of the jobs is worth waking the worker.
     """
 
-    def __init__(self, client: AsyncClient, watch: Watch, until: float) -> None:
+    def __init__(self, client: AsyncClient, watch: Watch, until: float, *, wake_early: bool = True) -> None:
         self.client = client
         self.watch = watch
         self.until = until
+        self.wake_early = wake_early
         self._earliest = time.monotonic() + SETTLE
         self._first_final: float | None = None
         self._last_failure = ""
@@ -65,7 +67,7 @@ class Asking:
         return "enough_final" if self._enough(now) else None
 
     def _enough(self, now: float) -> bool:
-        if self._first_final is None or now - self._first_final < ENOUGH_AFTER:
+        if not self.wake_early or self._first_final is None or now - self._first_final < ENOUGH_AFTER:
             return False
         done = done_of(self.watch)
         return done >= ENOUGH * (done + len(self.watch.open))

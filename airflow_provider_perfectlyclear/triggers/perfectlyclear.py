@@ -30,6 +30,7 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
     :param deadline: Unix seconds at which waiting ends. None: no such end.
     :param timeout: seconds after which waiting ends. The sooner of both counts, measured once at the start,
         so that a jump of the clock neither ends the wait nor prolongs it.
+    :param wake_early: whether ``enough_final`` is a reason to fire.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
         poll_interval: float = 2.0,
         deadline: float | None = None,
         timeout: float | None = None,
+        wake_early: bool = True,
         **unknown: Any,
     ) -> None:
         super().__init__()
@@ -47,6 +49,7 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.timeout = timeout
+        self.wake_early = wake_early
         self.unknown = unknown
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -59,6 +62,7 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
                 "timeout": self.timeout,
+                "wake_early": self.wake_early,
                 **self.unknown,
             },
         )
@@ -89,7 +93,9 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
         self.log.info("Waiting for %d jobs", len(jobs))
         try:
             async with shared_client(self.perfectlyclear_conn_id) as client:
-                why, reason = await Asking(client, watch, until).until_worth_waking()
+                why, reason = await Asking(
+                    client, watch, until, wake_early=self.wake_early
+                ).until_worth_waking()
         except (ConfigurationError, RunStopped) as stop:
             return _event(watch, "stopped", str(stop))
         return _event(watch, why, reason)

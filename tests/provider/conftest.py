@@ -1,25 +1,23 @@
-"""The service (an emulator in a process of its own), pictures, and a task instance to run operators in."""
+"""The service (an emulator in a process of its own) and a folder of pictures."""
 
 from __future__ import annotations
 
-import io
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 # Before anything imports Airflow, which makes a folder and a configuration file where this points.
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-home-"))
+if "AIRFLOW_HOME" not in os.environ:
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
+    atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
 import pytest
-from PIL import Image
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
-
-CONN_ID = "pc"
-KEY = "canary-7f3e9a-key"
+from tests.provider.parts import CONN_ID, KEY, picture
 
 
 @pytest.fixture(scope="session")
@@ -37,15 +35,6 @@ def service(one_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator
     yield one_emulator
 
 
-def picture(colour: str = "teal") -> bytes:
-    """A small photograph's stand-in."""
-    image = Image.linear_gradient("L").resize((96, 64)).convert("RGB")
-    image.paste(Image.new("RGB", (30, 20), colour), (10, 10))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=90)
-    return file.getvalue()
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A folder with three pictures."""
@@ -54,8 +43,3 @@ def photos(tmp_path: Path) -> Path:
     for name, colour in (("a.jpg", "teal"), ("b/ü #1 %.jpg", "maroon"), ("b/c.jpg", "gold")):
         (folder / name).write_bytes(picture(colour))
     return folder
-
-
-def a_context(task_id: str = "task", run_id: str = "manual__1") -> Any:
-    """What an operator reads of its context."""
-    return {"ti": SimpleNamespace(dag_id="dag", run_id=run_id, task_id=task_id, map_index=-1)}

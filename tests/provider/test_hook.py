@@ -13,7 +13,7 @@ from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.models import JobState
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
-from tests.provider.conftest import CONN_ID, KEY, picture
+from tests.provider.parts import CONN_ID, KEY, picture, requests_of
 
 
 @pytest.fixture
@@ -93,14 +93,14 @@ def test_a_lost_answer_to_start_is_told_and_not_sent_again(hook, service):
 def test_a_wrong_correction_is_refused_before_any_request(hook, service):
     with pytest.raises(errors.InvalidCorrection, match="did you mean 'remove_background'"):
         hook.start("key", {"removeBG": True})
-    assert not _requests(service)
+    assert not requests_of(service)
 
 
 @pytest.mark.parametrize("source", [b"", "/no/such/file.jpg", "relative.jpg", "/tmp/"])
 def test_what_cannot_be_uploaded_is_refused_before_any_request(source, hook, service):
     with pytest.raises(errors.PerfectlyClearError):
         hook.upload(source)
-    assert not _requests(service)
+    assert not requests_of(service)
 
 
 def test_correct_does_it_all_and_a_repeated_call_pays_nothing(hook, service, photos, tmp_path):
@@ -125,6 +125,7 @@ def test_presets_are_made_found_replaced_fetched_and_deleted(hook, service, tmp_
     file = tmp_path / "studio.preset"
     file.write_bytes(b"first")
     made = hook.upload_preset("Studio 7", file, "for portraits")
+    assert hook.upload_preset("Studio 7", file).preset_id == made.preset_id  # the same content: no write
     assert hook.find_preset("Studio 7").preset_id == made.preset_id
     assert hook.find_preset("studio 7") is None
     assert hook.upload_preset("Studio 7", b"second", if_exists="skip").preset_id == made.preset_id
@@ -206,7 +207,3 @@ def test_testing_a_connection_that_never_answers_ends_within_ten_seconds(monkeyp
 def _closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
-
-
-def _requests(service) -> int:
-    return sum(origin["requests"] for origin in service.seen().values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from datetime import timedelta
@@ -13,7 +12,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSkipException,
     BaseOperator,
-    TaskDeferred,
 )
 from airflow.sdk import DAG, ObjectStoragePath
 
@@ -24,8 +22,7 @@ from airflow_provider_perfectlyclear.operators.perfectlyclear import (
     PerfectlyClearCorrectOperator,
 )
 from airflow_provider_perfectlyclear.triggers import asking
-from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
-from tests.provider.conftest import CONN_ID, KEY, a_context, picture
+from tests.provider.parts import CONN_ID, KEY, a_context, picture, requests_of, run
 
 WRONG_KEY = "another-canary-key"
 
@@ -49,46 +46,20 @@ def _one(source, destination, **kwargs):
     )
 
 
-def _run(operator, context=None):
-    """Run to the end, waiting in the trigger as often as asked to. Returns the result and the deferrals."""
-    context = context or a_context(operator.task_id)
-    deferrals = []
-    step, kwargs = "execute", {}
-    while True:
-        try:
-            return getattr(operator, step)(context, **kwargs), deferrals
-        except TaskDeferred as deferred:
-            deferrals.append(deferred)
-            stored = json.loads(json.dumps(deferred.trigger.serialize()[1]))
-            step, kwargs = deferred.method_name, {"event": _first_event(stored)}
-
-
-def _first_event(kwargs):
-    async def first():
-        async for event in PerfectlyClearJobsTrigger(**kwargs).run():
-            return event.payload
-
-    return asyncio.run(first())
-
-
-def _requests(service):
-    return sum(origin["requests"] for origin in service.seen().values())
-
-
 # --- a catalog
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_catalog_is_corrected_and_the_next_night_pays_nothing(deferrable, service, photos, out):
     operator = _catalog(photos, out, deferrable=deferrable)
-    summary, _ = _run(operator, a_context("catalog", "night 1"))
+    summary, _ = run(operator, a_context("catalog", "night 1"))
     assert (summary["corrected"], summary["paid"], summary["failed"]) == (3, 3, 0)
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.jpg")) == [
         "a.jpg",
         "b/c.jpg",
         "b/ü #1 %.jpg",
     ]
-    again, _ = _run(operator, a_context("catalog", "night 2"))
+    again, _ = run(operator, a_context("catalog", "night 2"))
     assert (again["corrected"], again["unchanged"], again["paid"]) == (0, 3, 0)
     assert service.bill()["billed"] == 3
     assert len(json.dumps(summary)) < 2000
@@ -101,7 +72,7 @@ def test_a_long_wait_is_left_to_the_trigger_and_the_worker_goes_on_afterwards(
 
     monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.0)
     monkeypatch.setattr(asking, "SETTLE", 0.0)
-    summary, deferrals = _run(_catalog(photos, out, deferrable=True, timeout=timedelta(minutes=5)))
+    summary, deferrals = run(_catalog(photos, out, deferrable=True, timeout=timedelta(minutes=5)))
     assert summary["corrected"] == 3 and service.bill()["billed"] == 3
     assert deferrals
     first = deferrals[0]
@@ -116,13 +87,13 @@ def test_a_long_wait_is_left_to_the_trigger_and_the_worker_goes_on_afterwards(
 def test_what_failed_is_named_and_not_tried_again(service, photos, out):
     (photos / "text.jpg").write_text("no picture")
     with pytest.raises(AirflowFailException, match=r"1 of 4 .*text\.jpg"):
-        _run(_catalog(photos, out))
+        run(_catalog(photos, out))
     assert service.bill()["billed"] == 3
 
 
 def test_max_failures_lets_a_share_fail(service, photos, out):
     (photos / "text.jpg").write_text("no picture")
-    summary, _ = _run(_catalog(photos, out, max_failures="25%"))
+    summary, _ = run(_catalog(photos, out, max_failures="25%"))
     assert (summary["corrected"], summary["failed"]) == (3, 1)
 
 
@@ -130,16 +101,16 @@ def test_an_empty_source_fails_succeeds_or_skips(service, tmp_path, out):
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(AirflowFailException):
-        _run(_catalog(empty, out))
-    assert _run(_catalog(empty, out, if_empty="succeed"))[0]["corrected"] == 0
+        run(_catalog(empty, out))
+    assert run(_catalog(empty, out, if_empty="succeed"))[0]["corrected"] == 0
     with pytest.raises(AirflowSkipException):
-        _run(_catalog(empty, out, if_empty="skip"))
+        run(_catalog(empty, out, if_empty="skip"))
 
 
 def test_nothing_new_skips_if_asked_to(service, photos, out):
-    _run(_catalog(photos, out))
+    run(_catalog(photos, out))
     with pytest.raises(AirflowSkipException):
-        _run(_catalog(photos, out, if_unchanged="skip"), a_context("catalog", "night 2"))
+        run(_catalog(photos, out, if_unchanged="skip"), a_context("catalog", "night 2"))
 
 
 def test_a_list_of_files_below_their_root_is_corrected(service, photos, out):
@@ -151,7 +122,7 @@ def test_a_list_of_files_below_their_root_is_corrected(service, photos, out):
         perfectlyclear_conn_id=CONN_ID,
         poll_interval=0.1,
     )
-    summary, _ = _run(operator)
+    summary, _ = run(operator)
     assert summary["corrected"] == 2 and (out / "b" / "c.jpg").exists()
 
 
@@ -159,7 +130,7 @@ def test_a_kill_before_the_run_starts_nothing(service, photos, out):
     operator = _catalog(photos, out)
     operator.on_kill()
     with pytest.raises(AirflowException):
-        _run(operator)
+        run(operator)
     assert service.bill()["billed"] == 0
 
 
@@ -169,33 +140,33 @@ def test_a_kill_before_the_run_starts_nothing(service, photos, out):
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_one_picture_is_corrected_and_a_retry_pays_nothing(deferrable, service, photos, out):
     operator = _one(photos / "b" / "c.jpg", f"{out}/", deferrable=deferrable)
-    result, _ = _run(operator)
-    again, _ = _run(operator)
+    result, _ = run(operator)
+    again, _ = run(operator)
     assert result["destination"] == str(out / "c.jpg") and result["bytes"] == (out / "c.jpg").stat().st_size
     assert result["job_id"] == again["job_id"] and service.bill()["billed"] == 1
     assert result["usage"]["imageCorrectionCount"] == 1
 
 
 def test_one_picture_under_another_name_and_type(service, photos, out):
-    result, _ = _run(_one(photos / "a.jpg", f"{out}/other.png", correction='{"output_type": "png"}'))
+    result, _ = run(_one(photos / "a.jpg", f"{out}/other.png", correction='{"output_type": "png"}'))
     assert result["destination"] == str(out / "other.png")
 
 
 def test_data_alone_needs_no_destination_but_a_record(service, photos, tmp_path):
     correction = {"include_detection_data": True}
     with pytest.raises(AirflowFailException, match="state_path"):
-        _run(_one(photos / "a.jpg", None, correction=correction))
+        run(_one(photos / "a.jpg", None, correction=correction))
     with pytest.raises(AirflowFailException, match="include_detection_data"):
-        _run(_one(photos / "a.jpg", None))
+        run(_one(photos / "a.jpg", None))
     state = str(tmp_path / "state")
-    result, _ = _run(_one(photos / "a.jpg", None, correction=correction, state_path=state))
+    result, _ = run(_one(photos / "a.jpg", None, correction=correction, state_path=state))
     assert result["destination"] is None and isinstance(result["detection_data"], dict)
 
 
 def test_a_picture_that_the_service_rejects_fails_without_retrying(service, photos, out):
     service.fault("pfc", {"outcome": "REJECTED"})
     with pytest.raises(AirflowFailException, match="REJECTED"):
-        _run(_one(photos / "a.jpg", f"{out}/"))
+        run(_one(photos / "a.jpg", f"{out}/"))
 
 
 def test_a_job_that_is_late_fails_for_a_retry_which_goes_on_with_it(service, photos, out):
@@ -203,10 +174,10 @@ def test_a_job_that_is_late_fails_for_a_retry_which_goes_on_with_it(service, pho
     service.fault("status", {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=12)
     operator = _one(photos / "a.jpg", f"{out}/", timeout=1)
     with pytest.raises(AirflowException) as late:
-        _run(operator)
+        run(operator)
     assert not isinstance(late.value, AirflowFailException)
     service.clear_faults()
-    result, _ = _run(_one(photos / "a.jpg", f"{out}/"))
+    result, _ = run(_one(photos / "a.jpg", f"{out}/"))
     assert result["job_id"] and service.bill()["billed"] == 1
 
 
@@ -224,8 +195,8 @@ def test_a_wrong_key_costs_one_request_and_fails_for_good_naming_the_connection(
     wrong = json.dumps({**json.loads(service.connection_json()), "password": WRONG_KEY})
     monkeypatch.setenv("AIRFLOW_CONN_WRONG", wrong)
     with pytest.raises(AirflowFailException, match="Connection 'wrong'.*401") as failed:
-        _run(make(photos, out, perfectlyclear_conn_id="wrong", deferrable=deferrable))
-    assert _requests(service) == 1
+        run(make(photos, out, perfectlyclear_conn_id="wrong", deferrable=deferrable))
+    assert requests_of(service) == 1
     assert WRONG_KEY not in f"{failed.getrepr(showlocals=False, chain=True)} {caplog.text}"
 
 
@@ -233,8 +204,8 @@ def test_no_key_fails_before_any_request(service, photos, out, monkeypatch):
     keyless = json.dumps({**json.loads(service.connection_json()), "password": ""})
     monkeypatch.setenv("AIRFLOW_CONN_KEYLESS", keyless)
     with pytest.raises(AirflowFailException, match="'keyless' has no API key: put it in the password"):
-        _run(_catalog(photos, out, perfectlyclear_conn_id="keyless"))
-    assert _requests(service) == 0
+        run(_catalog(photos, out, perfectlyclear_conn_id="keyless"))
+    assert requests_of(service) == 0
 
 
 # --- arguments
@@ -269,8 +240,8 @@ def test_a_template_that_renders_wrong_is_refused_before_any_request(service, ph
     operator = _catalog(photos, out, correction={"width": "{{ 7 }}"})
     operator.correction = {"width": "7"}
     with pytest.raises(AirflowFailException, match="width"):
-        _run(operator)
-    assert _requests(service) == 0
+        run(operator)
+    assert requests_of(service) == 0
 
 
 def test_a_mapped_task_with_an_unknown_field_fails_for_good_before_any_request(service, photos, out):
@@ -283,8 +254,8 @@ def test_a_mapped_task_with_an_unknown_field_fails_for_good_before_any_request(s
         ).expand(source=[str(photos / "a.jpg")])
     operator = mapped.unmap({"source": str(photos / "a.jpg")})
     with pytest.raises(AirflowFailException, match="did you mean 'remove_background'"):
-        _run(operator)
-    assert _requests(service) == 0
+        run(operator)
+    assert requests_of(service) == 0
 
 
 @pytest.mark.parametrize(
@@ -315,9 +286,9 @@ def test_a_wrong_argument_fails_for_good_before_any_request_and_is_named(kwargs,
     arguments = {"source": str(photos), "destination": str(out), "perfectlyclear_conn_id": CONN_ID, **kwargs}
     operator = PerfectlyClearCatalogOperator(task_id="catalog", **arguments)
     with pytest.raises(AirflowFailException) as failed:
-        _run(operator)
+        run(operator)
     assert says in str(failed.value)
-    assert _requests(service) == 0
+    assert requests_of(service) == 0
 
 
 def test_a_key_is_in_no_log_message_or_template_field(service, photos, out, caplog):
@@ -326,9 +297,9 @@ def test_a_key_is_in_no_log_message_or_template_field(service, photos, out, capl
     service.fault("download", {"answer": {"status": 403, "body": "expired"}})
     operator = _catalog(photos, out)
     with pytest.raises(AirflowFailException) as failed:
-        _run(operator)
+        run(operator)
     (photos / "text.jpg").write_bytes(picture())
-    result, _ = _run(operator, a_context("catalog", "night 2"))
+    result, _ = run(operator, a_context("catalog", "night 2"))
     said = f"{caplog.text} {failed.getrepr(showlocals=False, chain=True)} {result}"
     said += str([getattr(operator, name) for name in operator.template_fields])
     said += "".join(p.read_text(errors="replace") for p in out.rglob("*.jsonl"))

@@ -15,8 +15,9 @@ from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
 from airflow_provider_perfectlyclear.provider_info import HOOK, get_provider_info
+from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
 
-OPERATORS = [getattr(operators, name) for name in operators.__all__]
+OPERATORS = [*(getattr(operators, name) for name in operators.__all__), PerfectlyClearJobSensor]
 
 
 def _own_arguments(operator):

@@ -13,7 +13,7 @@ from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 from airflow_provider_perfectlyclear.triggers import asking, clients
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
-from tests.provider.conftest import CONN_ID, KEY, picture
+from tests.provider.parts import CONN_ID, KEY, picture
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,139 @@
+"""A correction in steps, for Dags that do something between them: start, (wait with the sensor,) download."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_perfectlyclear.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.errors import ConfigurationError
+from airflow_provider_perfectlyclear.operators import arguments
+from airflow_provider_perfectlyclear.tasks import told_to_airflow
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_perfectlyclear.api.models import Correction
+    from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+
+#: The XCom key of the uploaded file, so that it can be corrected again without another upload.
+FILE_KEY = "file_key"
+
+
+class PerfectlyClearStartCorrectionOperator(BaseOperator):
+    """
+    Upload a file and start its correction; return the job id.
+
+    **Each try is one paid call. A retry may pay again**: this operator keeps no record.
+    :class:`PerfectlyClearCorrectOperator` keeps one. When the answer to the paid call is lost, the task fails
+    without retrying. The file key is under a second XCom key, ``file_key``.
+
+    :param source: the file: an absolute local path, a URL such as ``s3://bucket/a.jpg``, or an ObjectStoragePath.
+    :param file_key: instead of ``source``: the service's ``fileKey`` of a file that is uploaded already.
+    :param correction: parameters of the service's ``/pfc``, in snake case, as a mapping, a ``Correction`` or
+        JSON. None: the service's AI preset selection.
+    :param file_type: ``"image"`` or ``"video"``. None: found out from the first bytes; with a ``file_key``, image.
+    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    :param source_conn_id: Airflow's connection to the source's store.
+    """
+
+    template_fields: Sequence[str] = (
+        "source",
+        "file_key",
+        "correction",
+        "file_type",
+        "perfectlyclear_conn_id",
+        "source_conn_id",
+    )
+    template_fields_renderers = {"correction": "json"}
+    ui_color = "#e8f1fb"
+
+    def __init__(
+        self,
+        *,
+        source: str | ObjectStoragePath | None = None,
+        file_key: str | None = None,
+        correction: Mapping[str, Any] | Correction | str | None = None,
+        file_type: Literal["image", "video"] | None = None,
+        perfectlyclear_conn_id: str = DEFAULT_CONN_ID,
+        source_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.file_key = file_key
+        self.correction = correction
+        self.file_type = file_type
+        self.perfectlyclear_conn_id = perfectlyclear_conn_id
+        self.source_conn_id = source_conn_id
+        arguments.check_when_parsed(self, correction)
+
+    def execute(self, context: Context) -> str:
+        """Upload, then make the one paid call."""
+        from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+
+        with told_to_airflow(), PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
+            if bool(self.source) == bool(self.file_key):
+                raise ConfigurationError("Give source or file_key, one of them.")
+            correction = arguments.parse_correction(self.correction, file_type=self.file_type)
+            file_key, file_type = self._uploaded(hook, correction)
+            context["ti"].xcom_push(key=FILE_KEY, value=file_key)
+            self.log.info("Starting a correction of file key %s. From here on, a retry pays again.", file_key)
+            return hook.start(file_key, arguments.parse_correction(correction, file_type=file_type))
+
+    def _uploaded(self, hook: PerfectlyClearHook, correction: Correction) -> tuple[str, str]:
+        from airflow_provider_perfectlyclear.hooks.files import file_type_of, opened
+
+        if self.file_key:
+            return self.file_key, str(correction.file_type or "image")
+        with opened(str(self.source), conn_id=self.source_conn_id) as (open_body, size):
+            file_type = str(correction.file_type or file_type_of(open_body))
+            return hook.get_conn().upload(open_body, size=size, file_type=file_type), file_type
+
+
+class PerfectlyClearDownloadOperator(BaseOperator):
+    """
+    Fetch a finished job's corrected file, check it, and put it in its place, whole; return its path or URL.
+
+    Costs nothing, so a retry does not either.
+
+    :param job_id: the service's job id.
+    :param destination: where the file goes; with a slash at the end it is named after its job.
+    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    :param destination_conn_id: Airflow's connection to the destination's store.
+    """
+
+    template_fields: Sequence[str] = (
+        "job_id",
+        "destination",
+        "perfectlyclear_conn_id",
+        "destination_conn_id",
+    )
+    ui_color = "#e8f1fb"
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        destination: str | ObjectStoragePath,
+        perfectlyclear_conn_id: str = DEFAULT_CONN_ID,
+        destination_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+        self.destination = destination
+        self.perfectlyclear_conn_id = perfectlyclear_conn_id
+        self.destination_conn_id = destination_conn_id
+
+    def execute(self, context: Context) -> str | None:
+        """Land the file."""
+        from airflow_provider_perfectlyclear.hooks.files import fetch_job
+        from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+
+        with told_to_airflow(), PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
+            return fetch_job(
+                hook.get_conn(), self.job_id, str(self.destination), conn_id=self.destination_conn_id
+            )

@@ -1,0 +1,175 @@
+"""Presets as tasks. Done twice, none of them changes anything the second time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_perfectlyclear.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.errors import ConfigurationError, NotFound
+from airflow_provider_perfectlyclear.tasks import told_to_airflow
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_perfectlyclear.api.models import Preset
+    from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+
+
+class PresetOperator(BaseOperator):
+    """What the preset operators share: one connection, errors in Airflow's words."""
+
+    perfectlyclear_conn_id: str
+    ui_color = "#e8f1fb"
+
+    def execute(self, context: Context) -> Any:
+        """Do it, with a hook of one's own."""
+        from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+
+        with told_to_airflow(), PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
+            return self._do(hook)
+
+    def _do(self, hook: PerfectlyClearHook) -> Any:
+        raise NotImplementedError
+
+
+class PerfectlyClearUploadPresetOperator(PresetOperator):
+    """
+    Make a preset of a file; return its id. A preset that has the same content already is left as it is.
+
+    :param name: what corrections will call it.
+    :param file: the preset file: an absolute local path, a URL such as ``s3://bucket/a.preset``, or an
+        ObjectStoragePath.
+    :param description: free text.
+    :param if_exists: when there is one of that name with other content: ``"replace"`` (the new one first, the
+        old one goes last), ``"skip"`` or ``"fail"``.
+    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    """
+
+    template_fields: Sequence[str] = ("name", "file", "description", "perfectlyclear_conn_id")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        file: str | ObjectStoragePath,
+        description: str = "",
+        if_exists: Literal["replace", "skip", "fail"] = "fail",
+        perfectlyclear_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+        self.file = file
+        self.description = description
+        self.if_exists = if_exists
+        self.perfectlyclear_conn_id = perfectlyclear_conn_id
+
+    def _do(self, hook: PerfectlyClearHook) -> str:
+        made = hook.upload_preset(self.name, str(self.file), self.description, if_exists=self.if_exists)
+        return made.preset_id
+
+
+class PerfectlyClearListPresetsOperator(PresetOperator):
+    """
+    Return all presets of the account as ``[{"preset_id", "name", "description"}]``.
+
+    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    """
+
+    template_fields: Sequence[str] = ("perfectlyclear_conn_id",)
+
+    def __init__(self, *, perfectlyclear_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.perfectlyclear_conn_id = perfectlyclear_conn_id
+
+    def _do(self, hook: PerfectlyClearHook) -> list[dict[str, Any]]:
+        return [_plain(preset) for preset in hook.iter_presets()]
+
+
+class PerfectlyClearGetPresetOperator(PresetOperator):
+    """
+    Return a preset as ``{"preset_id", "name", "description", "destination"}``, and fetch its file if asked to.
+
+    :param preset_id: the service's ``presetId``.
+    :param name: instead of the id: its exact name.
+    :param destination: where its file goes. None: it is not fetched.
+    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    """
+
+    template_fields: Sequence[str] = ("preset_id", "name", "destination", "perfectlyclear_conn_id")
+
+    def __init__(
+        self,
+        *,
+        preset_id: str | None = None,
+        name: str | None = None,
+        destination: str | ObjectStoragePath | None = None,
+        perfectlyclear_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.preset_id = preset_id
+        self.name = name
+        self.destination = destination
+        self.perfectlyclear_conn_id = perfectlyclear_conn_id
+
+    def _do(self, hook: PerfectlyClearHook) -> dict[str, Any]:
+        preset = _found(hook, self.preset_id, self.name)
+        place = self.destination and hook.download_preset(preset.preset_id, str(self.destination))
+        return {**_plain(preset), "destination": place or None}
+
+
+class PerfectlyClearDeletePresetOperator(PresetOperator):
+    """
+    Delete a preset; return whether there was one.
+
+    :param preset_id: the service's ``presetId``.
+    :param name: instead of the id: its exact name.
+    :param if_missing: when there is none: ``"ignore"`` or ``"fail"``.
+    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    """
+
+    template_fields: Sequence[str] = ("preset_id", "name", "perfectlyclear_conn_id")
+
+    def __init__(
+        self,
+        *,
+        preset_id: str | None = None,
+        name: str | None = None,
+        if_missing: Literal["ignore", "fail"] = "ignore",
+        perfectlyclear_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.preset_id = preset_id
+        self.name = name
+        self.if_missing = if_missing
+        self.perfectlyclear_conn_id = perfectlyclear_conn_id
+
+    def _do(self, hook: PerfectlyClearHook) -> bool:
+        if self.if_missing not in ("ignore", "fail"):
+            raise ConfigurationError(f"if_missing is {self.if_missing!r}: give one of 'ignore', 'fail'.")
+        try:
+            hook.delete_preset(_found(hook, self.preset_id, self.name).preset_id)
+        except NotFound:
+            if self.if_missing == "fail":
+                raise
+            return False
+        return True
+
+
+def _found(hook: PerfectlyClearHook, preset_id: str | None, name: str | None) -> Preset:
+    from airflow_provider_perfectlyclear.hooks import presets
+
+    client = hook.get_conn()
+    found = presets.find(client, preset_id=preset_id, name=name)
+    if found is None:
+        raise presets.not_found(client, name) if name else NotFound(f"Preset {preset_id!r} not found.")
+    return found
+
+
+def _plain(preset: Preset) -> dict[str, Any]:
+    return {"preset_id": preset.preset_id, "name": preset.name, "description": preset.description}

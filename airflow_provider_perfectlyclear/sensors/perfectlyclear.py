@@ -1,0 +1,193 @@
+"""Waiting for jobs that another task started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_perfectlyclear.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.errors import (
+    ConfigurationError,
+    NotFound,
+    ProtocolError,
+    TooManyRequests,
+    Unavailable,
+)
+from airflow_provider_perfectlyclear.tasks import told_to_airflow
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_perfectlyclear.api.models import JobStatus
+    from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+
+#: A job that the service does not know is lost when the sensor has looked for so long (seconds).
+LOST_AFTER = 60.0
+#: Airflow's own timeout of a deferral is only a backstop: the trigger ends by itself before (seconds).
+BACKSTOP = 600.0
+
+
+class PerfectlyClearJobSensor(BaseSensorOperator):
+    """
+    Wait until jobs are final, and return their ids, so that downloads can follow.
+
+    When all are final and some are FAILED, REJECTED or lost, the sensor fails without retrying and says which
+    and why; with ``soft_fail`` it skips. Poking and deferring mean the same. Asking costs nothing.
+
+    Airflow's own ``timeout``, ``soft_fail``, ``never_fail``, ``poke_interval`` and ``mode`` apply.
+
+    :param job_ids: the service's job id, or several.
+    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    :param poll_interval: while deferred, seconds between two questions about a young job.
+    :param deferrable: wait in the triggerer, without holding a worker slot.
+    """
+
+    template_fields: Sequence[str] = ("job_ids", "perfectlyclear_conn_id")
+    ui_color = "#e8f1fb"
+
+    def __init__(
+        self,
+        *,
+        job_ids: str | Sequence[str],
+        perfectlyclear_conn_id: str = DEFAULT_CONN_ID,
+        poll_interval: float = 2.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_ids = job_ids
+        self.perfectlyclear_conn_id = perfectlyclear_conn_id
+        self.poll_interval = poll_interval
+        self.deferrable = deferrable
+        self._final: dict[str, JobStatus | None] = {}
+        self._began: float | None = None
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask about the jobs, oldest first, up to the first that is still open."""
+        with told_to_airflow(), self._hook() as hook:
+            done = self._look(hook, lost_after=LOST_AFTER - self._looked_for(context))
+        if done:
+            self._fail_unless_completed()
+        return PokeReturnValue(is_done=done, xcom_value=self._result() if done else None)
+
+    def execute(self, context: Context) -> Any:
+        """Wait in the worker, or look once and leave the rest to the trigger."""
+        if not self.deferrable:
+            return super().execute(context)
+        with self._skipping_if_soft():
+            first = self.poke(context)
+        if first.is_done:
+            return first.xcom_value
+        self._defer()
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """
+        Look once more after the trigger has fired.
+
+        :param event: the trigger's word.
+        """
+        why, reason = (event or {}).get("why"), (event or {}).get("reason")
+        with told_to_airflow(), self._hook() as hook:
+            # All final: the trigger has seen for a minute that the service does not know the job.
+            done = self._look(hook, lost_after=0 if why == "all_final" else LOST_AFTER)
+        if done:
+            self._fail_unless_completed()
+            return self._result()
+        if why == "deadline":
+            raise AirflowSensorTimeout(f"Jobs are still open after {self.timeout:g} s; asking later is free.")
+        raise AirflowException(f"The trigger stopped waiting: {reason or why}")
+
+    def _ids(self) -> list[str]:
+        ids = [self.job_ids] if isinstance(self.job_ids, str) else list(self.job_ids or ())
+        if self.job_ids is None or not all(isinstance(one, str) and one for one in ids):
+            raise ConfigurationError(f"job_ids is {self.job_ids!r}: give a job id, or a list of them.")
+        return ids
+
+    def _result(self) -> str | list[str]:
+        return self.job_ids if isinstance(self.job_ids, str) else self._ids()
+
+    def _hook(self) -> PerfectlyClearHook:
+        from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+
+        return PerfectlyClearHook(self.perfectlyclear_conn_id)
+
+    def _look(self, hook: PerfectlyClearHook, *, lost_after: float) -> bool:
+        """Ask until one is open; what is final is not asked about again."""
+        for job_id in self._ids():
+            if job_id in self._final:
+                continue
+            try:
+                status = hook.status(job_id)
+            except NotFound:
+                if lost_after > 0:
+                    return False
+                self._final[job_id] = None
+            except (Unavailable, ProtocolError, TooManyRequests) as error:
+                self.log.warning("No answer about job %s, which says nothing about it: %s", job_id, error)
+                return False
+            else:
+                if not status.state.is_final:
+                    return False
+                self._final[job_id] = status
+        return True
+
+    def _looked_for(self, context: Context) -> float:
+        """Seconds since the first poke, over reschedules."""
+        if self.reschedule:
+            first = context["ti"].get_first_reschedule_date(context)
+            return 0.0 if first is None else time.time() - first.timestamp()
+        self._began = self._began or time.monotonic()
+        return time.monotonic() - self._began
+
+    def _fail_unless_completed(self) -> None:
+        failed = [
+            f"{job_id} {status.state}: {status.status_text or 'no reason given'}"
+            if status
+            else f"{job_id} JOB_LOST"
+            for job_id, status in self._final.items()
+            if status is None or status.state != "COMPLETED"
+        ]
+        if failed:
+            named = "; ".join(failed[:5])
+            raise AirflowFailException(
+                f"{len(failed)} of {len(self._final)} jobs have no corrected file: {named}"
+            )
+
+    @contextmanager
+    def _skipping_if_soft(self) -> Iterator[None]:
+        """As Airflow does around a poke, and when a deferral ends."""
+        try:
+            yield
+        except AirflowFailException as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipping because of soft_fail or never_fail: {error}") from None
+            raise
+
+    def _defer(self) -> None:
+        from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
+
+        self.defer(
+            trigger=PerfectlyClearJobsTrigger(
+                perfectlyclear_conn_id=self.perfectlyclear_conn_id,
+                job_ids=[job_id for job_id in self._ids() if job_id not in self._final],
+                poll_interval=float(self.poll_interval),
+                deadline=time.time() + self.timeout,
+                timeout=self.timeout,
+                wake_early=False,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout + BACKSTOP),
+        )

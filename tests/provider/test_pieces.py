@@ -1,0 +1,197 @@
+"""The steps by themselves: start, wait, download, and presets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
+from airflow.sdk import DAG
+
+from airflow_provider_perfectlyclear.errors import InvalidCorrection
+from airflow_provider_perfectlyclear.operators.perfectlyclear import (
+    PerfectlyClearDeletePresetOperator,
+    PerfectlyClearDownloadOperator,
+    PerfectlyClearGetPresetOperator,
+    PerfectlyClearListPresetsOperator,
+    PerfectlyClearStartCorrectionOperator,
+    PerfectlyClearUploadPresetOperator,
+)
+from airflow_provider_perfectlyclear.sensors import perfectlyclear as sensors
+from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
+from airflow_provider_perfectlyclear.triggers import asking
+from tests.provider.parts import CONN_ID, a_context, requests_of, run
+
+BOTH = pytest.mark.parametrize("deferrable", [False, True])
+
+
+@pytest.fixture(autouse=True)
+def no_settling(monkeypatch):
+    monkeypatch.setattr(asking, "SETTLE", 0.0)
+
+
+def _start(**kwargs):
+    return PerfectlyClearStartCorrectionOperator(task_id="start", perfectlyclear_conn_id=CONN_ID, **kwargs)
+
+
+def _sensor(job_ids, **kwargs):
+    kwargs = {"perfectlyclear_conn_id": CONN_ID, "poke_interval": 0.1, "poll_interval": 0.1, **kwargs}
+    return PerfectlyClearJobSensor(task_id="wait", job_ids=job_ids, **kwargs)
+
+
+def _download(job_id, destination):
+    return PerfectlyClearDownloadOperator(
+        task_id="download", job_id=job_id, destination=destination, perfectlyclear_conn_id=CONN_ID
+    )
+
+
+@BOTH
+def test_start_wait_and_download_chain_by_their_results(deferrable, service, photos, tmp_path):
+    context = a_context("start")
+    job_id, _ = run(_start(source=str(photos / "a.jpg"), correction={"output_type": "png"}), context)
+    waited, _ = run(_sensor(job_id, deferrable=deferrable))
+    place, _ = run(_download(waited, f"{tmp_path}/out/"))
+    assert waited == job_id and Path(place).name == f"{job_id}.png"
+    again, _ = run(_start(file_key=context["ti"].xcoms["file_key"], correction={"output_type": "jpg"}))
+    assert again != job_id and service.bill()["billed"] == 2
+
+
+def test_the_pieces_chain_in_a_dag_without_lambdas():
+    with DAG("d", schedule=None):
+        start = PerfectlyClearStartCorrectionOperator.partial(task_id="start").expand(
+            source=["/a.jpg", "/b.jpg"]
+        )
+        wait = PerfectlyClearJobSensor(task_id="wait", job_ids=start.output)
+        fetch = PerfectlyClearDownloadOperator.partial(task_id="get", destination="/out/").expand(
+            job_id=wait.output
+        )
+    assert wait.upstream_task_ids == {"start"} and fetch.upstream_task_ids == {"wait"}
+
+
+def test_a_start_whose_answer_is_lost_fails_for_good_with_the_file_key(service, photos):
+    service.fault("pfc", {"reset": "committed"})
+    context = a_context("start")
+    with pytest.raises(AirflowFailException) as lost:
+        run(_start(source=str(photos / "a.jpg")), context)
+    assert context["ti"].xcoms["file_key"] in str(lost.value)
+    assert service.bill()["billed"] == 1
+
+
+def test_what_is_no_picture_is_not_uploaded(service, photos):
+    (photos / "text.jpg").write_text("no picture")
+    with pytest.raises(AirflowFailException, match="no picture or video"):
+        run(_start(source=str(photos / "text.jpg")))
+    with pytest.raises(AirflowFailException, match="source or file_key"):
+        run(_start())
+    with pytest.raises(InvalidCorrection):
+        _start(source="/a.jpg", correction={"removeBG": 1})
+    assert requests_of(service) == 0
+
+
+# --- the sensor: two modes, one meaning
+
+
+@BOTH
+def test_many_jobs_are_waited_for_and_returned_in_order(deferrable, service, photos):
+    jobs = [run(_start(source=str(photos / "a.jpg"), correction={"cache": False}))[0] for _ in range(3)]
+    assert run(_sensor(jobs, deferrable=deferrable))[0] == jobs
+    assert run(_sensor([], deferrable=deferrable))[0] == []
+
+
+@BOTH
+@pytest.mark.parametrize("outcome", ["FAILED", "REJECTED", "lost"])
+def test_a_job_without_a_file_fails_the_sensor_for_good(outcome, deferrable, service, photos, monkeypatch):
+    monkeypatch.setattr(sensors, "LOST_AFTER", 0.3)
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 0.3)
+    good, _ = run(_start(source=str(photos / "a.jpg")))
+    service.fault("pfc", {"outcome": outcome})
+    bad, _ = run(_start(source=str(photos / "b" / "c.jpg")))
+    with pytest.raises(AirflowFailException, match=f"1 of 2 jobs .*{bad} (JOB_)?{outcome.upper()}"):
+        run(_sensor([good, bad], deferrable=deferrable))
+    with pytest.raises(AirflowSkipException):
+        run(_sensor([good, bad], deferrable=deferrable, soft_fail=True))
+
+
+@BOTH
+def test_a_sensor_that_is_out_of_time_says_so(deferrable, service, photos):
+    service.fault("pfc", {"outcome": "stuck"})
+    job_id, _ = run(_start(source=str(photos / "a.jpg")))
+    with pytest.raises(AirflowSensorTimeout):
+        run(_sensor(job_id, deferrable=deferrable, timeout=0.4))
+    with pytest.raises(AirflowSkipException):
+        run(_sensor(job_id, deferrable=deferrable, timeout=0.4, soft_fail=True))
+
+
+@BOTH
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_a_refused_key_fails_the_sensor_for_good(when, deferrable, service, photos):
+    service.fault("pfc", {"outcome": "stuck"})
+    job_id, _ = run(_start(source=str(photos / "a.jpg")))
+    refused = {"answer": {"status": 401, "json": {"error": "no"}}}
+    service.fault({"route": "status", "nth": 1 if when == "at once" else 3}, refused, times=None)
+    with pytest.raises(AirflowFailException, match=f"Connection '{CONN_ID}'.*401"):
+        run(_sensor(job_id, deferrable=deferrable, timeout=20))
+
+
+@BOTH
+def test_a_service_that_does_not_answer_for_a_moment_is_asked_again(deferrable, service, photos):
+    job_id, _ = run(_start(source=str(photos / "a.jpg")))
+    service.fault("status", {"garble": "html"}, times=2)
+    assert run(_sensor(job_id, deferrable=deferrable))[0] == job_id
+
+
+@pytest.mark.parametrize("job_ids", [None, [1], [""]])
+def test_what_is_no_job_id_fails_before_any_request(job_ids, service):
+    with pytest.raises(AirflowException, match="job_ids"):
+        run(_sensor(job_ids))
+    assert requests_of(service) == 0
+
+
+# --- presets
+
+
+def _preset(kind, **kwargs):
+    return run(kind(task_id="preset", perfectlyclear_conn_id=CONN_ID, **kwargs))[0]
+
+
+def test_presets_as_tasks_change_nothing_the_second_time(service, tmp_path):
+    file = tmp_path / "studio.preset"
+    file.write_bytes(b"one")
+    upload = {"name": "Studio 7", "file": str(file), "description": "for portraits"}
+    made = _preset(PerfectlyClearUploadPresetOperator, **upload)
+    writes = service.seen()["api"]["routes"]["preset_create"]
+    assert _preset(PerfectlyClearUploadPresetOperator, **upload) == made
+    assert service.seen()["api"]["routes"]["preset_create"] == writes == 1
+
+    listed = _preset(PerfectlyClearListPresetsOperator)
+    assert {"preset_id": made, "name": "Studio 7", "description": "for portraits"} in listed
+    json.dumps(listed)
+
+    got = _preset(PerfectlyClearGetPresetOperator, name="Studio 7", destination=f"{tmp_path}/got.preset")
+    assert got["preset_id"] == made and Path(got["destination"]).read_bytes() == b"one"
+
+    file.write_bytes(b"two")
+    with pytest.raises(AirflowFailException, match="exists already"):
+        _preset(PerfectlyClearUploadPresetOperator, **upload)
+    assert _preset(PerfectlyClearUploadPresetOperator, **upload, if_exists="skip") == made
+    assert _preset(PerfectlyClearUploadPresetOperator, **upload, if_exists="replace") != made
+    assert _preset(PerfectlyClearDeletePresetOperator, name="Studio 7") is True
+    assert _preset(PerfectlyClearDeletePresetOperator, name="Studio 7") is False
+
+
+def test_a_preset_that_is_not_there_is_named_with_the_nearest(service, tmp_path):
+    file = tmp_path / "a.preset"
+    file.write_bytes(b"one")
+    _preset(PerfectlyClearUploadPresetOperator, name="Studio 7", file=str(file))
+    with pytest.raises(AirflowFailException, match="'studio 7' not found; did you mean 'Studio 7'?"):
+        _preset(PerfectlyClearGetPresetOperator, name="studio 7")
+    with pytest.raises(AirflowFailException, match="'nope' not found"):
+        _preset(PerfectlyClearDeletePresetOperator, preset_id="nope", if_missing="fail")
+    with pytest.raises(AirflowFailException, match="preset_id or by name"):
+        _preset(PerfectlyClearGetPresetOperator)
