@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from airflow_provider_perfectlyclear.emulator.testing import perfectlyclear_emulator  # noqa: F401
 from tests.airflow.harness import Airflow, AirflowHome
 
 

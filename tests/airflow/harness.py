@@ -109,6 +109,10 @@ class AirflowHome:
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",  # then its triggers go to another
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
+            # A supervisor may notice the end of its task this many seconds late. Airflow fails a task that is queued
+            # again before its executor has reported the end of the first part: a short deferral, by bad luck.
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
         }
@@ -147,7 +151,7 @@ class AirflowHome:
         env: Mapping[str, str] | None = None,
     ) -> tuple[str, subprocess.CompletedProcess[str]]:
         """Run a Dag with ``airflow dags test`` (triggers inline, no scheduler). Returns run id and output."""
-        path = source if isinstance(source, Path) else self.write_dag(dag_id, source)
+        path = self.write_dag(dag_id, source)
         args = ["--conf", json.dumps(conf)] if conf else []
         done = self.cli("dags", "test", *args, "--dagfile-path", str(path), dag_id, env=env)
         rows = self.query("SELECT run_id FROM dag_run WHERE dag_id = ? ORDER BY id DESC LIMIT 1", dag_id)
@@ -155,10 +159,12 @@ class AirflowHome:
             raise NotSeen(f"dags test {dag_id} made no run:\n{done.stdout[-4000:]}")
         return rows[0]["run_id"], done
 
-    def write_dag(self, name: str, source: str) -> Path:
+    def write_dag(self, name: str, source: str | Path) -> Path:
+        """Put a Dag file into the dags folder, whole; from its text or a copy of the file."""
+        text = source.read_text() if isinstance(source, Path) else textwrap.dedent(source)
         path = self.dags / f"{name}.py"
         unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(textwrap.dedent(source))
+        unfinished.write_text(text)
         unfinished.replace(path)
         return path
 
@@ -245,7 +251,7 @@ class Airflow(AirflowHome):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop(*self.processes)
+        self.stop(*self.processes, grace=3)
         self.api.close()
 
     # Processes
@@ -349,7 +355,7 @@ class Airflow(AirflowHome):
     def put_dag(self, dag_id: str, source: str | Path) -> None:
         """Put a Dag file in; return when it can be run. An import error is raised with its traceback."""
         since = utcnow()
-        path = self.write_dag(dag_id, source.read_text() if isinstance(source, Path) else source)
+        path = self.write_dag(dag_id, source)
         until(f"Dag {dag_id} parsed", lambda: self._parsed(dag_id, path, since), within=60)
 
     def _parsed(self, dag_id: str, path: Path, since: datetime) -> bool:

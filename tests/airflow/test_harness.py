@@ -12,7 +12,7 @@ WAITING = """
     from airflow.sdk import DAG, task
 
     with DAG("waiting", schedule=None) as dag:
-        wait = TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=6), deferrable=True)
+        wait = TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=10), deferrable=True)
 
         @task
         def answer(dag_run=None):
