@@ -30,6 +30,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/catalog_vs_loop.py
+	$(BIN)/python benchmarks/import_time.py
 
 # Pins exist for 3.11 and 3.12; a newer Python takes the latter.
 $(READY): pyproject.toml $(wildcard constraints/*.txt)
