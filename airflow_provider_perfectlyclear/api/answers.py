@@ -117,7 +117,7 @@ def reason(answer: Answer) -> str:
     return refusal(parsed_or_none(answer)) or answer.quoted()
 
 
-def refusal(data: Any) -> str:
+def refusal(data: Any, *, nested: bool = False) -> str:
     """Return the error text of a JSON answer; empty when it has none."""
     if not isinstance(data, dict):
         return ""
@@ -126,7 +126,7 @@ def refusal(data: Any) -> str:
         if isinstance(value, str) and value.strip():
             return one_line(value)
         if isinstance(value, dict | list) and value:
-            return refusal(value) or one_line(_short_json(value))
+            return ("" if nested else refusal(value, nested=True)) or one_line(_short_json(value))
     return ""
 
 

@@ -63,7 +63,8 @@ class Call(Generic[T]):
         ``GET /pfc`` is paid.
     :param query: parameters, not yet quoted.
     :param json: the body.
-    :param lost: the error for an answer that was lost after something may have been sent.
+    :param lost: makes the error for an answer that was lost after something may have been sent, from what
+        happened. Default: Unavailable.
     :param needs_key: whether the service asks for the key here. It is sent to the API's origin in any case.
     """
 
@@ -74,7 +75,7 @@ class Call(Generic[T]):
     repeatable: bool = True
     query: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
-    lost: Callable[[str], errors.PerfectlyClearError] = field(default=errors.Unavailable, repr=False)
+    lost: Callable[[str], errors.PerfectlyClearError] | None = field(default=None, repr=False)
     needs_key: bool = True
 
 
@@ -234,7 +235,10 @@ def _read_status(what: str, job_id: str, answer: Answer) -> JobStatus:
         raise stop
     data = answers.parsed_or_none(answer)
     if isinstance(data, dict) and isinstance(data.get("status"), str):
-        return JobStatus.read(job_id, data)
+        job = JobStatus.read(job_id, data)
+        # "status": "error" beside a 404 is the gateway's word, not a job's.
+        if answer.status != 404 or job.state is not JobState.UNKNOWN:
+            return job
     if answer.status == 302 and answer.headers.get("location"):
         return _redirected(job_id, answer.headers["location"])
     answers.json_object(answer, what)

@@ -21,7 +21,15 @@ from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api import calls, wire
 from airflow_provider_perfectlyclear.api.answers import Answer
 from airflow_provider_perfectlyclear.api.calls import Call
-from airflow_provider_perfectlyclear.api.conversation import Ask, Clocks, Renew, Sleep, Step, converse, url_of
+from airflow_provider_perfectlyclear.api.conversation import (
+    Ask,
+    Clocks,
+    Conversation,
+    Renew,
+    Sleep,
+    Step,
+    url_of,
+)
 from airflow_provider_perfectlyclear.api.limiter import limiter_for
 from airflow_provider_perfectlyclear.api.retry import Failure, Trouble
 from airflow_provider_perfectlyclear.api.safety import is_loopback
@@ -89,17 +97,11 @@ class Client:
         :raises PerfectlyClearError: what reading its answer raises.
         """
         settings = self.settings
-        script = converse(
-            call,
-            name=settings.name,
-            pace=limiter_for(settings),
-            max_retries=settings.max_retries,
-            clocks=Clocks(time.monotonic),
-        )
+        steps = Conversation(call, settings, limiter_for(settings), Clocks()).steps()
         result: Any = None
         while True:
             try:
-                step = script.send(result)
+                step = steps.send(result)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             result, settings = self._do(step, call, settings)
@@ -172,7 +174,9 @@ class Client:
                     call.method, url_of(call, settings), json=call.json, auth=wire.KeyAuth(settings)
                 ) as response:
                     body = wire.Body(response.headers.get("content-encoding"))
-                    all(body.add(chunk) for chunk in response.iter_raw())
+                    for chunk in response.iter_raw():
+                        if not body.add(chunk):
+                            break
                     outcome: Answer | Failure = body.answer(response, settings.api_key)
             except httpx.HTTPError as error:
                 outcome = wire.failure(error)
@@ -219,17 +223,11 @@ class AsyncClient:
     async def send(self, call: Call[T]) -> T:
         """Send a call until it is through: as ``Client.send``, and with the same errors."""
         settings = self.settings
-        script = converse(
-            call,
-            name=settings.name,
-            pace=limiter_for(settings),
-            max_retries=settings.max_retries,
-            clocks=Clocks(time.monotonic),
-        )
+        steps = Conversation(call, settings, limiter_for(settings), Clocks()).steps()
         result: Any = None
         while True:
             try:
-                step = script.send(result)
+                step = steps.send(result)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             result, settings = await self._do(step, call, settings)
@@ -239,8 +237,10 @@ class AsyncClient:
             case Sleep(seconds):
                 await asyncio.sleep(seconds)
                 return None, settings
-            case Ask():
+            case Ask(pace):
                 async with self._in_flight:
+                    if pace.paused(time.monotonic()):
+                        return None, settings
                     settings = self.settings
                     return await self._ask(call, settings), settings
             case Renew():

@@ -8,9 +8,10 @@ returns. So the blocking and the asynchronous sender decide alike, as nothing is
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from airflow_provider_perfectlyclear import errors
@@ -37,7 +38,13 @@ class Sleep:
 
 @dataclass(frozen=True)
 class Ask:
-    """Send the request; its Answer or Failure is sent back."""
+    """
+    Send the request; its Answer or Failure is sent back, or None if ``pace`` was paused before it could be sent.
+
+    :param pace: the pace of the connection.
+    """
+
+    pace: Pace
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Clocks:
     :param dice: a random number from 0 to 1, for jitter.
     """
 
-    monotonic: Callable[[], float]
+    monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = retry.wall_clock
     dice: Callable[[], float] = random.random
 
@@ -69,69 +76,87 @@ def url_of(call: Call[Any], settings: Settings) -> str:
     return f"{settings.base_url}{call.path}{query}"
 
 
-def converse(
-    call: Call[T], *, name: str, pace: Pace, max_retries: int, clocks: Clocks
-) -> Generator[Step, Any, T]:
-    """
-    Get one call through.
-
-    :param call: the call.
-    :param name: the connection's id, for messages.
-    :param pace: the pace of its connection.
-    :param max_retries: how often it may be repeated, 429 and a renewed key not counted.
-    :param clocks: time and chance.
-    """
-    repeats, renewed = 0, False
-    while True:
-        yield from _take_a_place(pace, clocks)
-        sent = clocks.monotonic()
-        outcome: Answer | Failure = yield Ask()
-        if isinstance(outcome, Answer):
-            if outcome.status == 429:
-                _slow_down(pace, outcome, sent=sent, name=name, clocks=clocks)
-                continue
-            pace.accepted(clocks.monotonic())
-            if outcome.status == 401 and not renewed:
-                renewed = True
-                if (yield Renew()):
-                    continue
-        verdict = _judge(call, outcome, name)
-        if isinstance(verdict, _Read):
-            return cast(T, verdict.value)
-        wait = retry.wait_before_repeat(
-            repeats,
-            repeatable=_may_repeat(call, outcome, verdict),
-            max_retries=max_retries,
-            dice=clocks.dice,
-            asked=_asked(outcome, clocks),
-        )
-        if wait is None:
-            raise verdict
-        repeats += 1
-        yield Sleep(wait)
-
-
 @dataclass(frozen=True)
 class _Read:
     value: Any
 
 
-def _take_a_place(pace: Pace, clocks: Clocks) -> Generator[Step, Any, None]:
-    while (wait := pace.reserve(clocks.monotonic())) > 0:
-        yield Sleep(wait)
-        if not pace.paused(clocks.monotonic()):
-            return
+class Conversation(Generic[T]):
+    """
+    One call, and what it takes to get it through.
 
+    :param call: the call.
+    :param settings: the connection.
+    :param pace: the pace of that connection.
+    :param clocks: time and chance.
+    """
 
-def _slow_down(pace: Pace, answer: Answer, *, sent: float, name: str, clocks: Clocks) -> None:
-    asked = _asked(answer, clocks)
-    wait = retry.backoff(pace.refusals + 1, clocks.dice)
-    hopeless = pace.refused(clocks.monotonic(), sent=sent, wait=max(wait, asked) if asked else wait)
-    if hopeless:
-        raise errors.TooManyRequests(
-            f"Connection {name!r}: the service answered 429 (too many requests) again and again and let nothing "
-            "through. Lower requests_per_second, or try again later."
+    def __init__(self, call: Call[T], settings: Settings, pace: Pace, clocks: Clocks) -> None:
+        self._call = call
+        self._settings = settings
+        self._pace = pace
+        self._clocks = clocks
+        self._sent = self._since = clocks.monotonic()
+        self._repeats = 0
+        self._renewed = False
+
+    def steps(self) -> Generator[Step, Any, T]:
+        """Say what to do next, until the call is through; raise what it came to otherwise."""
+        while True:
+            yield from self._take_a_place()
+            outcome: Answer | Failure | None = yield Ask(self._pace)
+            if outcome is None or self._is_slowed_by(outcome) or (yield from self._has_new_key(outcome)):
+                continue
+            verdict = _judge(self._call, outcome, self._settings.name)
+            if isinstance(verdict, _Read):
+                return cast(T, verdict.value)
+            yield Sleep(self._wait_or_raise(outcome, verdict))
+
+    def _take_a_place(self) -> Generator[Step, Any, None]:
+        while (wait := self._pace.reserve(self._clocks.monotonic())) > 0:
+            yield Sleep(wait)
+            if not self._pace.paused(self._clocks.monotonic()):
+                break
+        self._sent = self._clocks.monotonic()
+
+    def _is_slowed_by(self, outcome: Answer | Failure) -> bool:
+        """429 is no answer: nothing was done, so any call is sent again, as soon as the pace lets it."""
+        now = self._clocks.monotonic()
+        if isinstance(outcome, Failure) or outcome.status != 429:
+            if isinstance(outcome, Answer):
+                self._pace.accepted(now)
+            return False
+        wait = max(
+            retry.backoff(self._pace.refusals + 1, self._clocks.dice), _asked(outcome, self._clocks) or 0.0
         )
+        if self._pace.refused(now, sent=self._sent, wait=wait):
+            raise errors.TooManyRequests(
+                f"Connection {self._settings.name!r}: the service answered 429 (too many requests) again and again "
+                "and let nothing through. Lower requests_per_second, or try again later."
+            )
+        self._since = now + wait
+        return True
+
+    def _has_new_key(self, outcome: Answer | Failure) -> Generator[Step, Any, bool]:
+        if self._renewed or isinstance(outcome, Failure) or outcome.status != 401:
+            return False
+        self._renewed = True
+        return bool((yield Renew()))
+
+    def _wait_or_raise(self, outcome: Answer | Failure, error: errors.PerfectlyClearError) -> float:
+        # A service that says nothing costs a deadline each time: after two of them there is no other try.
+        in_time = self._clocks.monotonic() - self._since < 2 * self._settings.call_deadline
+        wait = retry.wait_before_repeat(
+            self._repeats,
+            repeatable=in_time and _may_repeat(self._call, outcome, error),
+            max_retries=self._settings.max_retries,
+            dice=self._clocks.dice,
+            asked=_asked(outcome, self._clocks),
+        )
+        if wait is None:
+            raise error
+        self._repeats += 1
+        return wait
 
 
 def _asked(outcome: Answer | Failure, clocks: Clocks) -> float | None:
@@ -158,7 +183,9 @@ def _no_answer(call: Call[Any], failure: Failure, name: str) -> errors.Perfectly
         return errors.TlsError(f"{said}. Put the CA that signed it into the connection's 'verify'.")
     if failure.trouble is Trouble.NOT_SENT:
         return errors.Unavailable(f"{said}; nothing was sent.")
-    return call.lost(said if call.repeatable else failure.why)
+    if call.lost is not None:
+        return call.lost(failure.why)
+    return errors.Unavailable(f"{said}{'' if call.repeatable else '; it may have been done'}.")
 
 
 def _may_repeat(call: Call[Any], outcome: Answer | Failure, error: errors.PerfectlyClearError) -> bool:

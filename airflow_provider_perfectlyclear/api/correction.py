@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -212,6 +212,18 @@ class Correction(BaseModel):
     update_thumbnail: Switch = Field(None, alias="updateThumbnail")
     include_detection_data: Switch = Field(None, alias="includeDetectionData")
 
+    if not TYPE_CHECKING:  # type checkers and editors know the fields better without it
+
+        def __init__(self, /, **given: Any) -> None:
+            """Check everything; raises InvalidCorrection."""
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                problems = [_sentence(one) for one in error.errors(include_url=False)]
+            else:
+                return
+            raise InvalidCorrection(" ".join(problems))
+
     @model_validator(mode="before")
     @classmethod
     def _know_every_name(cls, data: Any) -> Any:
@@ -323,13 +335,7 @@ def _hint(name: str) -> str:
 def _checked(given: dict[str, Any], late: Collection[str]) -> Correction:
     """Validate; a rule that needs a field whose template is not yet rendered is taken as kept."""
     stand_in = {need: True for need in _NEEDS.values() if need in late}
-    try:
-        correction = Correction.model_validate({**given, **stand_in})
-    except ValidationError as error:
-        problems = [_sentence(one) for one in error.errors(include_url=False)]
-    else:
-        return correction.model_copy(update=dict.fromkeys(stand_in))
-    raise InvalidCorrection(" ".join(problems))
+    return Correction(**given, **stand_in).model_copy(update=dict.fromkeys(stand_in))
 
 
 def _sentence(problem: Any) -> str:

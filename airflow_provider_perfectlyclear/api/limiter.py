@@ -19,10 +19,13 @@ from airflow_provider_perfectlyclear.api.settings import Settings
 #: After so many rounds of 429 without an accepted request between them, there is no point in going on.
 HOPELESS = 10
 
-_CUT = 0.92  # what is left of a rate that was refused
+_SEARCH = 1.1  # growth per second until the second 429
+_CUT = 0.94  # what is left of a rate that was refused
 _HARD_CUT = 0.6  # what is left of one that was refused again soon
 _SOON = 5.0  # seconds
 _PLATEAU = 30.0  # seconds from a cut back to the rate that was refused
+_PLATEAU_PER_PAUSE = 10.0  # more of it for each second of a pause: what costs more is tried less often
+_LONGEST_PLATEAU = 120.0
 _STEEPNESS = 0.06  # how much more (as a share) is tried one plateau later
 _SLOWEST = 0.2  # requests per second
 _WINDOW = 2.0  # seconds over which the accepted requests are counted for the first guess
@@ -41,6 +44,8 @@ class Pace:
         self._refused_rate: float | None = None  # the rate at which the last 429 came
         self._cut_at = -math.inf
         self._cut_to = math.inf
+        self._plateau = _PLATEAU
+        self._searching = False  # after the first 429, whose rate was a guess
         self._paused_until = -math.inf
         self._next = -math.inf
         self._refusals = 0
@@ -84,11 +89,12 @@ class Pace:
         :return: whether it is hopeless: refused again and again, with nothing accepted in between.
         """
         with self._lock:
-            self._paused_until = max(self._paused_until, now + min(wait, LONGEST_WAIT))
             if sent >= self._cut_at:
                 self._refusals += 1
                 self._cut(now)
-            self._next = max(self._next if self._next < math.inf else now, self._paused_until)
+                self._plateau = min(_PLATEAU + _PLATEAU_PER_PAUSE * wait, _LONGEST_PLATEAU)
+            self._paused_until = max(self._paused_until, now + min(wait, LONGEST_WAIT))
+            self._next = max(self._next, self._paused_until)
             return self._refusals >= HOPELESS
 
     @property
@@ -97,20 +103,27 @@ class Pace:
         return self._refusals
 
     def _rate(self, at: float) -> float:
-        """Requests per second at a time: the cubic curve through the last cut and the rate that was refused."""
+        """Requests per second at a time."""
         if self._refused_rate is None:
             return self._most
-        left = (at - max(self._cut_at, self._paused_until) - _PLATEAU) / _PLATEAU
-        depth = self._refused_rate - self._cut_to
-        grown = self._refused_rate + (depth if left < 0 else self._refused_rate * _STEEPNESS) * left**3
+        since = max(at - max(self._cut_at, self._paused_until), 0.0)
+        grown = self._cut_to * _SEARCH**since if self._searching else self._curve(since)
         return min(max(grown, _SLOWEST), self._most)
 
+    def _curve(self, since: float) -> float:
+        """From the cut back to the rate that was refused, then beyond it: slow around it, faster farther away."""
+        refused = self._refused_rate or 0.0
+        way = since / self._plateau - 1.0
+        return refused + (refused - self._cut_to if way < 0 else refused * _STEEPNESS) * way**3
+
     def _cut(self, now: float) -> None:
+        first = self._refused_rate is None
         soon = now - max(self._cut_at, self._paused_until) < _SOON
-        rate = self._rate(now) if self._refused_rate is not None else self._first_guess(now)
+        rate = self._first_guess(now) if first else self._rate(now)
         self._refused_rate = max(rate, _SLOWEST)
         self._cut_to = max(rate * (_HARD_CUT if soon else _CUT), _SLOWEST)
         self._cut_at = now
+        self._searching = first
 
     def _first_guess(self, now: float) -> float:
         """What was accepted lately is what is allowed, if there was enough of it to tell."""

@@ -213,7 +213,7 @@ class JobStatus(_Received):
         :param data: the answer's JSON object.
         """
         raw = data["status"]
-        rest = _Optional.model_validate(dict(data))
+        rest = _Optional.model_validate(_pruned(data))
         return cls(job_id=job_id, state=JobState.read(raw), raw_status=one_line(raw, 40), **dict(rest))
 
     def public(self) -> dict[str, Any]:
@@ -234,7 +234,9 @@ class _Optional(_Received):
     status_text: Annotated[str, WrapValidator(lambda value, check: one_line(value))] = Field(
         "", alias="statusText"
     )
-    corrected_file: Annotated[str | None, _Lenient] = Field(None, alias="correctedFile")
+    corrected_file: Annotated[Annotated[str, Field(min_length=1)] | None, _Lenient] = Field(
+        None, alias="correctedFile"
+    )
     usage: Annotated[Usage | None, _Lenient] = None
     original_dimensions: Annotated[Dimensions | None, _Lenient] = Field(None, alias="originalDimensions")
     detection_data: Annotated[DetectionData | None, _Lenient] = Field(None, alias="detectionData")
@@ -244,19 +246,28 @@ class _Optional(_Received):
     code: _Count = None
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """Bring a structure of the service to plain, bounded data: no URL, no control character, no NaN, not too deep."""
+def _pruned(value: Any, depth: int = 0) -> Any:
+    """Cut off what is nested too deep to be carried on: serialisers give up on it."""
+    if not isinstance(value, Mapping | list):
+        return value
+    if depth >= _DEEPEST:
+        return None
+    if isinstance(value, list):
+        return [_pruned(one, depth + 1) for one in value]
+    return {name: _pruned(one, depth + 1) for name, one in value.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Bring a structure of the service to plain data: no URL, no control character, no NaN."""
     if isinstance(value, bool | None):
         return value
     if isinstance(value, int | float):
         return value if math.isfinite(value) and abs(value) <= 1e300 else None
     if isinstance(value, str):
         return _URL.sub("URL", one_line(value))
-    if depth >= _DEEPEST:
-        return None
     if isinstance(value, Mapping):
-        return {one_line(name, 60): _plain(one, depth + 1) for name, one in value.items()}
-    return [_plain(one, depth + 1) for one in value] if isinstance(value, list | tuple) else None
+        return {one_line(name, 60): _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else None
 
 
 class Preset(_Received):
