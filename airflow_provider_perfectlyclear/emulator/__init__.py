@@ -25,6 +25,7 @@ Choices where the reference is silent:
   cache hits.
 * Enlarging counts as ``imageResizeCount``, shrinking as ``classicResizeCount``.
 * ``autocrop`` reports its frame as ``autocrop: {left, top, width, height}`` in the status.
+* EXIF is kept byte for byte where the source has it as such (JPEG, PNG, WebP); TIFF tags are not kept.
 * HEIC and other pictures that Pillow cannot decode come back as they were if nothing but a correction was
   asked; with a resize, a crop, a removed background or another output type they are FAILED.
 """

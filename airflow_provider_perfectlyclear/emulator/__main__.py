@@ -44,7 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     folder = given.folder or Path(tempfile.mkdtemp(prefix="perfectlyclear-emulator-"))
-    listen = Listen(given.host, given.port, given.storage_host, given.storage_port)
+    listen = Listen(
+        given.host,
+        given.port,
+        given.storage_host,
+        given.storage_port,
+        given.certificate,
+        given.certificate_key,
+    )
     try:
         _ignore_large_pictures()
         asyncio.run(
@@ -52,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _options(given, folder), listen, announce=_announce, exit_with_parent=given.exit_with_parent
             )
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     finally:
         if given.folder is None:
@@ -110,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
         default=3600.0,
         help="how long signed URLs are valid (default: %(default)s)",
     )
+    add("--certificate", type=Path, help="PEM file: speak https on both origins")
+    add("--certificate-key", type=Path, help="PEM file with the certificate's private key")
     add("--exit-with-parent", action="store_true", help="end when standard input ends")
     return parser
 

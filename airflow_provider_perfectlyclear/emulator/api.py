@@ -11,8 +11,8 @@ from starlette.routing import Route, Router
 
 from airflow_provider_perfectlyclear.emulator.answers import Answer, Refused, json_answer
 from airflow_provider_perfectlyclear.emulator.control import control_routes
-from airflow_provider_perfectlyclear.emulator.exchange import Exchange
-from airflow_provider_perfectlyclear.emulator.house import ApiDoor, House
+from airflow_provider_perfectlyclear.emulator.exchange import Exchange, Handler
+from airflow_provider_perfectlyclear.emulator.house import ApiDoor, ExactRoute, House
 from airflow_provider_perfectlyclear.emulator.jobs import OWN, Forced, Job
 from airflow_provider_perfectlyclear.emulator.service import Preset
 from airflow_provider_perfectlyclear.emulator.usage import usage_of
@@ -47,12 +47,8 @@ class Api:
         unknown = ApiDoor(self.house, "unknown", _unknown, needs_key=False)
         return Router(routes, redirect_slashes=False, default=unknown)
 
-    def _door(self, path: str, method: str, route: str, handler: Any, *, needs_key: bool = True) -> Route:
-        endpoint = ApiDoor(self.house, route, handler, needs_key=needs_key)
-        found = Route(path, endpoint, methods=[method])
-        # Starlette adds HEAD to GET, but a HEAD of /pfc must not start a job.
-        found.methods = {method}
-        return found
+    def _door(self, path: str, method: str, route: str, handler: Handler, *, needs_key: bool = True) -> Route:
+        return ExactRoute(path, ApiDoor(self.house, route, handler, needs_key=needs_key), method)
 
     # Correcting
 
@@ -112,7 +108,7 @@ class Api:
     def _view(self, job: Job, now: float) -> dict[str, Any]:
         """The status, without the corrected file."""
         state = job.state(now)
-        view = {"_id": job.id, "status": state, "statusText": self._text(job, state)}
+        view: dict[str, Any] = {"_id": job.id, "status": state, "statusText": self._text(job, state)}
         view["createdAt"] = self.service.iso(job.created)
         view["updatedAt"] = self.service.iso(job.changed(now))
         if state == "FAILED":

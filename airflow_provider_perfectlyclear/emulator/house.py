@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from airflow_provider_perfectlyclear.emulator.answers import Answer, Refused, error_answer, xml_answer
@@ -88,6 +89,24 @@ class House:
     def sign(self, exchange: Exchange, method: str, path: str) -> str:
         """A signed URL of the storage; one that is over already if a fault says so."""
         return self.signer.url(self.storage_url, method, path, expired=bool(exchange.fault("expired")))
+
+
+class ExactRoute(Route):
+    """
+    One method of one path.
+
+    Starlette would let HEAD in with GET, and a HEAD of ``/pfc`` must not start a job; and it would answer another
+    method by itself, unseen.
+    """
+
+    def __init__(self, path: str, door: Door, method: str) -> None:
+        super().__init__(path, door, methods=[method])
+        self.methods = {method}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match wholly or not at all."""
+        match, found = super().matches(scope)
+        return (match, found) if match == Match.FULL else (Match.NONE, {})
 
 
 class Door:

@@ -56,7 +56,8 @@ def correct(source: Path, blob: Blob, target: Path, settings: Mapping[str, Any])
     """
     assert blob.kind is not None
     if blob.kind not in _DECODABLE:
-        return _as_it_is(blob.kind, settings)
+        _refuse_what_needs_decoding(blob.kind, settings)
+        return None
     try:
         with Image.open(source, formats=[blob.kind.name]) as opened:
             _refuse_too_large(*opened.size)
@@ -68,7 +69,7 @@ def correct(source: Path, blob: Blob, target: Path, settings: Mapping[str, Any])
         raise Broken(f"The picture cannot be decoded: {error}".replace(str(source), "file")) from error
 
 
-def _as_it_is(kind: Kind, settings: Mapping[str, Any]) -> None:
+def _refuse_what_needs_decoding(kind: Kind, settings: Mapping[str, Any]) -> None:
     asked = [name for name in _NEEDS_PIXELS if settings.get(name)]
     if settings.get("outputType", "original") != "original" or asked:
         raise Broken(f"The emulator cannot decode {kind.name}.")
@@ -159,7 +160,8 @@ class _Work:
         if size is None:
             return
         _refuse_too_large(*size)
-        counter = "imageResizeCount" if size > self.image.size else "classicResizeCount"
+        larger = size[0] * size[1] > self.image.width * self.image.height
+        counter = "imageResizeCount" if larger else "classicResizeCount"
         self.usage[counter] = 1
         details = self.settings.get("resize") == "smallDetails"
         self.image = self.image.resize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import signal
 import socket
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -35,12 +36,21 @@ class Listen:
     :param port: of the API; 0 for any free one.
     :param storage_host: of the storage.
     :param storage_port: of the storage; 0 for any free one.
+    :param certificate: PEM file, to speak https on both.
+    :param certificate_key: PEM file.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     storage_host: str = "127.0.0.1"
     storage_port: int = 0
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+
+    @property
+    def scheme(self) -> str:
+        """What it speaks."""
+        return "https" if self.certificate else "http"
 
 
 class Server(uvicorn.Server):
@@ -56,7 +66,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         self.ready.set()
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, listen: Listen) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -69,6 +79,8 @@ class Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
+                ssl_certfile=listen.certificate,
+                ssl_keyfile=listen.certificate_key,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GRACE_SECONDS,  # type: ignore[arg-type]
             )
@@ -106,14 +118,14 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def origin(sock: socket.socket) -> str:
+def origin(scheme: str, sock: socket.socket) -> str:
     """The URL of what listens on a socket."""
     host, port = sock.getsockname()[:2]
-    return f"http://{host}:{port}"
+    return f"{scheme}://{host}:{port}"
 
 
 async def serve(
-    options: Options, listen: Listen, *, announce: object, exit_with_parent: bool = False
+    options: Options, listen: Listen, *, announce: Callable[[House], None], exit_with_parent: bool = False
 ) -> None:
     """
     Run the emulator until SIGTERM or SIGINT.
@@ -126,8 +138,9 @@ async def serve(
     api_socket = listening_socket(listen.host, listen.port)
     storage_socket = listening_socket(listen.storage_host, listen.storage_port)
     service = Service(options)
-    house = House(service, Signer(options.url_seconds), f"{origin(api_socket)}/v2", origin(storage_socket))
-    servers = Server(Api(house).router()), Server(Storage(house).router())
+    api_origin, storage_origin = origin(listen.scheme, api_socket), origin(listen.scheme, storage_socket)
+    house = House(service, Signer(options.url_seconds), f"{api_origin}/v2", storage_origin)
+    servers = Server(Api(house).router(), listen), Server(Storage(house).router(), listen)
     _end_on_request(servers, exit_with_parent)
     try:
         running = [
@@ -136,7 +149,7 @@ async def serve(
         ]
         for server in servers:
             await server.ready.wait()
-        announce(house)  # type: ignore[operator]
+        announce(house)
         await asyncio.gather(*running)
     finally:
         service.close()
@@ -150,7 +163,7 @@ def _end_on_request(servers: tuple[Server, ...], exit_with_parent: bool) -> None
             server.should_exit = True
 
     def parent_wrote() -> None:
-        if not sys.stdin.buffer.raw.read(1024):  # type: ignore[attr-defined]
+        if not os.read(0, 1024):
             loop.remove_reader(0)
             end()
 

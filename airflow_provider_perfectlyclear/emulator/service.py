@@ -175,7 +175,7 @@ class Service:
     def _check_preset(self, name: str | None) -> None:
         if name in (None, "none", *BUILT_IN_PRESETS) or self.preset_named(name) is not None:
             return
-        raise Refused(400, f"preset {name[:100]!r} is unknown")  # type: ignore[index]
+        raise Refused(400, f"preset {name[:100]!r} is unknown")
 
     def _shared(self, settings: dict[str, Any]) -> dict[str, Any]:
         """One dict for all jobs that ask for the same."""

@@ -35,11 +35,12 @@ def shape(answer: Answer, action: Action) -> Answer:
 
 def made_up(value: Mapping[str, Any]) -> Answer:
     """The answer that an ``answer`` action gives."""
-    headers = {name: text for name, text in value["headers"].items() if text is not None}
     if "json" in value:
-        return json_answer(value["json"], value["status"], headers)
-    body = value.get("body", "").encode()
-    return Answer(value["status"], body, {"Content-Type": "text/plain; charset=utf-8", **headers})
+        answer = json_answer(value["json"], value["status"])
+    else:
+        body = value.get("body", "").encode()
+        answer = Answer(value["status"], body, {"Content-Type": "text/plain; charset=utf-8"})
+    return _headers(answer, value["headers"])
 
 
 def _fields_of(answer: Answer) -> dict[str, Any]:

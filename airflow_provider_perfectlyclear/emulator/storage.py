@@ -12,7 +12,7 @@ from starlette.routing import Route, Router
 
 from airflow_provider_perfectlyclear.emulator.answers import Answer, FilePart, xml_answer
 from airflow_provider_perfectlyclear.emulator.exchange import Exchange, Handler
-from airflow_provider_perfectlyclear.emulator.house import House, StorageDoor
+from airflow_provider_perfectlyclear.emulator.house import ExactRoute, House, StorageDoor
 from airflow_provider_perfectlyclear.emulator.jobs import Blob
 from airflow_provider_perfectlyclear.emulator.kinds import HEAD_BYTES, kind_of
 
@@ -42,9 +42,7 @@ class Storage:
         return Router(routes, redirect_slashes=False, default=unknown)
 
     def _door(self, path: str, method: str, route: str, handler: Handler) -> Route:
-        found = Route(path, StorageDoor(self.house, route, handler, method=method), methods=[method])
-        found.methods = {method}
-        return found
+        return ExactRoute(path, StorageDoor(self.house, route, handler, method=method), method)
 
     async def put(self, exchange: Exchange) -> Answer:
         """Store a picture or a video. Whoever puts again, replaces it for the jobs to come."""

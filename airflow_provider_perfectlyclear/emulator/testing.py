@@ -20,6 +20,7 @@ import http.client
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -37,7 +38,8 @@ except ImportError as error:
 KEY = "emulator-key"
 STOP_SECONDS = 10.0
 START_SECONDS = 30.0
-_ADDRESSES = re.compile(r"(http://\S+/v2), files (http://\S+)")
+CONTROL_SECONDS = 60.0
+_ADDRESSES = re.compile(r"(https?://\S+/v2), files (https?://\S+)")
 
 
 class Emulator:
@@ -90,7 +92,7 @@ class Emulator:
         :return: the instruction's id.
         :raises ValueError: the instruction cannot be meant.
         """
-        wanted = {"route": match} if isinstance(match, str) else dict(match)
+        wanted: dict[str, Any] = {"route": match} if isinstance(match, str) else dict(match)
         wanted.setdefault("times", times)
         actions = [do] if isinstance(do, Mapping) else list(do)
         return str(self._control("POST", "/faults", {"match": wanted, "do": actions})["id"])
@@ -151,7 +153,7 @@ class Emulator:
 
     def _control(self, method: str, path: str, data: Any = None) -> dict[str, Any]:
         # A connection of its own each time: it must not be what a kill of "peer" or a fork finds.
-        connection = http.client.HTTPConnection(urlsplit(self.base_url).netloc, timeout=60)
+        connection = _connect(self.base_url)
         try:
             connection.request(method, f"/_emulator{path}", None if data is None else json.dumps(data))
             answer = connection.getresponse()
@@ -161,6 +163,16 @@ class Emulator:
         if answer.status != 200:
             raise ValueError(found.get("error", found))
         return found
+
+
+def _connect(url: str) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(parts.netloc, timeout=CONTROL_SECONDS)
+    # Its certificate is what the test gave it: there is nobody to trust.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(parts.netloc, timeout=CONTROL_SECONDS, context=context)
 
 
 def start_emulator(**options: Any) -> Emulator:

@@ -37,7 +37,7 @@ class OpenProtocol(H11Protocol):
             scope["transport"] = transport
             await app(scope, receive, send)
 
-        self.app = with_transport  # type: ignore[assignment]
+        self.app = with_transport
 
 
 class Gone(Exception):
@@ -70,7 +70,7 @@ def peer_pid(transport: asyncio.Transport) -> int | None:
 
     :return: the one with the lowest id, if several share the socket; None if it is gone.
     """
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     theirs, ours = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
     for connection in psutil.net_connections(kind="tcp"):
@@ -123,8 +123,8 @@ class HttpSender:
     async def head(self, answer: Answer) -> None:
         """Write status and headers."""
         headers = dict(answer.headers)
-        if not self._chunked:
-            headers.setdefault("Content-Length", str(answer.length))
+        if not self._chunked and "content-length" not in map(str.lower, headers):
+            headers["Content-Length"] = str(answer.length)
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": answer.status, "headers": raw})
 
