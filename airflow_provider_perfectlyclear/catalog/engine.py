@@ -125,7 +125,9 @@ class Engine:
         """Open rows of the ledger: jobs to be landed, and starts whose answer was lost."""
         now, wall = time.monotonic(), time.time()
         if not self.progress.job_seconds:
-            self.progress.job_seconds = [took for row in self.ledger.rows.values() if (took := self._took(row))]
+            self.progress.job_seconds = [
+                took for row in self.ledger.rows.values() if (took := self._took(row))
+            ]
         for row in rows:
             age = max(0.0, wall - (row.started_at or row.at))
             if row.state is State.STARTED and row.job_id:
@@ -381,7 +383,9 @@ class Engine:
             error = future.exception()
             if error is None:
                 self._note(records.started(row.output, future.result()))
-                if not self.progress.proved:  # the others wait for it anyway: no crash shall make it ambiguous
+                if (
+                    not self.progress.proved
+                ):  # the others wait for it anyway: no crash shall make it ambiguous
                     self._flush()
                 self.progress.proved = True
                 self._follow(replace(row, job_id=future.result()), future.result(), now)

@@ -51,6 +51,7 @@ class Kept:
     :param todo: what is still to be begun.
     :param later: what ``limit`` leaves for later runs.
     :param rows: this run's rows, and those that are open.
+    :param digests: rendition -> digest of its correction.
     :param head: the number of the ledger's segment at which the lane was parked.
     :param checkpoint: the number of the ledger's newest checkpoint.
     """
@@ -63,6 +64,7 @@ class Kept:
     todo: list[Item] = field(default_factory=list)
     later: list[Item] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
     head: int = 0
     checkpoint: int = 0
 
@@ -70,7 +72,10 @@ class Kept:
         """Compressed JSON."""
         data: dict[str, Any] = {
             "layout": LAYOUT,
-            **{name: getattr(self, name) for name in ("planned", "began", "deadline", "head", "checkpoint")},
+            **{
+                name: getattr(self, name)
+                for name in ("planned", "began", "deadline", "digests", "head", "checkpoint")
+            },
             "counts": asdict(self.counts),
             "progress": asdict(self.progress),
             "todo": self.todo,

@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
 
@@ -63,12 +63,14 @@ class View:
     :param head: the number of the newest segment, 0 when there is none.
     :param checkpoint: the number of the newest checkpoint.
     :param holder: the newest header while its owner neither parked nor released.
+    :param is_parked: its owner is deferred and will come back.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
     head: int = 0
     checkpoint: int = 0
     holder: Header | None = None
+    is_parked: bool = False
 
 
 def segment_name(lane: str, number: int) -> str:
@@ -97,9 +99,20 @@ def read_lane(store: Store, lane: str, entries: Iterable[Entry] | None = None) -
         header, earlier = _read(store, lane, number)
         _apply_all(view.rows, header, earlier)
     _apply_all(view.rows, newest, records)
-    ended = bool(records) and records[-1].get("r") in ("parked", "released")
-    view.holder = None if ended else newest
+    last = records[-1].get("r") if records else None
+    view.is_parked = last == "parked"
+    view.holder = None if last in ("parked", "released") else newest
     return view
+
+
+def list_lanes(store: Store) -> dict[str, list[Entry]]:
+    """Every lane of a state folder with its segments, from one listing."""
+    lanes: dict[str, list[Entry]] = {}
+    for entry in store.child(LANES).list():
+        lane, _, name = entry.name.partition("/")
+        if _is_segment(name):
+            lanes.setdefault(lane, []).append(replace(entry, name=name))
+    return lanes
 
 
 def _is_segment(name: str) -> bool:
@@ -177,9 +190,14 @@ class Ledger:
     def head(self) -> int:
         return self.view.head
 
-    def load(self) -> None:
-        """Read the lane. :raises LedgerError: it cannot be understood."""
-        self.view = read_lane(self.store, self.lane)
+    def load(self, entries: Iterable[Entry] | None = None) -> None:
+        """
+        Read the lane.
+
+        :param entries: its listing, when there is one already.
+        :raises LedgerError: it cannot be understood.
+        """
+        self.view = read_lane(self.store, self.lane, entries)
         self.complete = True
 
     def continue_from(self, rows: dict[str, Row], head: int, checkpoint: int) -> None:

@@ -71,7 +71,7 @@ class CorrectOne(CatalogRun):
             client=client,
             source=source,
             destination=destination,
-            state=state,
+            state=state.child("one"),  # apart from the catalogs' lanes, which are read all together
             run_key=f"{run_key}/{self.output}",
             options=options,
             lane=lane,
@@ -87,6 +87,10 @@ class CorrectOne(CatalogRun):
                 )
             self.destination.prepare()
         self.state.prepare()
+
+    def _load(self) -> None:
+        self.ledger.load()
+        self.ledger.wait_for_owner(self._sleep)
 
     def _plan(self) -> Plan:
         entry = self.source.stat(self.name)

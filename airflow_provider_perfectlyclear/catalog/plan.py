@@ -7,7 +7,7 @@ from __future__ import annotations
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -104,6 +104,12 @@ class Plan:
             f"to correct: {len(self.todo):,}{f' ({why})' if why else ''}; {self.unchanged:,} unchanged{rest}"
         )
 
+    @property
+    def pays_much_again(self) -> bool:
+        """Whether so much that exists would be made again that it is hardly meant."""
+        again = sum(item.existed for item in self.todo)
+        return again > REDO_COUNT and again > REDO_SHARE * self.existing
+
     def guard_redo(self, where: str) -> None:
         """
         Stop before much that exists is paid for again.
@@ -111,17 +117,31 @@ class Plan:
         :param where: the destination, for the message.
         :raises PlanRefused: too many outputs that exist would be made again.
         """
+        if not self.pays_much_again:
+            return
         again = Counter(item.reason for item in self.todo if item.existed)
-        count = sum(again.values())
-        if count > REDO_COUNT and count > REDO_SHARE * self.existing:
-            why = ", ".join(f"{number:,} {reason}" for reason, number in again.most_common())
-            raise PlanRefused(
-                f"{count:,} of the {self.existing:,} corrected pictures in {where} would be corrected and "
-                f"paid again ({why}); nothing was started. If that is meant, set max_new_jobs={len(self.todo)} "
-                'or reprocess="always"; if the catalog was corrected before by something else, or its state '
-                'folder was lost, reprocess="missing" corrects only what has no output; after a change of the '
-                'correction, reprocess="source_changed" corrects only new and changed pictures.'
-            )
+        why = ", ".join(f"{number:,} {reason}" for reason, number in again.most_common())
+        raise PlanRefused(
+            f"{again.total():,} of the {self.existing:,} corrected pictures in {where} would be corrected and "
+            f"paid again ({why}); nothing was started. If that is meant, set max_new_jobs={len(self.todo)} "
+            'or reprocess="always"; if the catalog was corrected before by something else, or its state '
+            'folder was lost, reprocess="missing" corrects only what has no output; after a change of the '
+            'correction, reprocess="source_changed" corrects only new and changed pictures.'
+        )
+
+    def settle(self, same: Collection[str]) -> list[Item]:
+        """
+        Take out what has other fingerprints but the same bytes: it is unchanged.
+
+        :param same: names of sources whose bytes are those that the outputs were made from.
+        :returns: what was taken out.
+        """
+        settled, rest = list[Item](), list[Item]()
+        for item in self.todo:
+            (settled if item.sha256 and item.source in same else rest).append(item)
+        self.todo = rest
+        self.unchanged += len(settled)
+        return settled
 
 
 @dataclass(frozen=True)

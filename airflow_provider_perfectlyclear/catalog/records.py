@@ -160,21 +160,18 @@ def apply(rows: dict[str, Row], record: Record, *, run: str, at: float) -> None:
     :param run: the run key of the segment's writer.
     :param at: the segment's Unix time.
     """
-    kind = record.get("r")
+    kind, output = record.get("r"), record.get("output", "")
     if kind == "row":
-        row = Row.from_json(record)
-        rows[row.output] = row
-        return
-    if kind == "forgotten":
-        rows.pop(record["output"], None)
-        return
-    change = _CHANGES.get(str(kind))
-    if change is None:
-        return
-    before = rows.get(record["output"]) or Row(output=record["output"], state=State.FAILED)
-    if before.run != run:  # what an earlier run paid is not this run's bill
-        before = replace(before, run=run, paid=0, twice=0)
-    rows[before.output] = replace(change(before, record, at), at=at)
+        rows[output] = Row.from_json(record)
+    elif kind == "forgotten":
+        rows.pop(output, None)
+    elif kind == "seen" and output in rows:  # nothing was made: it stays the row of the run that made it
+        rows[output] = replace(rows[output], fingerprint=record["fingerprint"])
+    elif kind in _CHANGES:
+        before = rows.get(output) or Row(output, State.FAILED)
+        if before.run != run:  # what an earlier run paid is not this run's bill
+            before = replace(before, run=run, paid=0, twice=0)
+        rows[output] = replace(_CHANGES[kind](before, record, at), at=at)
 
 
 def _intent(row: Row, record: Record, at: float) -> Row:
@@ -211,10 +208,6 @@ def _landed(row: Row, record: Record, at: float) -> Row:
     )
 
 
-def _seen(row: Row, record: Record, at: float) -> Row:
-    return replace(row, fingerprint=record["fingerprint"])
-
-
 def _failed(row: Row, record: Record, at: float) -> Row:
     return replace(
         row,
@@ -228,7 +221,7 @@ def _failed(row: Row, record: Record, at: float) -> Row:
     )
 
 
-_CHANGES = {"intent": _intent, "started": _started, "landed": _landed, "seen": _seen, "failed": _failed}
+_CHANGES = {"intent": _intent, "started": _started, "landed": _landed, "failed": _failed}
 
 
 def correction_digest(parameters: Mapping[str, Any], *, preset_sha256: str | None = None) -> str:

@@ -19,12 +19,20 @@ from threading import Event
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.catalog.engine import Engine
 from airflow_provider_perfectlyclear.catalog.kept import Counts, Kept
+from airflow_provider_perfectlyclear.catalog.lanes import Others, lane_of
 from airflow_provider_perfectlyclear.catalog.ledger import Ledger
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan import Item, Known, Plan, check_template, plan, refusal_key
 from airflow_provider_perfectlyclear.catalog.presets import preset_sha256
 from airflow_provider_perfectlyclear.catalog.progress import Failure, Prepared
-from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD, Row, State, correction_digest, failed
+from airflow_provider_perfectlyclear.catalog.records import (
+    KNOWN_BAD,
+    Row,
+    State,
+    correction_digest,
+    failed,
+    seen,
+)
 from airflow_provider_perfectlyclear.catalog.report import (
     Outcome,
     Summary,
@@ -42,7 +50,7 @@ from airflow_provider_perfectlyclear.errors import (
     PlanRefused,
     RunStopped,
 )
-from airflow_provider_perfectlyclear.storage import Entry, LocalStore, Store, is_part
+from airflow_provider_perfectlyclear.storage import Entry, LocalStore, Store, digest_of, is_part
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +111,8 @@ class CatalogRun:
         self.files = None if files is None else list(dict.fromkeys(files))
         self.run = hashlib.sha256(run_key.encode()).hexdigest()[:16]
         self.folder = f"runs/{_slug(run_key)}-{self.run[:8]}"
-        self.ledger = Ledger(state, lane or _lane(options), run=self.run, title=title)
+        self.ledger = Ledger(state, lane or lane_of(options.shard_of()), run=self.run, title=title)
+        self._others = Others(self.ledger, options.shard_of())
         self._stop = Event()
         self._engine: Engine | None = None
         self._prepared: dict[str, Prepared] = {}
@@ -132,12 +141,13 @@ class CatalogRun:
         """
         packed = self.state.read(f"{self.folder}/run.json.gz")
         kept = Kept.from_bytes(packed) if packed is not None else None
-        if kept is None:
+        if kept is None or kept.digests.keys() != self.options.corrections.keys():
             return self.execute()
         with self._letting_go():
             self.ledger.continue_from({row.output: row for row in kept.rows}, kept.head, kept.checkpoint)
             if self.ledger.take():
-                self._prepare()
+                corrections = self.options.corrections.items()
+                self._prepared = {name: Prepared(one, kept.digests[name]) for name, one in corrections}
                 return self._go_on(kept)
             log.info("Another run has worked on %s meanwhile; planning again", self.state.uri(""))
             return self._begin(Kept(planned=False, began=kept.began, deadline=kept.deadline))
@@ -164,13 +174,15 @@ class CatalogRun:
     def _begin(self, kept: Kept) -> Waiting | Summary:
         self._check_places()
         for _ in range(BEGINNINGS):
-            self.ledger.load()
-            self.ledger.wait_for_owner(self._sleep)
+            self._load()
             self._prepare()
             outcome = self._try_to_begin(kept)
             if outcome is not None:
                 return outcome
         raise LaneHeld(f"{self.state.uri('')} is being corrected by others. Retries will wait for them.")
+
+    def _load(self) -> None:
+        self._others.load(self._sleep)
 
     def _try_to_begin(self, kept: Kept) -> Waiting | Summary | None:
         """None: another owner was faster, and what was read is stale."""
@@ -199,7 +211,10 @@ class CatalogRun:
                 "same picture. Put state_path on another store, or, if runs never overlap, set "
                 "allow_unlocked_store=True."
             )
-        return self.ledger.take()
+        if not self.ledger.take():
+            return False
+        self._others.settle()
+        return True
 
     def _check_places(self) -> None:
         check_template(self.options.name_template, bool(self.options.renditions))
@@ -233,16 +248,20 @@ class CatalogRun:
 
     def _plan_and_work(self, kept: Kept) -> Waiting | Summary | None:
         made = self._plan()
-        kept.planned, kept.counts = True, self._counted(made)
         log.info("%s: %s", self.options.shard or self.ledger.lane, made.line())
+        touched = self._settle_touched(made) if made.pays_much_again else []
+        kept.planned, kept.counts = True, self._counted(made)
         self._brake(made)
         if self.options.plan_only:
             return self._summary(kept, Outcome(not_started=len(made.todo)))
         unsettled = [row for row in self.ledger.rows.values() if row.state is State.INTENT]
-        if not (made.todo or made.refused or unsettled or self.ledger.view.holder or self.ledger.owned):
+        idle = not (made.todo or made.refused or touched or unsettled)
+        if idle and not (self.ledger.view.holder or self.ledger.owned):
             return self._finish(kept)
         if not self._take():
             return None
+        if touched:
+            self.ledger.append([seen(item.output, item.fingerprint) for item in touched])
         self._record_refused(made, kept)
         todo = self._limited(made.todo)
         kept.later = made.todo[len(todo) :]
@@ -324,6 +343,32 @@ class CatalogRun:
         begun = sum(row.paid + row.twice for row in self.ledger.rows.values() if row.run == self.run)
         return todo[: max(0, self.options.limit - begun)]
 
+    def _settle_touched(self, made: Plan) -> list[Item]:
+        """Before the redo guard judges: files that were only touched, copied or sent again are not changed."""
+        known = {
+            item.source: item.sha256 for item in made.todo if item.reason == "source changed" and item.sha256
+        }
+        if not known:
+            return []
+        log.info("%d files have another size, ETag or time; their bytes are compared first", len(known))
+        with ThreadPoolExecutor(self.options.transfers) as pool:
+            digests = pool.map(self._digest, known)
+            same = {name for name, digest in zip(known, digests, strict=True) if digest == known[name]}
+        settled = made.settle(same)
+        if settled:
+            log.info("%d of them are the same as before; now %s", len(settled), made.line())
+        return settled
+
+    def _digest(self, name: str) -> str | None:
+        if self._stop.is_set():
+            raise Cancelled("The task was asked to stop before it began.")
+        try:
+            return digest_of(self.source, name)[0]
+        except (
+            Exception
+        ):  # whatever the store's library raises: it is read again, and reported, when uploaded
+            return None
+
     def _record_refused(self, made: Plan, kept: Kept) -> None:
         records = []
         for item, code, reason in made.refused:
@@ -382,6 +427,7 @@ class CatalogRun:
         jobs = engine.open_jobs
         kept.todo = engine.left
         kept.rows = [row for row in self.ledger.rows.values() if row.state.is_open or row.run == self.run]
+        kept.digests = {name: prepared.digest for name, prepared in self._prepared.items()}
         kept.head, kept.checkpoint = self.ledger.head + 1, self.ledger.view.checkpoint
         self.state.write(f"{self.folder}/run.json.gz", kept.to_bytes())
         self.ledger.park()
@@ -438,8 +484,3 @@ class CatalogRun:
 def _slug(text: str) -> str:
     """A run key as part of a name that every store takes."""
     return re.sub(r"[^A-Za-z0-9._=-]+", "_", text).strip("._")[:120]
-
-
-def _lane(options: Options) -> str:
-    shard = options.shard_of()
-    return "all" if shard is None else f"{shard[0]:02d}of{shard[1]:02d}"

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.report import Summary
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
+from airflow_provider_perfectlyclear.storage import Store
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -79,6 +86,33 @@ class House:
             return None
         assert process.returncode == 0, (self.root / "worker.log").read_text()[-4000:]
         return dict(json.loads(lines[-1]))
+
+    def catalog_run(self, key: str = "night", correction: Any = None, **options: Any) -> CatalogRun:
+        """A run in this process."""
+        renditions = options.pop("renditions", None)
+        if renditions:
+            options["renditions"] = {name: Correction.parse(value) for name, value in renditions.items()}
+        destination = Store.local(self.destination)
+        return CatalogRun(
+            client=Client(Settings(api_key=self.emulator.key, base_url=self.emulator.base_url)),
+            source=Store.local(self.source),
+            destination=destination,
+            state=destination.child(".perfectlyclear"),
+            run_key=key,
+            options=Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+            title=f"run {key!r}",
+        )
+
+    def correct(self, key: str = "night", correction: Any = None, **options: Any) -> dict[str, Any]:
+        """Run in this process, to the end."""
+        outcome = self.catalog_run(key, correction, **options).execute()
+        assert isinstance(outcome, Summary)
+        return outcome.data
+
+    @property
+    def accepted(self) -> int:
+        """How many paid calls the service has accepted."""
+        return int(self.emulator.bill(summary=True)["accepted"])
 
     @property
     def outputs(self) -> list[str]:

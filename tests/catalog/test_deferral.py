@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.catalog.conftest import House
-from tests.catalog.judge import judge
 
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
@@ -19,6 +17,8 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.report import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
 from airflow_provider_perfectlyclear.storage import Store
+from tests.catalog.conftest import House
+from tests.catalog.judge import judge
 
 NAMES = [f"{number:02d}.jpg" for number in range(12)]
 

@@ -1,0 +1,317 @@
+"""Night after night over the same catalog: what is paid, what is not, and what is said."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_perfectlyclear.catalog import ledger
+from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError, PlanRefused
+from tests.catalog.conftest import House, jpeg
+from tests.catalog.judge import judge
+
+FORTY = [f"{number:02d}.jpg" for number in range(40)]
+
+
+def test_bad_files_cost_nothing_the_good_ones_land_and_the_next_night_is_green(house: House) -> None:
+    house.put("good.jpg", "ü #1 %.jpg", "same.jpg", "SAME.jpg", "rejected.jpg")
+    (house.source / "empty.jpg").write_bytes(b"")
+    (house.source / "text.jpg").write_text("this is no picture")
+    (house.source / "broken.jpg").write_bytes(jpeg(7, (640, 480))[:900])
+    (house.source / "notes.txt").write_text("not for correction")
+    house.emulator.fault(
+        {"route": "pfc", "nth": 2}, {"outcome": {"status": "REJECTED", "statusText": "not a photograph"}}
+    )
+
+    with pytest.raises(CatalogFailed) as failure:
+        house.correct("monday", transfers=1, max_in_flight=1)
+
+    said = str(failure.value)
+    assert not failure.value.retry_helps
+    assert "6 of 8 pictures failed" in said
+    for name in ("empty.jpg INVALID_SOURCE", "NAME_COLLISION", "text.jpg INVALID_SOURCE"):
+        assert name in said or "more" in said
+    assert len(house.outputs) == 2
+    paid = house.accepted
+    assert paid == 4  # two good ones, the broken one and the rejected one: only the service could know those
+
+    tuesday = house.correct("tuesday")
+    assert house.accepted == paid
+    assert (tuesday["known_bad"], tuesday["failed"], tuesday["unchanged"]) == (6, 0, 2)
+    judge_paid_nothing(house, tuesday)
+
+
+def judge_paid_nothing(house: House, summary: dict[str, Any]) -> None:
+    assert summary["paid"] == summary["possibly_paid_twice"] == 0
+    judge_parts = {**summary, "paid": house.accepted}
+    judge(house.emulator, house.destination, judge_parts)
+
+
+def test_names_come_out_as_they_went_in(house: House) -> None:
+    names = [
+        "ü #1 %.jpg",
+        "a&b+c?.jpg",
+        "new\nline.jpg",
+        "😀.jpg",
+        "אבג.jpg",
+        "sp ace/x.jpg",
+        "n" * 251 + ".jpg",
+    ]
+    house.put(*names)
+
+    house.correct()
+
+    assert house.outputs == sorted(names)
+
+
+def test_files_touched_copied_or_sent_again_cost_nothing(house: House) -> None:
+    house.put(*FORTY)
+    house.correct("monday")
+    for name in FORTY:
+        os.utime(house.source / name, (1, 1))
+
+    tuesday = house.correct("tuesday")
+    for name in FORTY[:5]:
+        os.utime(house.source / name, (2, 2))
+    wednesday = house.correct("wednesday")
+
+    assert house.accepted == len(FORTY)
+    assert tuesday["unchanged"] == wednesday["unchanged"] == len(FORTY)
+    judge_paid_nothing(house, wednesday)
+
+
+def test_a_changed_picture_is_corrected_again_and_only_that(house: House) -> None:
+    house.put(*FORTY)
+    house.correct("monday")
+    before = (house.destination / "03.jpg").read_bytes()
+    (house.source / "03.jpg").write_bytes(jpeg(1234))
+
+    tuesday = house.correct("tuesday")
+
+    assert tuesday["reasons"] == {"source changed": 1}
+    assert tuesday["paid"] == 1
+    assert (house.destination / "03.jpg").read_bytes() != before
+
+
+def test_a_lost_state_folder_does_not_pay_for_everything_again(house: House) -> None:
+    house.put(*FORTY)
+    house.correct("monday")
+    shutil.rmtree(house.destination / ".perfectlyclear")
+
+    with pytest.raises(PlanRefused) as refusal:
+        house.correct("tuesday")
+
+    assert "40 of the 40 corrected pictures" in str(refusal.value)
+    assert "max_new_jobs=40" in str(refusal.value)
+    assert house.accepted == len(FORTY)
+    assert house.correct("tuesday", reprocess="missing")["paid"] == 0
+    assert house.correct("wednesday", max_new_jobs=40)["paid"] == len(FORTY)
+
+
+def test_another_correction_is_said_before_it_is_paid(house: House) -> None:
+    house.put(*FORTY)
+    house.correct("monday", {"preset": "none"})
+
+    with pytest.raises(PlanRefused, match="40 correction changed"):
+        house.correct("tuesday", {"preset": "none", "width": 100})
+    assert house.correct("tuesday", {"preset": "none", "width": 100}, reprocess="source_changed")["paid"] == 0
+    assert house.correct("wednesday", {"preset": "none", "width": 100}, max_new_jobs=40)["paid"] == 40
+
+
+def test_cache_and_detection_data_make_no_other_correction(house: House) -> None:
+    house.put("a.jpg")
+    house.correct("monday", {"cache": True})
+
+    assert house.correct("tuesday", {"cache": False, "include_detection_data": True})["paid"] == 0
+
+
+def test_a_deleted_output_is_fetched_again_free_while_the_service_has_it(house: House) -> None:
+    house.put("a.jpg", "b.jpg")
+    house.correct("monday")
+    (house.destination / "a.jpg").unlink()
+
+    tuesday = house.correct("tuesday")
+
+    assert house.outputs == ["a.jpg", "b.jpg"]
+    assert tuesday["reasons"] == {"output missing": 1}
+    assert house.accepted == 2
+
+
+def test_a_deleted_output_is_corrected_again_when_the_service_has_forgotten_it(house: House) -> None:
+    house.put("a.jpg", "b.jpg")
+    house.correct("monday")
+    (house.destination / "a.jpg").unlink()
+    house.emulator.fault("status", {"answer": {"status": 404, "json": {"error": "unknown"}}})
+
+    tuesday = house.correct("tuesday")
+
+    assert house.outputs == ["a.jpg", "b.jpg"]
+    assert tuesday["paid"] == 1
+
+
+def test_an_output_that_somebody_edited_is_left_alone(house: House) -> None:
+    house.put("a.jpg", "b.jpg")
+    house.correct("monday")
+    (house.destination / "a.jpg").write_bytes(b"edited by hand")
+
+    tuesday = house.correct("tuesday")
+
+    assert tuesday["edited_at_destination"] == 1
+    assert (house.destination / "a.jpg").read_bytes() == b"edited by hand"
+    assert house.correct("wednesday", reprocess="always")["corrected"] == 2
+
+
+def test_always_means_once_a_run(house: House) -> None:
+    house.put("a.jpg", "b.jpg")
+    house.correct("monday")
+
+    assert house.correct("tuesday", reprocess="always")["paid"] == 2
+    assert house.correct("tuesday", reprocess="always")["paid"] == 2  # a retry or clear of the same run
+    assert house.accepted == 4
+
+
+def test_a_destination_inside_the_source_is_never_a_source(house: House) -> None:
+    house.put("a.jpg", "b.jpg")
+    nested = NestedHouse(house.root, house.emulator)
+    nested.correct("monday")
+
+    tuesday = nested.correct("tuesday")
+
+    assert tuesday["listed"] == 2
+    assert house.accepted == 2
+
+
+class NestedHouse(House):
+    """Its outputs lie in a folder of the source."""
+
+    @property
+    def destination(self) -> Path:
+        return self.root / "in" / "corrected"
+
+
+class SamePlace(House):
+    """Its outputs would overwrite their sources."""
+
+    @property
+    def destination(self) -> Path:
+        return self.root / "in"
+
+
+def test_source_and_destination_must_differ(house: House) -> None:
+    house.put("a.jpg")
+
+    with pytest.raises(ConfigurationError, match="same place"):
+        SamePlace(house.root, house.emulator).correct()
+    assert house.accepted == 0
+
+
+def test_a_brake_stops_before_anything_is_paid(house: House) -> None:
+    house.put(*FORTY)
+
+    with pytest.raises(PlanRefused, match="40 jobs are needed .* max_new_jobs allows 39"):
+        house.correct(max_new_jobs=39)
+    assert house.accepted == 0
+    assert house.correct(max_new_jobs=40)["paid"] == 40
+
+
+def test_a_limit_counts_over_all_tries_of_a_run(house: House) -> None:
+    house.put(*FORTY)
+
+    first = house.correct(limit=20)
+    again = house.correct(limit=20)
+
+    assert (first["paid"], first["not_started"]) == (20, 20)
+    assert (again["paid"], again["not_started"]) == (20, 20)
+    assert house.accepted == 20
+    judge(house.emulator, house.destination, again)
+    assert house.correct("tuesday", limit=20)["paid"] == 20
+    assert house.accepted == 40
+
+
+def test_a_plan_only_run_pays_and_writes_nothing(house: House) -> None:
+    house.put(*FORTY)
+
+    planned = house.correct(plan_only=True)
+
+    assert planned["not_started"] == 40
+    assert planned["reasons"] == {"new": 40}
+    assert house.outputs == []
+    assert house.accepted == 0
+    assert not list(house.destination.rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize("choice", ["fail", "skip", "succeed"])
+def test_an_empty_source_is_what_one_says_it_is(house: House, choice: str) -> None:
+    if choice == "fail":
+        with pytest.raises(PlanRefused, match="No picture was found"):
+            house.correct(if_empty=choice)
+        return
+    outcome = house.catalog_run(if_empty=choice).execute()
+    assert (outcome.skip is not None) == (choice == "skip")
+
+
+def test_one_upload_serves_several_renditions(house: House) -> None:
+    house.put("a.jpg", "b/c.jpg")
+    renditions = {"web": {"long": 50}, "print": {"output_type": "png"}}
+
+    summary = house.correct(renditions=renditions)
+
+    assert house.outputs == ["print/a.png", "print/b/c.png", "web/a.jpg", "web/b/c.jpg"]
+    assert summary["paid"] == 4
+    assert house.emulator.seen()["storage"]["routes"]["put"] == 2
+    judge(house.emulator, house.destination, summary)
+    assert house.correct("tuesday", renditions=renditions)["paid"] == 0
+
+
+def test_pictures_of_a_shard_are_corrected_by_that_shard_alone(house: House) -> None:
+    house.put(*FORTY)
+
+    parts = [house.correct(f"night-{which}", shard=f"{which}/4") for which in (1, 2, 3, 4)]
+
+    assert sum(part["paid"] for part in parts) == len(FORTY) == house.accepted
+    assert all(part["paid"] for part in parts)
+    assert house.outputs == FORTY
+
+
+def test_a_catalog_may_change_its_shards_without_paying_again(house: House) -> None:
+    house.put(*FORTY)
+    house.correct("monday")
+
+    for which in (1, 2, 3):
+        assert house.correct(f"tuesday-{which}", shard=f"{which}/3")["paid"] == 0
+    house.put("new.jpg")
+    assert house.correct("wednesday")["paid"] == 1
+    assert sum(house.correct(f"thursday-{which}", shard=f"{which}/2")["paid"] for which in (1, 2)) == 0
+    assert house.accepted == len(FORTY) + 1
+
+
+def test_some_failures_may_be_allowed(house: House) -> None:
+    house.put(*FORTY)
+    (house.source / "text.jpg").write_text("no picture")
+
+    summary = house.correct(max_failures="5%")
+
+    assert (summary["corrected"], summary["failed"]) == (40, 1)
+    with pytest.raises(CatalogFailed, match="1 of 41 pictures failed; 40 are in"):
+        (house.source / "text.jpg").write_text("no picture either")
+        house.correct()
+
+
+def test_a_picture_deleted_while_its_job_is_open_is_landed_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "ABANDONED", 3.0)  # how long a stranger watches a dead owner's lane
+    house.put("a.jpg", "b.jpg")
+    house.emulator.fault("status", {"kill": {"pid": "peer", "when": "before"}})
+    assert house.work(options={"poll_interval": 0.7}) is None
+    for path in house.source.iterdir():
+        path.unlink()
+
+    summary = house.correct("tuesday", if_empty="succeed")
+
+    assert summary["corrected"] >= 1
+    assert len(house.outputs) == house.accepted == summary["corrected"]
