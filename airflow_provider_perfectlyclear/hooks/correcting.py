@@ -66,7 +66,8 @@ def correct(
         run_key=_run_key(),
         options=options,
     )
-    return _corrected(run.execute().data)
+    summary = run.execute()
+    return _corrected(summary.data)  # type: ignore[union-attr]  # what is not deferrable waits here
 
 
 def _run_key() -> str:

@@ -81,9 +81,13 @@ class CorrectingOperator(BaseOperator):
     def _opened(self, context: Context) -> Iterator[Run]:
         from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
-        self._check_deferral()
+        if not isinstance(self.perfectlyclear_conn_id, str):
+            raise ConfigurationError(
+                f"perfectlyclear_conn_id is {self.perfectlyclear_conn_id!r}: give a connection id."
+            )
         with PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
             self._run = self._make_run(hook.get_conn(), context)
+            self._check_deferral()
             if self._killed:  # the signal came before there was a run to tell
                 self._run.cancel()
             try:
@@ -93,10 +97,6 @@ class CorrectingOperator(BaseOperator):
 
     def _check_deferral(self) -> None:
         """Refuse, before anything is paid, what Airflow could not store with a trigger."""
-        if not isinstance(self.perfectlyclear_conn_id, str):
-            raise ConfigurationError(
-                f"perfectlyclear_conn_id is {self.perfectlyclear_conn_id!r}: give a connection id."
-            )
         if self.deferrable:
             json.dumps(self._trigger([], deadline=0.0, timeout=0.0).serialize())
 
