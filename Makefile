@@ -38,7 +38,7 @@ $(READY): pyproject.toml $(wildcard constraints/*.txt)
 	@echo "Making .venv with $$($(PYTHON) --version) and Airflow $(AIRFLOW); the first time this takes a few minutes."
 	@$(PYTHON) -m venv --clear .venv
 	@minor=$$($(PYTHON) -c 'import sys; print(min(sys.version_info[1], 12))'); \
-	$(BIN)/pip install --quiet --disable-pip-version-check \
+	$(BIN)/pip install -qq --disable-pip-version-check \
 		-c constraints/airflow-$(AIRFLOW)-python-3.$$minor.txt apache-airflow==$(AIRFLOW) -e '.[dev]'
 	@touch $@
 
