@@ -86,9 +86,9 @@ def upload_url(file_type: str = FileType.IMAGE) -> Call[UploadTarget]:
     :param file_type: ``image`` or ``video`` (``fileType``).
     """
     what = "GET /upload"
-    return Call(
-        what, "GET", "/upload", partial(_read_upload, what), query={"fileType": str(FileType(file_type))}
-    )
+    if file_type not in tuple(FileType):
+        raise errors.ConfigurationError(f"{one_line(file_type, 60)!r} is no file type: image or video.")
+    return Call(what, "GET", "/upload", partial(_read_upload, what), query={"fileType": str(file_type)})
 
 
 def start(file_key: str, correction: Correction | None = None) -> Call[str]:

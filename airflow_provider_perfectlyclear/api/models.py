@@ -83,8 +83,9 @@ def _safe_text(value: Any, check: ValidatorFunctionWrapHandler) -> str | None:
 
 
 _Lenient = WrapValidator(_or_none)
-_Number = Annotated[int | Annotated[float, Field(allow_inf_nan=False)] | None, _Lenient]
-_Count = Annotated[Annotated[int, Field(strict=True, ge=-_LARGEST_COUNT, le=_LARGEST_COUNT)] | None, _Lenient]
+_Whole = Annotated[int, Field(strict=True, ge=-_LARGEST_COUNT, le=_LARGEST_COUNT)]
+_Count = Annotated[_Whole | None, _Lenient]
+_Number = Annotated[_Whole | Annotated[float, Field(strict=True, allow_inf_nan=False)] | None, _Lenient]
 _Text = Annotated[str | None, WrapValidator(_safe_text)]
 
 

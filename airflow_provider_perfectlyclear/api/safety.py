@@ -8,6 +8,7 @@ there or secrets read from there. Checked are the scheme, the host as written an
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from airflow_provider_perfectlyclear.api.text import one_line
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_HOST = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _KEPT = 300.0  # seconds that a resolved and accepted name is not looked up again
 _REMEDY = "If that is right, set allow_insecure_hosts in the connection's extra."
 
@@ -59,10 +61,12 @@ class Guard:
         """
         parsed = _parsed(url)
         host = parsed.host.rstrip(".")
-        if parsed.scheme not in ("https", "http") or not host:
+        if parsed.scheme not in ("https", "http"):
             raise errors.UnsafeUrl(
                 f"The service named a URL that is neither https nor http: {one_line(parsed.scheme)}."
             )
+        if not _HOST.fullmatch(parsed.raw_host) or not 0 < (parsed.port or 443) < 65536:
+            raise errors.UnsafeUrl("The service named a URL without a host that could exist.")
         if parsed.userinfo:
             raise errors.UnsafeUrl(f"The service named a URL with a user or password on {one_line(host)}.")
         if not self._anything:
