@@ -23,7 +23,8 @@ Which requests
   posted. Default 1.
 * ``times``: how many in a row from there; default 1; null or -1 for ever. May stand beside ``match`` instead.
 
-All instructions that a request meets apply, in the order in which they were posted.
+Each instruction counts for itself. All that a request meets apply, in the order in which they were posted: two
+posted for the same route both happen to the first request, unless one of them says ``"nth": 2``.
 
 When
 ====

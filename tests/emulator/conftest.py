@@ -11,7 +11,13 @@ import httpx
 import pytest
 from PIL import Image
 
-from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
+from airflow_provider_perfectlyclear.emulator.testing import (
+    Emulator,
+    perfectlyclear_emulator,
+    running_emulator,
+)
+
+__all__ = ["perfectlyclear_emulator"]
 
 DEADLINE_SECONDS = 20.0
 
