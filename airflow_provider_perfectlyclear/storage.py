@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
+import posixpath
 import secrets
 import shutil
 import stat
@@ -17,18 +19,31 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_perfectlyclear.errors import ConfigurationError, StorageFailed, InvalidSource
+from airflow_provider_perfectlyclear.errors import (
+    ConfigurationError,
+    InvalidSource,
+    ItemFailed,
+    StorageFailed,
+)
+
+log = logging.getLogger(__name__)
 
 #: Objects up to this size (bytes) are published in one request, straight from memory.
 ONE_REQUEST = 32 * 2**20
 #: Temporary files of other runs are removed when they are older than this (seconds): their owner is gone.
 STALE_PART = 86_400.0
+#: The longest part of a name (bytes) that every filesystem takes.
+LONGEST_PART = 255
+
+# What is wrong with one name alone: another file, or a folder, is in its way. Other names can still be written.
+_IN_THE_WAY = frozenset({errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOTEMPTY})
 
 # How each family of object stores spells the content type of an upload.
 _CONTENT_TYPE_ARGUMENT = {
@@ -65,8 +80,17 @@ def check_name(name: str) -> str:
     """
     Return ``name`` if it stays under its root on every filesystem.
 
-    :raises InvalidSource: (``UNSAFE_NAME``) absolute, ``..``, a drive, a backslash, NUL, empty parts.
+    :raises InvalidSource: (``UNSAFE_NAME``) absolute, ``..``, a drive, a backslash, NUL, empty parts, parts of more
+        than 255 bytes, bytes that are no Unicode: found out before anything is paid, not when it is to be written.
     """
+    try:
+        long = any(len(part.encode()) > LONGEST_PART for part in name.split("/"))
+    except UnicodeEncodeError:  # how Python shows the bytes of a local name that are not UTF-8
+        raise InvalidSource(f"the name {name!r} is not in UTF-8", code="UNSAFE_NAME") from None
+    if long:
+        raise InvalidSource(
+            f"a part of the name {name!r} has more than {LONGEST_PART} bytes", code="UNSAFE_NAME"
+        )
     parts = name.split("/")
     drive = len(parts[0]) > 1 and parts[0][1] == ":" and parts[0][0].isalpha()
     if not name or "\0" in name or "\\" in name or drive or any(part in ("", ".", "..") for part in parts):
@@ -143,7 +167,7 @@ class Store:
         return theirs[1][len(mine[1]) + 1 :] if theirs[1].startswith(mine[1] + "/") else None
 
     def _place(self) -> tuple[str, str]:
-        return self.protocol, "/".join(part for part in self.root.split("/") if part not in ("", "."))
+        return self.protocol, posixpath.normpath("/" + self.root.lstrip("/")).rstrip("/")
 
     # ---- reading
 
@@ -181,10 +205,8 @@ class Store:
 
     @staticmethod
     def _entry(name: str, info: dict[str, Any]) -> Entry:
-        modified = next(
-            (info[k] for k in ("LastModified", "last_modified", "updated", "mtime", "created") if k in info),
-            None,
-        )
+        said = (info.get(k) for k in ("LastModified", "last_modified", "mtime", "updated", "created"))
+        modified = next((seconds for value in said if (seconds := _seconds(value)) is not None), None)
         tag = next(
             (
                 info[k]
@@ -193,12 +215,11 @@ class Store:
             ),
             None,
         )
-        stamp = getattr(modified, "timestamp", None)
         return Entry(
             name=name,
             size=int(info.get("size") or 0),
             tag=str(tag if tag is not None else modified).strip('"'),
-            modified=float(stamp()) if stamp else modified if isinstance(modified, float) else None,
+            modified=modified,
         )
 
     def open(self, name: str) -> BinaryIO:
@@ -272,9 +293,13 @@ class Store:
         return there == data
 
     def delete(self, name: str) -> None:
-        """Remove a record or temporary file of ours; gone already is fine."""
-        with suppress(FileNotFoundError):
+        """Remove a record or temporary file of ours, if it can be: nothing depends on it."""
+        try:
             self.fs.rm_file(self.path(name))
+        except FileNotFoundError:
+            pass
+        except Exception as error:  # e.g. who may write to a bucket may not always delete from it
+            log.info("%s cannot be removed: %s", self.uri(name), short(error))
 
     def probe(self, folder: str) -> bool:
         """
@@ -387,21 +412,35 @@ class LocalStore(Store):
             raise ConfigurationError(f"The folder {self.root} cannot be made: {short(error)}") from None
 
     def publish(self, name: str, file: str | Path, content_type: str | None = None) -> None:
+        """As :meth:`Store.publish`. :raises ItemFailed: only this name cannot be written; others can."""
+
         def copy(part: BinaryIO) -> None:
             with open(file, "rb") as finished:
                 shutil.copyfileobj(finished, part, 2**20)
 
-        self._place_whole(name, copy, os.replace)
+        try:
+            self._place_whole(name, copy, os.replace)
+        except OSError as error:
+            if error.errno in _IN_THE_WAY:
+                said = f"{self.path(name)} cannot be written under this name: {_why(error)}"
+                raise ItemFailed(said, code="NAME_TAKEN") from None
+            raise self._failure(name, error) from None
 
     def write(self, name: str, data: bytes, content_type: str | None = None) -> None:
-        self._place_whole(name, lambda part: part.write(data), os.replace)
+        try:
+            self._place_whole(name, lambda part: part.write(data), os.replace)
+        except OSError as error:
+            raise self._failure(name, error) from None
 
     def create(self, name: str, data: bytes) -> bool:
         try:
             self._place_whole(name, lambda part: part.write(data), os.link)
             return True
-        except StorageFailed as error:
+        except OSError as error:
             return self._judge(name, data, error)
+
+    def _failure(self, name: str, error: OSError) -> StorageFailed:
+        return StorageFailed(f"{self.path(name)} cannot be written: {_why(error)}")
 
     def _place_whole(
         self, name: str, fill: Callable[[BinaryIO], object], place: Callable[[str, str], None]
@@ -410,35 +449,40 @@ class LocalStore(Store):
         path = self.path(name)
         folder = os.path.dirname(path)
         part = os.path.join(folder, f".pfc-{self.part_tag}-{secrets.token_hex(6)}.part")
+        self._refuse_leaving(folder)
+        os.makedirs(folder, exist_ok=True)
         try:
-            os.makedirs(folder, exist_ok=True)
-            self._refuse_leaving(folder)
-            try:
-                with open(part, "xb") as file:
-                    fill(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                place(part, path)
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(part)
-            _sync_folder(folder)
-        except OSError as error:
-            raise StorageFailed(f"{path} cannot be written: {_why(error)}") from None
+            with open(part, "xb") as file:
+                fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+            place(part, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(part)
+        _sync_folder(folder)
 
     def _refuse_leaving(self, folder: str) -> None:
         if folder != self.root and not self._stays_inside(folder):
             raise PermissionError(errno.EPERM, "a link in its path leads out of the destination")
-
-    def delete(self, name: str) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(self.path(name))
 
 
 def _why(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no space left"
     return error.strerror or type(error).__name__
+
+
+def _seconds(value: Any) -> float | None:
+    """Unix seconds, in whichever way a filesystem says them."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        return value.timestamp()
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _sync_folder(folder: str) -> None:
