@@ -112,11 +112,13 @@ class HttpSender:
     """
     Writes an answer through uvicorn.
 
+    :param transport: of the connection.
     :param send: of the ASGI request.
     :param chunked: say no Content-Length.
     """
 
-    def __init__(self, send: Send, *, chunked: bool) -> None:
+    def __init__(self, transport: asyncio.Transport, send: Send, *, chunked: bool) -> None:
+        self._transport = transport
         self._send = send
         self._chunked = chunked
 
@@ -129,7 +131,14 @@ class HttpSender:
         await self._send({"type": "http.response.start", "status": answer.status, "headers": raw})
 
     async def write(self, data: bytes) -> None:
-        """Write a part of the body."""
+        """
+        Write a part of the body.
+
+        :raises Gone: nobody is there to read it. Uvicorn would take gigabytes and drop them, never letting go of
+            the event loop.
+        """
+        if self._transport.is_closing():
+            raise Gone
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
@@ -187,11 +196,9 @@ class Client:
 
         :param framing: ``length``, ``chunked`` or ``close``.
         """
-        return (
-            RawSender(self.transport)
-            if framing == "close"
-            else HttpSender(self.send, chunked=framing == "chunked")
-        )
+        if framing == "close":
+            return RawSender(self.transport)
+        return HttpSender(self.transport, self.send, chunked=framing == "chunked")
 
     async def end(self, how: str) -> None:
         """
