@@ -13,6 +13,7 @@ import json
 import secrets
 import socket
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -96,9 +97,8 @@ def read_lane(store: Store, lane: str, entries: Iterable[Entry] | None = None) -
     newest, records = _read(store, lane, numbers[-1])
     view.checkpoint, view.head = newest.checkpoint, numbers[-1]
     for number in range(max(view.checkpoint, 1), view.head):
-        header, earlier = _read(store, lane, number)
-        _apply_all(view.rows, header, earlier)
-    _apply_all(view.rows, newest, records)
+        _replay(store, lane, number, view.rows)
+    _replay(store, lane, view.head, view.rows, (newest, records))
     last = records[-1].get("r") if records else None
     view.is_parked = last == "parked"
     view.holder = None if last in ("parked", "released") else newest
@@ -119,6 +119,20 @@ def _is_segment(name: str) -> bool:
     return len(name) == 14 and name[:8].isdigit() and name.endswith(".jsonl")
 
 
+def _replay(
+    store: Store,
+    lane: str,
+    number: int,
+    rows: dict[str, Row],
+    segment: tuple[Header, list[dict[str, Any]]] | None = None,
+) -> None:
+    header, records = segment or _read(store, lane, number)
+    try:
+        _apply_all(rows, header, records)
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerError(_unreadable(store, lane, number, error)) from None
+
+
 def _apply_all(rows: dict[str, Row], header: Header, records: Sequence[Record]) -> None:
     for record in records:
         apply(rows, record, run=header.run, at=header.at)
@@ -130,15 +144,21 @@ def _read(store: Store, lane: str, number: int) -> tuple[Header, list[dict[str, 
     if data is None:
         raise LedgerError(_broken(store, lane, number, "is missing"))
     try:
-        first, *rest = [json.loads(line) for line in _unpacked(data).splitlines()]
+        lines = _unpacked(data).split(b"\n")
+        first = json.loads(lines[0])
         if first["v"] != SCHEMA:
             raise LedgerError(
                 f"{store.uri(name)} was written by another version of this package (layout {first['v']!r}, "
                 f"this version reads {SCHEMA}). Upgrade, or run the version that wrote it. Nothing was paid."
             )
-        return Header(first["run"], first["title"], int(first["checkpoint"]), float(first["at"])), rest
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
-        raise LedgerError(_broken(store, lane, number, f"cannot be read ({type(error).__name__})")) from None
+        records = [dict(json.loads(line)) for line in lines[1:] if line]
+        return Header(first["run"], first["title"], int(first["checkpoint"]), float(first["at"])), records
+    except (ValueError, KeyError, TypeError, IndexError, OSError, EOFError, zlib.error) as error:
+        raise LedgerError(_unreadable(store, lane, number, error)) from None
+
+
+def _unreadable(store: Store, lane: str, number: int, error: Exception) -> str:
+    return _broken(store, lane, number, f"cannot be read ({type(error).__name__})")
 
 
 def _unpacked(data: bytes) -> bytes:

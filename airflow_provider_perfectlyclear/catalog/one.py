@@ -92,7 +92,7 @@ class CorrectOne(CatalogRun):
         self.ledger.load()
         self.ledger.wait_for_owner(self._sleep)
 
-    def _plan(self) -> Plan:
+    def _make_plan(self) -> Plan:
         entry = self.source.stat(self.name)
         if entry is None:
             raise InvalidSource(f"there is no file {self.source.uri(self.name)}", code="SOURCE_CHANGED")

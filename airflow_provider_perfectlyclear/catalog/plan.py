@@ -4,6 +4,7 @@ From two listings and the ledger to what is to be done, and why. Pure: nothing i
 
 from __future__ import annotations
 
+import re
 import unicodedata
 import zlib
 from collections import Counter
@@ -26,6 +27,7 @@ REDO_SHARE = 0.10
 REDO_COUNT = 20
 
 _TEMPLATE_FIELDS = ("{path}", "{dir}", "{stem}", "{ext}", "{rendition}")
+_FIELD = re.compile("|".join(map(re.escape, _TEMPLATE_FIELDS)))
 
 
 class Item(NamedTuple):
@@ -251,9 +253,7 @@ def output_name(
     if template is None:
         return f"{rendition}/{path}" if rendition else path
     values = dict(zip(_TEMPLATE_FIELDS, (path, folder, stem, extension, rendition), strict=True))
-    name = template
-    for marker, value in values.items():
-        name = name.replace(marker, value)
+    name = _FIELD.sub(lambda field: values[field[0]], template)
     return name.replace("//", "/").lstrip("/") if not folder else name
 
 
@@ -263,9 +263,7 @@ def check_template(template: str | None, renditions: bool) -> None:
     """
     if template is None:
         return
-    rest = template
-    for marker in _TEMPLATE_FIELDS:
-        rest = rest.replace(marker, "")
+    rest = _FIELD.sub("", template)
     if "{" in rest or "}" in rest:
         fields = ", ".join(_TEMPLATE_FIELDS)
         raise ConfigurationError(f"name_template={template!r} has an unknown field; it may have {fields}.")
@@ -317,7 +315,7 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
         made.edited.append(item.output)
     else:
         item = item._replace(reason=verdict, existed=size is not None)
-        made.todo.append(_with_hints(item, row, known.digests))
+        made.todo.append(with_hints(item, row, known.digests[item.rendition], options.reprocess))
 
 
 def _refusal(item: Item, clash: list[str] | None) -> Refusal | None:
@@ -335,13 +333,30 @@ def _refusal(item: Item, clash: list[str] | None) -> Refusal | None:
     return None
 
 
-def _with_hints(item: Item, row: Row | None, digests: Mapping[str, str]) -> Item:
-    """What may spare a job: a result still at the service, or the bytes the output was made from."""
-    if row is None or row.digest != digests[item.rendition]:
+def with_hints(item: Item, row: Row | None, digest: str, reprocess: Reprocess) -> Item:
+    """
+    Add what may spare a job: a result still at the service, or the bytes that the verdict of before was about.
+
+    :param item: with its reason.
+    :param row: what the ledger says of its output.
+    :param digest: of the correction.
+    """
+    if row is None:
         return item
-    if item.reason == "output missing":
+    if item.reason == "output missing" and row.digest == digest and row.fingerprint == item.fingerprint:
         return item._replace(job_id=row.job_id)
-    return item._replace(sha256=row.sha256 or None) if item.reason == "source changed" else item
+    settled = row.state is State.LANDED or _stays_bad(row, reprocess)
+    if item.reason == "source changed" and settled and _same_correction(row, digest, reprocess):
+        return item._replace(sha256=row.sha256 or None)
+    return item
+
+
+def _same_correction(row: Row, digest: str, reprocess: Reprocess) -> bool:
+    return row.digest == digest or reprocess in ("source_changed", "missing")
+
+
+def _stays_bad(row: Row, reprocess: Reprocess) -> bool:
+    return row.is_known_bad and reprocess not in ("failed", "always")
 
 
 def verdict_on(
@@ -361,9 +376,12 @@ def verdict_on(
     if row.state.is_open:
         return "open"
     same_source = row.fingerprint == item.fingerprint
-    same_correction = row.digest == digest or reprocess in ("source_changed", "missing")
+    same_correction = _same_correction(row, digest, reprocess)
     if row.state is State.FAILED:
-        return _verdict_on_failed(row, same_source, same_correction, reprocess)
+        if reprocess == "missing" and size is not None:
+            return "unchanged"
+        bad = _stays_bad(row, reprocess) or (row.is_known_bad and row.run == run)
+        return _verdict_on_failed(row, same_source, same_correction, bad)
     if reprocess == "always" and row.run != run:
         return "always"
     if size is None:
@@ -375,11 +393,12 @@ def verdict_on(
     return "unchanged" if same_correction else "correction changed"
 
 
-def _verdict_on_failed(row: Row, same_source: bool, same_correction: bool, reprocess: Reprocess) -> str:
+def _verdict_on_failed(row: Row, same_source: bool, same_correction: bool, bad: bool) -> str:
+    """:param bad: failed for good, and not to be tried again; what this run tried, its retries leave alone."""
     if not same_source:
         return "source changed"
     if not same_correction:
         return "correction changed"
-    if row.is_known_bad and reprocess not in ("failed", "always"):
+    if bad:
         return "known bad"
     return "job lost" if row.code == "JOB_LOST" else "failed before"

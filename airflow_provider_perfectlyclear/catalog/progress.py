@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.plan import Item
 from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD
+
+#: What is typical is told from so many jobs.
+RECENT = 50
 
 
 @dataclass(frozen=True)
@@ -52,4 +56,15 @@ class Progress:
     warned: dict[str, int] = field(default_factory=dict)
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
     job_seconds: list[float] = field(default_factory=list)
+    longest_job: float | None = None
     proved: bool = False
+
+    def saw_job(self, seconds: float) -> None:
+        """Take note of how long a job took."""
+        self.longest_job = max(self.longest_job or 0.0, seconds)
+        self.job_seconds = [*self.job_seconds[-(RECENT - 1) :], round(seconds, 1)]
+
+    @property
+    def typical_job(self) -> float | None:
+        """The median of the last jobs (seconds), None before the first."""
+        return statistics.median(self.job_seconds) if self.job_seconds else None

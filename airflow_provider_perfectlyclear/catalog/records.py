@@ -35,9 +35,11 @@ class State(StrEnum):
         return self in (State.INTENT, State.STARTED)
 
 
+#: The service has lost a job that was started because it had lost the one before.
+LOST_AGAIN = "JOB_LOST_AGAIN"
 #: Failures that no later try can mend: final for this content and correction.
 KNOWN_BAD = frozenset(
-    {"FAILED", "REJECTED", "CORRUPT_OUTPUT", "INVALID_SOURCE", "UNSAFE_NAME", "NAME_COLLISION"}
+    {"FAILED", "REJECTED", "CORRUPT_OUTPUT", "INVALID_SOURCE", "UNSAFE_NAME", "NAME_COLLISION", LOST_AGAIN}
 )
 
 
@@ -145,6 +147,7 @@ def failed(row: Row, code: str, reason: str) -> dict[str, Any]:
         "output": row.output,
         "source": row.source,
         "fingerprint": row.fingerprint,
+        "sha256": row.sha256,
         "digest": row.digest,
         "code": code,
         "reason": reason,
@@ -214,6 +217,7 @@ def _failed(row: Row, record: Record, at: float) -> Row:
         state=State.FAILED,
         source=record["source"],
         fingerprint=record["fingerprint"],
+        sha256=record["sha256"],
         digest=record["digest"],
         code=record["code"],
         reason=record["reason"],

@@ -11,18 +11,17 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from threading import Event
 
 from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine import Engine
-from airflow_provider_perfectlyclear.catalog.kept import Counts, Kept
+from airflow_provider_perfectlyclear.catalog.kept import Kept
 from airflow_provider_perfectlyclear.catalog.lanes import Others, lane_of
 from airflow_provider_perfectlyclear.catalog.ledger import Ledger
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan import Item, Known, Plan, check_template, plan, refusal_key
+from airflow_provider_perfectlyclear.catalog.plan import Item, Plan, check_template, refusal_key
 from airflow_provider_perfectlyclear.catalog.presets import preset_sha256
 from airflow_provider_perfectlyclear.catalog.progress import Failure, Prepared
 from airflow_provider_perfectlyclear.catalog.records import (
@@ -42,15 +41,16 @@ from airflow_provider_perfectlyclear.catalog.report import (
     summary_of,
 )
 from airflow_provider_perfectlyclear.catalog.spool import Spool
+from airflow_provider_perfectlyclear.catalog.survey import Survey, counts_of
 from airflow_provider_perfectlyclear.errors import (
     Cancelled,
     CatalogFailed,
     ConfigurationError,
+    JobLost,
     LaneHeld,
-    PlanRefused,
     RunStopped,
 )
-from airflow_provider_perfectlyclear.storage import Entry, LocalStore, Store, digest_of, is_part
+from airflow_provider_perfectlyclear.storage import LocalStore, Store, is_part
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +108,12 @@ class CatalogRun:
         self.destination = destination
         self.state = state
         self.options = options
-        self.files = None if files is None else list(dict.fromkeys(files))
         self.run = hashlib.sha256(run_key.encode()).hexdigest()[:16]
         self.folder = f"runs/{_slug(run_key)}-{self.run[:8]}"
         self.ledger = Ledger(state, lane or lane_of(options.shard_of()), run=self.run, title=title)
         self._others = Others(self.ledger, options.shard_of())
-        self._stop = Event()
+        self._survey = Survey(source, destination, state, options, files=files, look=self._look_up)
+        self._cancelled = False
         self._engine: Engine | None = None
         self._prepared: dict[str, Prepared] = {}
         for store in (state, destination):
@@ -164,10 +164,9 @@ class CatalogRun:
 
     def cancel(self) -> None:
         """Start nothing more and end soon. Only sets flags: safe in a signal handler."""
-        self._stop.set()
+        self._cancelled = True
         if self._engine is not None:
             self._engine.cancel()
-        self.client.cancel()
 
     # ---- beginning
 
@@ -241,16 +240,23 @@ class CatalogRun:
             self._prepared[rendition] = Prepared(correction, digest)
 
     def _sleep(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
+        # A plain flag, looked at: the lock of an Event is no good in a signal handler.
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            self._look_up()
+            time.sleep(0.2)
+
+    def _look_up(self) -> None:
+        if self._cancelled:
             raise Cancelled("The task was asked to stop before it began.")
 
     # ---- planning
 
     def _plan_and_work(self, kept: Kept) -> Waiting | Summary | None:
-        made = self._plan()
+        made = self._make_plan()
         log.info("%s: %s", self.options.shard or self.ledger.lane, made.line())
-        touched = self._settle_touched(made) if made.pays_much_again else []
-        kept.planned, kept.counts = True, self._counted(made)
+        touched = self._survey.settle_touched(made) if made.pays_much_again else []
+        kept.planned, kept.counts = True, counts_of(made, self.run)
         self._brake(made)
         if self.options.plan_only:
             return self._summary(kept, Outcome(not_started=len(made.todo)))
@@ -267,74 +273,12 @@ class CatalogRun:
         kept.later = made.todo[len(todo) :]
         return self._work(kept, todo, unsettled)
 
-    def _plan(self) -> Plan:
-        with ThreadPoolExecutor(2) as pool:
-            here = pool.submit(self._list_source)
-            there = pool.submit(self._list_destination)
-            entries, existing = here.result(), there.result()
-        self._sweep(existing)
-        known = Known(
-            destination={entry.name: entry.size for entry in existing},
-            rows=self.ledger.rows,
-            digests={rendition: prepared.digest for rendition, prepared in self._prepared.items()},
-            run=self.run,
-            now=time.time(),
-        )
-        return plan(lambda: entries, known, self.options)
-
-    def _list_source(self) -> list[Entry]:
-        if self.files is not None:
-            return [self.source.stat(name) or Entry(name, 0, "missing") for name in self.files]
-        places = [
-            self.source.relative(store) for store in (self.destination, self.state) if store is not None
-        ]
-        return list(self.source.list(prune=[place for place in places if place]))
-
-    def _list_destination(self) -> list[Entry]:
-        if self.destination is None:
-            return []
-        places = [self.destination.relative(store) for store in (self.state, self.source)]
-        return list(self.destination.list(prune=[place for place in places if place]))
-
-    def _sweep(self, existing: list[Entry]) -> None:
-        if self.destination is not None:
-            self.destination.sweep([entry for entry in existing if is_part(entry.name)])
-
-    def _counted(self, made: Plan) -> Counts:
-        earlier = [row for row in made.known_bad if row.run != self.run]
-        return Counts(
-            listed=made.listed,
-            ignored=made.ignored,
-            unchanged=made.unchanged,
-            to_correct=len(made.todo),
-            reasons=dict(made.reasons),
-            known_bad=[[row.output.lstrip("/"), row.code or "", row.reason or ""] for row in earlier],
-            edited=made.edited,
-            own=[
-                *made.own,
-                *(row.output for row in made.known_bad if row.run == self.run),
-                *(item.output for item in made.todo),
-                *(refusal_key(refusal.item.source) for refusal in made.refused),
-            ],
-        )
+    def _make_plan(self) -> Plan:
+        digests = {rendition: prepared.digest for rendition, prepared in self._prepared.items()}
+        return self._survey.plan(self.ledger.rows, digests, run=self.run)
 
     def _brake(self, made: Plan) -> None:
-        if made.listed == made.ignored and self.options.if_empty == "fail":
-            pattern = (
-                f"pattern {list(self.options.pattern)}" if self.options.pattern else "the usual extensions"
-            )
-            raise PlanRefused(
-                f"No picture was found in {self.source.uri('')} ({made.ignored:,} files do not match {pattern}). "
-                'If that may be, set if_empty="succeed" or "skip".'
-            )
-        limit = self.options.max_new_jobs
-        if limit is not None and len(made.todo) > limit:
-            raise PlanRefused(
-                f"{len(made.todo):,} jobs are needed ({made.line()}) and max_new_jobs allows {limit:,}; nothing "
-                "was started. Look at the plan with plan_only=True, or raise max_new_jobs."
-            )
-        if limit is None and self.options.reprocess != "always" and self.destination is not None:
-            made.guard_redo(self.destination.uri(""))
+        self._survey.brake(made)
 
     def _limited(self, todo: list[Item]) -> list[Item]:
         """At most ``limit`` starts in this Dag run, those of earlier tries included."""
@@ -343,38 +287,12 @@ class CatalogRun:
         begun = sum(row.paid + row.twice for row in self.ledger.rows.values() if row.run == self.run)
         return todo[: max(0, self.options.limit - begun)]
 
-    def _settle_touched(self, made: Plan) -> list[Item]:
-        """Before the redo guard judges: files that were only touched, copied or sent again are not changed."""
-        known = {
-            item.source: item.sha256 for item in made.todo if item.reason == "source changed" and item.sha256
-        }
-        if not known:
-            return []
-        log.info("%d files have another size, ETag or time; their bytes are compared first", len(known))
-        with ThreadPoolExecutor(self.options.transfers) as pool:
-            digests = pool.map(self._digest, known)
-            same = {name for name, digest in zip(known, digests, strict=True) if digest == known[name]}
-        settled = made.settle(same)
-        if settled:
-            log.info("%d of them are the same as before; now %s", len(settled), made.line())
-        return settled
-
-    def _digest(self, name: str) -> str | None:
-        if self._stop.is_set():
-            raise Cancelled("The task was asked to stop before it began.")
-        try:
-            return digest_of(self.source, name)[0]
-        except (
-            Exception
-        ):  # whatever the store's library raises: it is read again, and reported, when uploaded
-            return None
-
     def _record_refused(self, made: Plan, kept: Kept) -> None:
         records = []
         for item, code, reason in made.refused:
             row = Row(refusal_key(item.source), State.FAILED, item.source, item.fingerprint)
             kept.progress.failures[row.output] = Failure(row.output, item.source, code, reason)
-            log.warning("%s: %s %s", item.source, code, reason)
+            log.warning("%s: %s %s", one_line(item.source), code, one_line(reason))
             if code in KNOWN_BAD:
                 records.append(failed(row, code, reason))
         if records:
@@ -387,7 +305,7 @@ class CatalogRun:
             engine = self._engine = self._engine_for(kept, spool)
             engine.adopt(rows)
             engine.add(todo)
-            if self._stop.is_set():
+            if self._cancelled:
                 engine.cancel()
             done = engine.run()
         kept.progress = engine.progress
@@ -426,12 +344,16 @@ class CatalogRun:
         """Keep what a resume needs, then let go of the lane. The trigger only waits."""
         jobs = engine.open_jobs
         kept.todo = engine.left
-        kept.rows = [row for row in self.ledger.rows.values() if row.state.is_open or row.run == self.run]
+        kept.rows = [
+            row
+            for row in self.ledger.rows.values()
+            if row.state.is_open or row.run == self.run or row.code == JobLost.code
+        ]
         kept.digests = {name: prepared.digest for name, prepared in self._prepared.items()}
         kept.head, kept.checkpoint = self.ledger.head + 1, self.ledger.view.checkpoint
         self.state.write(f"{self.folder}/run.json.gz", kept.to_bytes())
         self.ledger.park()
-        timeout = max(1.0, engine.next_deadline(time.monotonic()))
+        timeout = max(1.0, engine.next_deadline())
         return Waiting(tuple(jobs), time.time() + timeout, timeout, engine.deferral_line())
 
     # ---- the end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.catalog.conftest import House
 from tests.catalog.judge import judge
 

@@ -1,0 +1,157 @@
+"""What lies at the source and at the destination, and what a run makes of it before anything is paid."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from airflow_provider_perfectlyclear.catalog.kept import Counts
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.plan import Item, Known, Plan, Refusal, plan, refusal_key
+from airflow_provider_perfectlyclear.catalog.records import Row
+from airflow_provider_perfectlyclear.errors import PlanRefused
+from airflow_provider_perfectlyclear.storage import Entry, Store, digest_of, is_part
+
+log = logging.getLogger(__name__)
+
+
+class Survey:
+    """
+    :param source: where the pictures are.
+    :param destination: where the corrected ones go; None when only data is wanted.
+    :param state: never listed as a picture's place.
+    :param files: names below ``source`` instead of listing it.
+    :param look: called between long steps; may raise to end them.
+    """
+
+    def __init__(
+        self,
+        source: Store,
+        destination: Store | None,
+        state: Store,
+        options: Options,
+        *,
+        files: Iterable[str] | None,
+        look: Callable[[], None],
+    ) -> None:
+        self.source = source
+        self.destination = destination
+        self.state = state
+        self.options = options
+        self._files = None if files is None else list(dict.fromkeys(files))
+        self._missing: list[str] = []
+        self._look = look
+
+    def plan(self, rows: Mapping[str, Row], digests: Mapping[str, str], *, run: str) -> Plan:
+        """
+        List both places, once each and at the same time, and decide about every file.
+
+        :param rows: the ledger.
+        :param digests: rendition -> digest of its correction.
+        :param run: this run's key.
+        """
+        with ThreadPoolExecutor(2) as pool:
+            here = pool.submit(self._list_source)
+            there = pool.submit(self._list_destination)
+            entries, existing = here.result(), there.result()
+        if self.destination is not None:
+            self.destination.sweep([entry for entry in existing if is_part(entry.name)])
+        sizes = {entry.name: entry.size for entry in existing}
+        known = Known(destination=sizes, rows=rows, digests=digests, run=run, now=time.time())
+        made = plan(lambda: entries, known, self.options)
+        for name in self._missing:
+            item = Item(name, name, 0, "", "", "missing")
+            made.refused.append(Refusal(item, "SOURCE_CHANGED", f"there is no file {self.source.uri(name)}"))
+            made.listed += 1
+        return made
+
+    def _list_source(self) -> list[Entry]:
+        if self._files is None:
+            return list(self.source.list(prune=self._inside(self.source, self.destination, self.state)))
+        with ThreadPoolExecutor(16) as pool:
+            found = list(pool.map(self.source.stat, self._files))
+        self._missing = [name for name, entry in zip(self._files, found, strict=True) if entry is None]
+        return [entry for entry in found if entry is not None]
+
+    def _list_destination(self) -> list[Entry]:
+        if self.destination is None:
+            return []
+        return list(self.destination.list(prune=self._inside(self.destination, self.state, self.source)))
+
+    @staticmethod
+    def _inside(store: Store, *others: Store | None) -> list[str]:
+        places = [store.relative(other) for other in others if other is not None]
+        return [place for place in places if place]
+
+    def settle_touched(self, made: Plan) -> list[Item]:
+        """
+        Before the redo guard judges: files that were only touched, copied or sent again are not changed.
+
+        :returns: what was taken out of the plan.
+        """
+        touched = (item for item in made.todo if item.reason == "source changed" and item.sha256)
+        known = {item.source: item.sha256 for item in touched}
+        if not known:
+            return []
+        log.info("%d files have another size, ETag or time; their bytes are compared first", len(known))
+        with ThreadPoolExecutor(self.options.transfers) as pool:
+            digests = pool.map(self._digest, known)
+            same = {name for name, digest in zip(known, digests, strict=True) if digest == known[name]}
+        settled = made.settle(same)
+        log.info("%d of them have the same bytes as before; now %s", len(settled), made.line())
+        return settled
+
+    def _digest(self, name: str) -> str | None:
+        self._look()
+        try:
+            return digest_of(self.source, name)[0]
+        except (
+            Exception
+        ) as error:  # whatever the store's library raises: the upload reads it again and reports
+            log.debug("%s could not be read: %s", name, type(error).__name__)
+            return None
+
+    def brake(self, made: Plan) -> None:
+        """
+        Stop before the first paid call where the plan is hardly meant.
+
+        :raises PlanRefused: says how many jobs are needed, why, and what lets them pass.
+        """
+        if made.listed == made.ignored and self.options.if_empty == "fail":
+            pattern = (
+                f"pattern {list(self.options.pattern)}" if self.options.pattern else "the usual extensions"
+            )
+            raise PlanRefused(
+                f"No picture was found in {self.source.uri('')} ({made.ignored:,} files do not match {pattern}). "
+                'If that may be, set if_empty="succeed" or "skip".'
+            )
+        limit = self.options.max_new_jobs
+        if limit is not None and len(made.todo) > limit:
+            raise PlanRefused(
+                f"{len(made.todo):,} jobs are needed ({made.line()}) and max_new_jobs allows {limit:,}; nothing "
+                "was started. Look at the plan with plan_only=True, or raise max_new_jobs."
+            )
+        if limit is None and self.options.reprocess != "always" and self.destination is not None:
+            made.guard_redo(self.destination.uri(""))
+
+
+def counts_of(made: Plan, run: str) -> Counts:
+    """What the summary needs of a plan, when the plan itself is gone."""
+    earlier = [row for row in made.known_bad if row.run != run]
+    return Counts(
+        listed=made.listed,
+        ignored=made.ignored,
+        unchanged=made.unchanged,
+        to_correct=len(made.todo),
+        reasons=dict(made.reasons),
+        known_bad=[[row.output.lstrip("/"), row.code or "", row.reason or ""] for row in earlier],
+        edited=made.edited,
+        own=[
+            *made.own,
+            *(row.output for row in made.known_bad if row.run == run),
+            *(item.output for item in made.todo),
+            *(refusal_key(refusal.item.source) for refusal in made.refused),
+        ],
+    )
