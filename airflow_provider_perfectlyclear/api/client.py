@@ -32,7 +32,7 @@ from airflow_provider_perfectlyclear.api.conversation import (
 )
 from airflow_provider_perfectlyclear.api.limiter import limiter_for
 from airflow_provider_perfectlyclear.api.retry import Failure, Trouble
-from airflow_provider_perfectlyclear.api.safety import is_loopback
+from airflow_provider_perfectlyclear.api.safety import can_exist, is_loopback
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.api.transfers import Downloaded, OpenBody, Transfers
 
@@ -293,7 +293,11 @@ def _usable(settings: Settings) -> Settings:
     except (httpx.InvalidURL, ValueError):
         url = httpx.URL("")
     insecure = settings.allow_insecure_hosts or is_loopback(url.host)
-    if url.scheme not in (("https", "http") if insecure else ("https",)) or not url.host or url.userinfo:
+    if (
+        url.scheme not in (("https", "http") if insecure else ("https",))
+        or not can_exist(url)
+        or url.userinfo
+    ):
         raise errors.ConfigurationError(f"{who}: its host must be a https URL without user and password.")
     return settings
 

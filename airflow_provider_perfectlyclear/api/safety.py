@@ -65,7 +65,7 @@ class Guard:
             raise errors.UnsafeUrl(
                 f"The service named a URL that is neither https nor http: {one_line(parsed.scheme)}."
             )
-        if not _HOST.fullmatch(parsed.raw_host) or not 0 < (parsed.port or 443) < 65536:
+        if not can_exist(parsed):
             raise errors.UnsafeUrl("The service named a URL without a host that could exist.")
         if parsed.userinfo:
             raise errors.UnsafeUrl(f"The service named a URL with a user or password on {one_line(host)}.")
@@ -109,6 +109,11 @@ def _parsed(url: str) -> httpx.URL:
 def _is_public(address: Address) -> bool:
     inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
     return address.is_global and not address.is_multicast and (inner is None or inner.is_global)
+
+
+def can_exist(url: httpx.URL) -> bool:
+    """Say whether a URL's host and port have a form that could be connected to; httpx takes any."""
+    return _HOST.fullmatch(url.raw_host) is not None and 0 < (url.port or 443) < 65536
 
 
 def is_loopback(host: str) -> bool:

@@ -17,9 +17,9 @@ import os
 import ssl
 import time
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import httpcore
 import httpx
@@ -28,6 +28,8 @@ from airflow_provider_perfectlyclear import __version__, errors
 from airflow_provider_perfectlyclear.api.answers import LARGEST_BODY, Answer
 from airflow_provider_perfectlyclear.api.retry import Failure, Trouble
 from airflow_provider_perfectlyclear.api.settings import Settings
+
+T = TypeVar("T")
 
 #: A transfer may take the connection's ``call_deadline``, and a second more for each so many bytes that moved.
 SLOWEST_TRANSFER = 32 * 1024
@@ -117,8 +119,7 @@ def blocking_client(settings: Settings) -> httpx.Client:
 
     :raises ConfigurationError: if the proxy or the CA file is unusable.
     """
-    with _naming(settings):
-        client = httpx.Client(**_options(settings))
+    client = _built(lambda: httpx.Client(**_options(settings)), settings)
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
             # httpx has no public way to a deadline for headers that drip in byte by byte.
@@ -132,8 +133,7 @@ def loop_client(settings: Settings) -> httpx.AsyncClient:
 
     :raises ConfigurationError: if the proxy or the CA file is unusable.
     """
-    with _naming(settings):
-        return httpx.AsyncClient(**_options(settings))
+    return _built(lambda: httpx.AsyncClient(**_options(settings)), settings)
 
 
 def _options(settings: Settings) -> dict[str, Any]:
@@ -147,18 +147,15 @@ def _options(settings: Settings) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def _naming(settings: Settings) -> Iterator[None]:
-    failed = False
+def _built(build: Callable[[], T], settings: Settings) -> T:
     try:
-        yield
+        return build()
     except (ValueError, OSError, httpx.InvalidURL):
-        failed = True  # raised below, outside: the original may quote a proxy's password
-    if failed:
-        raise errors.ConfigurationError(
-            f"Connection {settings.name!r}: its proxy, the proxy variables of the environment or its 'verify' "
-            "(a CA file or folder) cannot be used."
-        )
+        pass  # raised below, with nothing chained to it: the original may quote a proxy's password
+    raise errors.ConfigurationError(
+        f"Connection {settings.name!r}: its proxy, the proxy variables of the environment or its 'verify' "
+        "(a CA file or folder) cannot be used."
+    )
 
 
 @functools.cache

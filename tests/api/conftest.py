@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.api import retry
-from airflow_provider_perfectlyclear.api.calls import Answer, Call
+from airflow_provider_perfectlyclear.api.calls import Call
 from airflow_provider_perfectlyclear.api.client import AsyncClient, Client
 from airflow_provider_perfectlyclear.api.settings import Settings
 
@@ -89,6 +90,8 @@ class Wire:
         self.answers = list(answers)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):  # closed before; closing alone would let one more connection in
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._open:
             connection.close()
@@ -209,21 +212,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "_FIRST_WAIT", 0.0005)
 
 
-def answer(status: int, body: bytes | str | dict[str, Any] | list[Any] = b"", **headers: str) -> Answer:
-    """An Answer as the senders make it."""
-    if isinstance(body, dict | list):
-        body = json.dumps(body)
-    return Answer(status, headers, body.encode() if isinstance(body, str) else body)
-
-
 # Test modules are imported by path and cannot import this one: what they use is handed to them by name.
 @pytest.fixture(scope="session")
 def say() -> Any:
     class Say:
         pass
 
-    for name, value in {
-        "http": http, "reset": reset, "hang_up": hang_up, "drip": drip, "then": then, "answer": answer
-    }.items():  # fmt: skip
+    for name, value in {"http": http, "reset": reset, "hang_up": hang_up, "drip": drip, "then": then}.items():
         setattr(Say, name, staticmethod(value))
     return Say
