@@ -7,8 +7,7 @@ refusals and a bill; but its pictures are corrected by a few Pillow operations, 
 back as they were.
 
 Start it with ``python -m airflow_provider_perfectlyclear.emulator`` (``--help`` has the options), or from
-tests with
-:mod:`airflow_provider_perfectlyclear.emulator.testing`. How to make it fail on purpose: see
+tests with :mod:`airflow_provider_perfectlyclear.emulator.testing`. How to make it fail on purpose:
 :mod:`airflow_provider_perfectlyclear.emulator.faults`.
 
 It needs ``starlette``, ``uvicorn`` and ``pillow``; ``psutil`` only for the fault that kills its client. It

@@ -24,6 +24,7 @@ from airflow_provider_perfectlyclear.emulator.wire import (
     Sender,
     disconnected,
     flush,
+    send_signal,
 )
 
 Handler = Callable[["Exchange"], Awaitable[Answer]]
@@ -48,7 +49,7 @@ class Exchange:
         self.job: Job | None = None
         self.faults: list[tuple[str, Action]] = []
         self._book = FaultBook()
-        self._read_to_end = False
+        self._peer: int | None = None
 
     def header(self, name: str) -> str:
         """A request header, or nothing."""
@@ -81,6 +82,9 @@ class Exchange:
             await disconnected(self.client.receive)
 
     async def _run_faulty(self, handler: Handler) -> None:
+        if any(action.name == "kill" and action.value["pid"] == "peer" for _, action in self.faults):
+            # Found beforehand, it dies at its moment, not tens of milliseconds later.
+            self._peer = await self.client.peer()
         await self.moment(actions.BEFORE)
         instead: dict[str, Any] | None = self.fault("answer")
         if instead is None or instead.get("commit"):
@@ -116,8 +120,9 @@ class Exchange:
             await self.client.end(action.name)
 
     async def _kill(self, instruction_id: str, action: Action) -> None:
-        if not await self.client.kill(action.value["pid"], action.value["signal"]):
-            self._book.misfire(instruction_id, f"kill: no process {action.value['pid']} to kill")
+        pid = action.value["pid"]
+        if not send_signal(self._peer if pid == "peer" else pid, action.value["signal"]):
+            self._book.misfire(instruction_id, f"kill: no process {pid} to kill")
         if action.value["signal"] == signal.SIGKILL and action.when != actions.ANSWERED:
             # The dead client's socket may live on in a child that it forked.
             await self.client.end("reset")

@@ -80,13 +80,15 @@ def peer_pid(transport: asyncio.Transport) -> int | None:
     return None
 
 
-def send_signal(pid: int, number: signal.Signals) -> bool:
+def send_signal(pid: int | None, number: signal.Signals) -> bool:
     """
     Send a signal to a process other than this one.
 
+    :param pid: of it; None if it was not found.
+
     :return: whether it was there, and not the emulator itself.
     """
-    if pid in (0, 1, os.getpid()):
+    if pid is None or pid in (0, 1, os.getpid()):
         return False
     try:
         os.kill(pid, number)
@@ -213,12 +215,6 @@ class Client:
         await disconnected(self.receive)
         raise Gone
 
-    async def kill(self, pid: int | str, number: signal.Signals) -> bool:
-        """
-        Send a signal to a process.
-
-        :param pid: of it, or ``peer``.
-        :return: whether it was there.
-        """
-        found = await asyncio.to_thread(peer_pid, self.transport) if pid == "peer" else pid
-        return isinstance(found, int) and send_signal(found, number)
+    async def peer(self) -> int | None:
+        """The process at the other end. Looking for it takes tens of milliseconds."""
+        return await asyncio.to_thread(peer_pid, self.transport)

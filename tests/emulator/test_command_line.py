@@ -156,3 +156,11 @@ def test_the_environment_of_a_test_leads_to_its_emulator(perfectlyclear_emulator
     assert answer.status_code == 200
     extra = json.loads(perfectlyclear_emulator.connection_json(timeout=3))["extra"]
     assert extra == {"timeout": 3}
+
+
+def test_without_pytest_the_testing_module_says_what_it_needs():
+    script = (
+        "import sys; sys.modules['pytest'] = None; import airflow_provider_perfectlyclear.emulator.testing"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert "needs pytest: pip install pytest" in done.stderr
