@@ -19,7 +19,8 @@ from airflow_provider_perfectlyclear.api.settings import Settings
 #: After so many rounds of 429 without an accepted request between them, there is no point in going on.
 HOPELESS = 10
 
-_SEARCH = 1.1  # growth per second until the second 429
+_SEARCH = 1.1  # growth per second from a guess to the next 429
+_UNUSED = 4.0  # a rate is taken as unused when it is so many times what was accepted lately
 _CUT = 0.94  # what is left of a rate that was refused
 _HARD_CUT = 0.6  # what is left of one that was refused again soon
 _SOON = 5.0  # seconds
@@ -28,7 +29,7 @@ _PLATEAU_PER_PAUSE = 10.0  # more of it for each second of a pause: what costs m
 _LONGEST_PLATEAU = 120.0
 _STEEPNESS = 0.06  # how much more (as a share) is tried one plateau later
 _SLOWEST = 0.2  # requests per second
-_WINDOW = 2.0  # seconds over which the accepted requests are counted for the first guess
+_WINDOW = 2.0  # seconds over which the accepted requests are counted for a guess
 
 
 class Pace:
@@ -45,7 +46,7 @@ class Pace:
         self._cut_at = -math.inf
         self._cut_to = math.inf
         self._plateau = _PLATEAU
-        self._searching = False  # after the first 429, whose rate was a guess
+        self._searching = False  # after a 429 whose rate was a guess
         self._paused_until = -math.inf
         self._next = -math.inf
         self._refusals = 0
@@ -72,10 +73,9 @@ class Pace:
         """Count an answer that was not 429."""
         with self._lock:
             self._refusals = 0
-            if self._refused_rate is None:
-                self._accepted.append(now)
-                while self._accepted[0] < now - _WINDOW:
-                    self._accepted.popleft()
+            self._accepted.append(now)
+            while self._accepted[0] < now - _WINDOW:
+                self._accepted.popleft()
 
     def refused(self, now: float, *, sent: float, wait: float) -> bool:
         """
@@ -107,7 +107,9 @@ class Pace:
         if self._refused_rate is None:
             return self._most
         since = max(at - max(self._cut_at, self._paused_until), 0.0)
-        grown = self._cut_to * _SEARCH**since if self._searching else self._curve(since)
+        grown = (
+            self._cut_to * _SEARCH ** min(since, _LONGEST_PLATEAU) if self._searching else self._curve(since)
+        )
         return min(max(grown, _SLOWEST), self._most)
 
     def _curve(self, since: float) -> float:
@@ -117,18 +119,18 @@ class Pace:
         return refused + (refused - self._cut_to if way < 0 else refused * _STEEPNESS) * way**3
 
     def _cut(self, now: float) -> None:
-        first = self._refused_rate is None
         soon = now - max(self._cut_at, self._paused_until) < _SOON
-        rate = self._first_guess(now) if first else self._rate(now)
-        self._refused_rate = max(rate, _SLOWEST)
-        self._cut_to = max(rate * (_HARD_CUT if soon else _CUT), _SLOWEST)
+        rate, guess = self._rate(now), self._accepted_lately(now)
+        # A rate that nobody used, because there was little to do, says nothing about what is allowed.
+        self._searching = self._refused_rate is None or (not soon and rate > _UNUSED * guess)
+        self._refused_rate = max(guess if self._searching else rate, _SLOWEST)
+        self._cut_to = max(self._refused_rate * (_HARD_CUT if soon else _CUT), _SLOWEST)
         self._cut_at = now
-        self._searching = first
 
-    def _first_guess(self, now: float) -> float:
-        """What was accepted lately is what is allowed, if there was enough of it to tell."""
-        lately = [at for at in self._accepted if at >= now - _WINDOW]
-        return min(max(len(lately) / _WINDOW, 10.0), self._most)
+    def _accepted_lately(self, now: float) -> float:
+        """Requests per second that the service took; at least 10, as a few are too few to tell."""
+        lately = sum(at >= now - _WINDOW for at in self._accepted)
+        return min(max(lately / _WINDOW, 10.0), self._most)
 
 
 _paces: dict[tuple[str, str], Pace] = {}

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -86,14 +87,25 @@ def test_the_key_is_seen_by_the_api_alone(client: Client, emulator: Emulator, pi
     assert emulator.key not in str(emulator.seen()["storage"])
 
 
+NO_ID = {"remove": ["statusEndpoint"]}
+
+
 @pytest.mark.parametrize(
-    "action", [{"reset": "committed"}, {"http_status": 502}, {"garble": "html"}, {"garble": "huge"}]
+    "faults",
+    [
+        [{"reset": "committed"}],
+        [NO_ID],
+        [NO_ID, {"http_status": 502}],
+        [{"garble": "html"}],
+        [{"garble": "huge"}],
+    ],
+    ids=["reset", "no id", "502", "html", "huge"],
 )
 def test_the_client_never_repeats_a_lost_pfc(
-    client: Client, emulator: Emulator, picture: bytes, action: dict[str, str]
+    client: Client, emulator: Emulator, picture: bytes, faults: list[dict[str, Any]]
 ) -> None:
     key = upload(client, picture)
-    emulator.fault("pfc", [action, *([] if "reset" in action else [{"remove": ["statusEndpoint"]}])][::-1])
+    emulator.fault("pfc", faults)
     with pytest.raises(errors.StartUnknown) as caught:
         client.send(calls.start(key))
     assert caught.value.file_key == key

@@ -218,3 +218,16 @@ class TestTooManyRequests:
         pace.refused(5.0, sent=4.0, wait=2.0)
         step = steps.send(None)
         assert isinstance(step, Sleep) and step.seconds == 2.0
+
+    def test_a_place_that_a_429_overtook_is_given_up_for_a_later_one(self) -> None:
+        now = [10.0]
+        pace = Pace(1.0)
+        pace.reserve(10.0)
+        steps = Conversation(
+            STATUS, Settings(api_key="k"), pace, Clocks(lambda: now[0], lambda: 0.0, lambda: 1.0)
+        ).steps()
+        assert next(steps) == Sleep(1.0)
+        pace.refused(10.5, sent=10.0, wait=5.0)
+        now[0] = 11.0
+        step = steps.send(None)
+        assert isinstance(step, Sleep) and step.seconds >= 4.5

@@ -155,6 +155,20 @@ def test_one_refusal_out_of_the_blue_is_forgotten_within_a_minute() -> None:
     assert world.share(60, 90, 300) > 0.8
 
 
+def test_a_quiet_day_after_a_refusal_is_no_licence_to_storm() -> None:
+    refusals = iter([1.0])
+    service = bucket(50, 50)
+    pace = Pace()
+    World(lambda now: next(refusals, None), pace, workers=1, latency=0.05, says_when=True).run(5.0)
+    day = 86_400.0
+    world = World(lambda now: service(now - day), pace, workers=0, latency=0.05, says_when=True)
+    for worker in range(16):
+        world._next(day + 0.001 * worker, worker, "reserve")
+    world.run(day + 100)
+    assert world.share(day + 60, day + 100, 50) > 0.8
+    assert world.refusals(day, day + 100) < 0.05
+
+
 def test_a_configured_rate_is_never_exceeded() -> None:
     world = World(lambda now: None, Pace(20), workers=16, latency=0.01, says_when=True).run(60.0)
     for second in range(60):

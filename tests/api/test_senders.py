@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from airflow_provider_perfectlyclear import errors
@@ -134,6 +135,22 @@ class TestRedirects:
 
 
 class TestTheKey:
+    @pytest.mark.parametrize(
+        ("url", "goes"),
+        [
+            ("https://api.example/v2/pfc", True),
+            ("https://API.example:443/other", True),
+            ("http://api.example/v2/pfc", False),
+            ("https://api.example:8443/v2/pfc", False),
+            ("https://store.example/v2/pfc", False),
+            ("https://api.example.evil.example/v2", False),
+        ],
+    )
+    def test_is_attached_for_the_apis_own_origin_only(self, url: str, goes: bool) -> None:
+        auth = wires.KeyAuth(Settings(api_key="k", base_url="https://api.example/v2"))
+        request = next(auth.auth_flow(httpx.Request("GET", url)))
+        assert ("x-api-key" in request.headers) == goes
+
     def test_a_refused_key_costs_one_request_and_names_the_connection(
         self, senders: Senders, wire: Any, settings: Settings, say: Any
     ) -> None:
@@ -223,9 +240,13 @@ class TestDeadlines:
             senders(dataclasses.replace(settings, timeout=0.3)).send(START)
 
     def test_an_answer_of_ten_megabytes_is_not_read_to_its_end(
-        self, senders: Senders, wire: Any, settings: Settings, say: Any
+        self, senders: Senders, wire: Any, settings: Settings
     ) -> None:
-        wire.says(say.http(200, b'{"status": "PENDING", "x": "' + b"x" * 10_000_000 + b'"}'))
+        def five_of_ten(connection: Any, request: Any) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n{" + b" " * 5_000_000)
+            connection.recv(1)  # who wants the rest waits here
+
+        wire.says(five_of_ten)
         with pytest.raises(errors.ProtocolError, match="not JSON") as caught:
             senders(dataclasses.replace(settings, max_retries=0)).send(STATUS)
         assert len(str(caught.value)) < 400

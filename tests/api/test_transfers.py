@@ -119,6 +119,27 @@ class TestUpload:
         with pytest.raises(FileNotFoundError):
             client.upload(lambda: open("/no/such/file", "rb"), size=1)
 
+    def test_a_file_that_breaks_off_while_it_is_read_says_so_itself(
+        self, client: Client, store: Any, say: Any
+    ) -> None:
+        class Broken(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                raise OSError("the source's disk is gone")
+
+        store.says(say.http(200))
+        with pytest.raises(OSError, match="disk is gone"):
+            client.upload(Broken, size=10)
+
+    def test_cancelling_ends_an_upload(self, client: Client, store: Any, say: Any) -> None:
+        class Cancels(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                client.cancel()
+                return super().read(size)
+
+        store.says(say.http(200))
+        with pytest.raises(errors.Cancelled):
+            client.upload(lambda: Cancels(PICTURE), size=len(PICTURE))
+
     @pytest.mark.parametrize("url", ["file:///etc/passwd", "https://10.0.0.1/x", "http://u:p@127.0.0.2/"])
     def test_an_unsafe_url_is_not_opened(self, client: Client, wire: Any, say: Any, url: str) -> None:
         wire.says(say.http(200, {"fileKey": "k", "upload_url": url}))
