@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,9 +74,17 @@ class House:
 
     def start(self, **more: Any) -> subprocess.Popen[str]:
         """A worker that runs by itself; its log goes to ``worker.log``."""
-        log = open(self.root / "worker.log", "a")
+        temporary = self.root / "tmp"  # its spool is judged afterwards
+        temporary.mkdir(exist_ok=True)
         command = [sys.executable, str(WORKER), json.dumps(self.config(**more))]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        with open(self.root / "worker.log", "a") as log:
+            return subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "TMPDIR": str(temporary)},
+            )
 
     def work(self, **more: Any) -> dict[str, Any] | None:
         """One try: what it said, or None when it was killed."""

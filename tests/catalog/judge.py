@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,7 @@ def every_visible_picture_is_whole(destination: Path) -> None:
 
 def nothing_temporary_is_left(destination: Path) -> None:
     assert [path for path in destination.rglob("*.part")] == []
-    held = Path(tempfile.gettempdir()).glob("perfectlyclear-spool-*/*")
-    assert [path for path in held if path.name != "lock"] == []
+    assert list((destination.parent / "tmp").glob("perfectlyclear-spool-*")) == []
 
 
 def each_output_is_in_one_state(summary: dict[str, Any]) -> None:

@@ -1,0 +1,92 @@
+"""The catalog's house with both of its places on a real S3 server."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
+from airflow_provider_perfectlyclear.storage import Store, open_store
+from tests.catalog.conftest import House, jpeg
+from tests.catalog.judge import judge
+from tests.s3.server import BUCKET, Server, s3_server
+
+
+@dataclass
+class HouseOnS3(House):
+    """The local folders are only used to look at what lies in the bucket."""
+
+    server: Server = None  # type: ignore[assignment]
+    prefix: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    def store(self, name: str) -> Store:
+        return open_store(self.server.filesystem(), f"s3://{BUCKET}/{self.prefix}/{name}")
+
+    def put(self, *names: str) -> None:
+        source = self.store("in")
+        for number, name in enumerate(names):
+            source.write(name, jpeg(number))
+
+    def config(self, **more: Any) -> dict[str, Any]:
+        places = {name: f"s3://{BUCKET}/{self.prefix}/{name}" for name in ("in", "out")}
+        return super().config(
+            source=places["in"],
+            destination=places["out"],
+            storage_options=self.server.storage_options,
+            **more,
+        )
+
+    def catalog_run(self, key: str = "night", correction: Any = None, **options: Any) -> CatalogRun:
+        destination = self.store("out")
+        return CatalogRun(
+            client=Client(Settings(api_key=self.emulator.key, base_url=self.emulator.base_url)),
+            source=self.store("in"),
+            destination=destination,
+            state=destination.child(".perfectlyclear"),
+            run_key=key,
+            options=Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+            title=f"run {key!r}",
+        )
+
+    @property
+    def outputs(self) -> list[str]:
+        names = (entry.name for entry in self.store("out").list())
+        return sorted(name for name in names if not name.startswith(".perfectlyclear/"))
+
+    def judge(self, summary: dict[str, Any]) -> None:
+        """As for a local folder, on a copy of what lies in the bucket."""
+        store = self.store("out")
+        copy = self.root / "copy"
+        for entry in store.list():
+            path = copy / entry.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(store.read(entry.name) or b"")
+        manifest = copy / ".perfectlyclear" / summary["manifest"].partition("/.perfectlyclear/")[2]
+        judge(self.emulator, copy, {**summary, "manifest": str(manifest)})
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with running_emulator(job_seconds=0.3, cache="done-only", jobs=64) as running:
+        yield running
+
+
+@pytest.fixture
+def house(tmp_path: Path, emulator: Emulator, s3: Server) -> HouseOnS3:
+    return HouseOnS3(tmp_path, emulator, server=s3)

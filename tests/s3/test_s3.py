@@ -1,0 +1,145 @@
+"""The same promises on a real object store: nothing paid twice in silence, nothing half visible."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_perfectlyclear.errors import LaneLost, StorageFailed
+from airflow_provider_perfectlyclear.storage import Store, open_store
+from tests.s3.conftest import HouseOnS3
+from tests.s3.server import BUCKET, Server
+
+NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg", "ü #1 %.jpg"]
+ONE_BY_ONE = {"max_in_flight": 1, "transfers": 1, "poll_interval": 0.7}
+RENDITIONS = {"web": {"long": 40}, "print": {"output_type": "png"}}
+
+
+@pytest.mark.parametrize(
+    ("route", "when", "ambiguous"),
+    [
+        pytest.param("put", "committed", 0, id="before-pfc"),
+        pytest.param("pfc", "before", 1, id="while-pfc-is-sent"),
+        pytest.param("pfc", "committed", 1, id="after-pfc-was-accepted"),
+        pytest.param("pfc", "answered", 1, id="after-its-answer"),
+        pytest.param("status", "before", 0, id="after-the-record"),
+        pytest.param("download", "answering", 0, id="in-a-download"),
+    ],
+)
+def test_a_worker_killed_by_the_service_pays_nothing_twice_in_silence(
+    house: HouseOnS3, route: str, when: str, ambiguous: int
+) -> None:
+    house.put(*NAMES)
+    house.options = {**ONE_BY_ONE, "renditions": RENDITIONS, "max_in_flight": 2}
+    house.emulator.fault({"route": route, "nth": 3}, {"kill": {"pid": "peer", "when": when}})
+
+    assert house.work() is None
+    said = house.work()
+
+    assert said is not None and "summary" in said, said
+    assert len(house.outputs) == 2 * len(NAMES) == said["summary"]["corrected"]
+    assert house.emulator.unconsumed() == []
+    assert said["summary"]["possibly_paid_twice"] <= ambiguous * 2
+    assert house.emulator.bill()["billed"] == 2 * len(NAMES)
+    house.judge(said["summary"])
+
+
+def test_the_second_night_and_a_migrated_bucket_pay_nothing(house: HouseOnS3) -> None:
+    house.put(*NAMES)
+    first = house.correct("monday")
+    again = house.correct("tuesday")
+    files = house.server.filesystem()
+    for path in files.find(f"{BUCKET}/{house.prefix}/in"):  # the same bytes, sent again in another way
+        data = files.cat_file(path)
+        with files.open(path, "wb", block_size=5 * 2**20) as copy:
+            copy.write(data)
+
+    migrated = house.correct("wednesday")
+
+    assert first["paid"] == len(NAMES) == house.accepted
+    assert (again["paid"], migrated["paid"]) == (0, 0)
+    assert migrated["unchanged"] == len(NAMES)
+
+
+def test_only_one_of_many_creates_a_name(s3: Server) -> None:
+    store = open_store(s3.filesystem(), f"s3://{BUCKET}/race")
+    won: list[int] = []
+
+    def create(number: int) -> None:
+        mine = open_store(s3.filesystem(), f"s3://{BUCKET}/race")
+        if mine.create("segment", b"%d" % number):
+            won.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(won) == 1
+    assert store.read("segment") == b"%d" % won[0]
+    assert store.probe("lanes")
+
+
+def test_two_runs_on_one_destination_pay_once(house: HouseOnS3) -> None:
+    house.put(*(f"{number:02d}.jpg" for number in range(30)))
+    workers = [house.start(run=f"run-{number}") for number in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in workers]
+
+    assert house.accepted == 30
+    refused = [text for text in said if "is being corrected by run" in text]
+    assert len(refused) <= 1
+    assert any('"corrected": 30' in text for text in said)
+
+
+def test_a_bucket_that_is_not_there_is_named(house: HouseOnS3, s3: Server) -> None:
+    missing = open_store(s3.filesystem(), "s3://no-such-bucket/x")
+
+    assert list(missing.list()) == []
+    with pytest.raises(StorageFailed, match="s3://no-such-bucket/x/a.jpg cannot be written"):
+        missing.write("a.jpg", b"x")
+
+
+def test_an_owner_that_lost_its_lane_writes_nothing_more(house: HouseOnS3) -> None:
+    house.put("a.jpg")
+    first = house.catalog_run("monday")
+    first.ledger.load()
+    assert first.ledger.take()
+    second = house.catalog_run("monday")
+    second.ledger.load()
+    assert second.ledger.take()
+
+    with pytest.raises(LaneLost):
+        first.ledger.append([])
+
+
+def test_a_large_video_passes_through_in_bounded_memory(house: HouseOnS3, tmp_path: Path) -> None:
+    """The worker is a process of its own whose memory is told by the operating system."""
+    size = 150 * 2**20
+    video = tmp_path / "film.mp4"
+    with open(video, "wb") as file:
+        file.write(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom")
+        file.truncate(size)
+    house.server.filesystem().put_file(str(video), f"{BUCKET}/{house.prefix}/in/film.mp4")
+    meter = (
+        "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+        "import airflow_provider_perfectlyclear.catalog.run, s3fs\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "print('grew', (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    import json
+
+    from tests.catalog.conftest import WORKER
+
+    command = [sys.executable, "-c", meter, str(WORKER), json.dumps(house.config())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+
+    assert '"corrected": 1' in done.stdout, done.stdout + done.stderr[-3000:]
+    assert int(done.stdout.rsplit("grew ", 1)[1]) < 75, done.stdout
+    entry = house.store("out").stat("film.mp4")
+    assert isinstance(house.store("out"), Store) and entry is not None and entry.size == size
