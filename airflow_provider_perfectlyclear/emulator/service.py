@@ -258,9 +258,9 @@ class Service:
         found = [preset for preset in self.usable_presets() if preset.name == name]
         return found[-1] if found else None
 
-    def preset_path(self, preset_id: str) -> Path:
-        """Where a preset's file is."""
-        return self.options.folder / "presets" / preset_id
+    def preset_path(self, name: str) -> Path:
+        """Where a preset's file of that name is or comes."""
+        return self.options.folder / "presets" / name
 
     def delete_preset(self, preset_id: str) -> bool:
         """
@@ -269,7 +269,8 @@ class Service:
         :return: whether there was one.
         """
         preset = self.state.presets.pop(preset_id, None)
-        self.preset_path(preset_id).unlink(missing_ok=True) if preset else None
+        if preset is not None and preset.blob is not None:
+            self.preset_path(preset.blob.name).unlink(missing_ok=True)
         return preset is not None
 
     # The bill

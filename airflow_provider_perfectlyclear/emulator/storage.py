@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -62,9 +63,10 @@ class Storage:
         preset = self.service.state.presets.get(exchange.path["preset_id"])
         if refusal is not None or preset is None:
             return refusal or xml_answer(404, "NoSuchKey", "There is no such preset.")
-        blob = await _receive(exchange.body(), self.service.preset_path(preset.id))
-        preset.blob, preset.updated = blob, time.monotonic()
-        return Answer(headers={"ETag": _etag(blob.md5)})
+        path = self.service.preset_path(f"{preset.id}-{secrets.token_hex(4)}")
+        preset.blob = await _receive(exchange.body(), path)
+        preset.updated = time.monotonic()
+        return Answer(headers={"ETag": _etag(preset.blob.md5)})
 
     async def download(self, exchange: Exchange) -> Answer:
         """Send a corrected file."""
@@ -80,7 +82,7 @@ class Storage:
         preset = self.service.state.presets.get(exchange.path["preset_id"])
         if preset is None or preset.blob is None:
             return xml_answer(404, "NoSuchKey", "There is no such preset.")
-        path = self.service.preset_path(preset.id)
+        path = self.service.preset_path(preset.blob.name)
         return _file_answer(exchange, path, preset.blob.size, "application/octet-stream", preset.blob.md5)
 
 
@@ -101,23 +103,22 @@ def _unmeasured(exchange: Exchange) -> Answer | None:
 
 async def _receive(body: AsyncIterator[bytes], path: Path) -> Blob:
     """
-    Stream a body to a file, which is there whole or not at all.
+    Stream a body to a file of its own, which is there whole or not at all.
 
     Writing to the page cache is faster than asking a thread to do it.
     """
     path.parent.mkdir(exist_ok=True)
-    part = path.with_name(path.name + ".part")
     digest, size, head = hashlib.md5(usedforsecurity=False), 0, b""
     try:
-        with part.open("wb", buffering=0) as file:
+        with path.open("wb", buffering=0) as file:
             async for chunk in body:
                 head += chunk[: HEAD_BYTES - len(head)]
                 digest.update(chunk)
                 size += len(chunk)
                 file.write(chunk)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return Blob(path.name, size, digest.digest(), kind_of(head))
 
 

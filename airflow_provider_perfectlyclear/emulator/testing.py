@@ -36,7 +36,8 @@ except ImportError as error:
     raise ImportError(f"{__name__} is for tests and needs pytest: pip install pytest") from error
 
 KEY = "emulator-key"
-STOP_SECONDS = 10.0
+# Removing the files of 100,000 pictures takes a while.
+STOP_SECONDS = 60.0
 START_SECONDS = 30.0
 CONTROL_SECONDS = 60.0
 _ADDRESSES = re.compile(r"(https?://\S+/v2), files (https?://\S+)")
