@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client, Downloaded
 from airflow_provider_perfectlyclear.api.models import Correction, JobState, JobStatus
 from airflow_provider_perfectlyclear.catalog.pictures import (
+    EXTENSIONS,
     HEAD,
     LONG_HEAD,
     Kind,
@@ -24,7 +25,7 @@ from airflow_provider_perfectlyclear.catalog.pictures import (
     has_end,
     kind_of,
 )
-from airflow_provider_perfectlyclear.catalog.spool import Spool
+from airflow_provider_perfectlyclear.catalog.spool import Spool, writing
 from airflow_provider_perfectlyclear.errors import (
     CorruptOutput,
     InvalidSource,
@@ -103,24 +104,25 @@ def _changed(name: str) -> InvalidSource:
 
 def _read_source(source: Store, name: str, copy: Path | None) -> tuple[str, bytes, int]:
     digest, head, length = hashlib.sha256(), b"", 0
+    with writing(copy) if copy else nullcontext() as sink:
+        for block in _blocks(source, name):
+            head = head or block[:HEAD]
+            digest.update(block)
+            length += len(block)
+            if sink is not None:
+                sink.write(block)
+    return digest.hexdigest(), head, length
+
+
+def _blocks(source: Store, name: str) -> Iterator[bytes]:
     try:
-        with source.open(name) as file, open(copy, "wb") if copy else _nowhere() as sink:
+        with source.open(name) as file:
             while block := file.read(_BLOCK):
-                head = head or block[:HEAD]
-                digest.update(block)
-                length += len(block)
-                if sink is not None:
-                    sink.write(block)
+                yield block
     except FileNotFoundError:
         raise _changed(name) from None
     except Exception as error:  # whatever the filesystem's library raises
         raise TransferFailed(f"{source.uri(name)} cannot be read: {short(error)}") from None
-    return digest.hexdigest(), head, length
-
-
-@contextmanager
-def _nowhere() -> Iterator[None]:
-    yield None
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def land(
                 last = error
                 continue
             destination.publish(output, path, kind.content_type)
-            return Landed(path.stat().st_size, status, warnings)
+            return Landed(path.stat().st_size, status, [*warnings, *_misnamed(output, kind)])
     raise last or ProtocolError(f"Job {status.job_id} could not be fetched")
 
 
@@ -204,7 +206,7 @@ def _refuse_unless_completed(status: JobStatus) -> None:
 def _fetch(client: Client, status: JobStatus, path: Path, wanted: Wanted) -> tuple[Kind, list[str]]:
     if status.corrected_file is None:
         raise ProtocolError(f"Job {status.job_id} is COMPLETED but names no correctedFile")
-    with open(path, "wb") as sink:
+    with writing(path) as sink:
         got = client.download(status.corrected_file, sink)
     return check(path, got, wanted, status)
 
@@ -232,6 +234,13 @@ def check(path: Path, got: Downloaded, wanted: Wanted, status: JobStatus) -> tup
         "the corrected file is identical to the source" if got.sha256 == wanted.source_sha256 else None
     )
     return kind, [warning for warning in (differs, identical) if warning]
+
+
+def _misnamed(output: str, kind: Kind) -> list[str]:
+    extension = output.rpartition(".")[2].lower()
+    if extension not in EXTENSIONS or extension in kind.extensions:
+        return []
+    return [f"the corrected file is a {kind.name}, whatever its name says"]
 
 
 def _differs(

@@ -57,7 +57,10 @@ def _boxed(head: bytes) -> Kind | None:
         if head[8:12] in _HEIF_BRANDS:
             return HEIF
         return MOV if head[8:12] == b"qt  " else VIDEO
-    return MOV if head[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot") else None
+    if head[4:8] == b"mdat":
+        return MOV
+    small = head[:1] == b"\0"  # else it is a text with one of these words
+    return MOV if small and head[4:8] in (b"moov", b"wide", b"free", b"skip", b"pnot") else None
 
 
 def has_end(kind: Kind, tail: bytes) -> bool | None:

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import IO, BinaryIO
+
+from airflow_provider_perfectlyclear.errors import StorageFailed
 
 _PREFIX = "perfectlyclear-spool-"
 
@@ -22,9 +25,7 @@ class Spool:
 
     def __init__(self) -> None:
         _sweep()
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self._lock = open(self.folder / "lock", "w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.folder, self._lock = _locked_folder()
 
     def __enter__(self) -> Spool:
         return self
@@ -45,6 +46,33 @@ class Spool:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(name)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """
+    Open a spool file to be written.
+
+    :raises StorageFailed: it is this machine's temporary folder that is full or failing, not somebody's store.
+    """
+    try:
+        with open(path, "wb") as sink:
+            yield sink
+    except OSError as error:
+        folder = path.parent.parent
+        raise StorageFailed(
+            f"The worker's temporary folder {folder} cannot be written: {error.strerror}"
+        ) from None
+
+
+def _locked_folder() -> tuple[Path, IO[str]]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = open(folder / "lock", "w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():  # else another's sweep had the lock first, and took the folder for abandoned
+            return folder, lock
+        lock.close()
 
 
 def _sweep() -> None:
