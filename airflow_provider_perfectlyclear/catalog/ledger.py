@@ -14,10 +14,10 @@ import secrets
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.records import SCHEMA, Record, Row, apply
 from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost, LedgerError
@@ -79,13 +79,14 @@ def segment_name(lane: str, number: int) -> str:
     return f"{LANES}/{lane}/{number:08d}.jsonl"
 
 
-def read_lane(store: Store, lane: str, entries: Iterable[Entry] | None = None) -> View:
+def read_lane(store: Store, lane: str, entries: Iterable[Entry] | None = None, *, run: str = "") -> View:
     """
     Read a lane from its newest checkpoint on.
 
     :param store: the state folder.
     :param lane: the lane's name.
     :param entries: its listing, when there is one already.
+    :param run: of rows that other runs landed, only what this one needs is kept.
     :raises LedgerError: a segment is missing, cannot be understood, or is of a newer version.
     """
     if entries is None:
@@ -94,14 +95,13 @@ def read_lane(store: Store, lane: str, entries: Iterable[Entry] | None = None) -
     view = View()
     if not numbers:
         return view
-    newest, records = _read(store, lane, numbers[-1])
-    view.checkpoint, view.head = newest.checkpoint, numbers[-1]
+    newest = _Segment(store, lane, numbers[-1])
+    view.checkpoint, view.head = newest.header.checkpoint, numbers[-1]
     for number in range(max(view.checkpoint, 1), view.head):
-        _replay(store, lane, number, view.rows)
-    _replay(store, lane, view.head, view.rows, (newest, records))
-    last = records[-1].get("r") if records else None
-    view.is_parked = last == "parked"
-    view.holder = None if last in ("parked", "released") else newest
+        _Segment(store, lane, number).replay(view.rows, run)
+    newest.replay(view.rows, run)
+    view.is_parked = newest.last == "parked"
+    view.holder = None if newest.last in ("parked", "released") else newest.header
     return view
 
 
@@ -119,53 +119,59 @@ def _is_segment(name: str) -> bool:
     return len(name) == 14 and name[:8].isdigit() and name.endswith(".jsonl")
 
 
-def _replay(
-    store: Store,
-    lane: str,
-    number: int,
-    rows: dict[str, Row],
-    segment: tuple[Header, list[dict[str, Any]]] | None = None,
-) -> None:
-    header, records = segment or _read(store, lane, number)
-    try:
-        _apply_all(rows, header, records)
-    except (ValueError, KeyError, TypeError) as error:
-        raise LedgerError(_unreadable(store, lane, number, error)) from None
+class _Segment:
+    """
+    One segment, read line by line: a checkpoint of 100,000 rows is never unpacked as a whole.
 
+    :raises LedgerError: it is missing, cannot be understood, or is of a newer version.
+    """
 
-def _apply_all(rows: dict[str, Row], header: Header, records: Sequence[Record]) -> None:
-    for record in records:
-        apply(rows, record, run=header.run, at=header.at)
-
-
-def _read(store: Store, lane: str, number: int) -> tuple[Header, list[dict[str, Any]]]:
-    name = segment_name(lane, number)
-    data = store.read(name)
-    if data is None:
-        raise LedgerError(_broken(store, lane, number, "is missing"))
-    try:
-        lines = _unpacked(data).split(b"\n")
-        first = json.loads(lines[0])
-        if first["v"] != SCHEMA:
+    def __init__(self, store: Store, lane: str, number: int) -> None:
+        self._place = (store, lane, number)
+        self.last: str | None = None
+        name = segment_name(lane, number)
+        data = store.read(name)
+        if data is None:
+            raise LedgerError(_broken(*self._place, "is missing"))
+        with self._understood():
+            self._lines = _lines(data)
+            first = json.loads(next(self._lines, b""))
+            version = first["v"]
+        if version != SCHEMA:
             raise LedgerError(
-                f"{store.uri(name)} was written by another version of this package (layout {first['v']!r}, "
+                f"{store.uri(name)} was written by another version of this package (layout {version!r}, "
                 f"this version reads {SCHEMA}). Upgrade, or run the version that wrote it. Nothing was paid."
             )
-        records = [dict(json.loads(line)) for line in lines[1:] if line]
-        return Header(first["run"], first["title"], int(first["checkpoint"]), float(first["at"])), records
-    except (ValueError, KeyError, TypeError, IndexError, OSError, EOFError, zlib.error) as error:
-        raise LedgerError(_unreadable(store, lane, number, error)) from None
+        with self._understood():
+            self.header = Header(first["run"], first["title"], int(first["checkpoint"]), float(first["at"]))
+
+    def replay(self, rows: dict[str, Row], run: str) -> None:
+        """Apply its records to the rows, as ``run`` needs them; then ``last`` is the kind of the last one."""
+        with self._understood():
+            for line in self._lines:
+                record = dict(json.loads(line))
+                apply(rows, record, run=self.header.run, at=self.header.at)
+                self.last = record.get("r")
+                if self.last == "row" and record.get("run") != run:
+                    rows[record["output"]] = rows[record["output"]].settled()
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error) as error:
+            raise LedgerError(_broken(*self._place, f"cannot be read ({type(error).__name__})")) from None
 
 
-def _unreadable(store: Store, lane: str, number: int, error: Exception) -> str:
-    return _broken(store, lane, number, f"cannot be read ({type(error).__name__})")
-
-
-def _unpacked(data: bytes) -> bytes:
-    if data[:2] != b"\x1f\x8b":
-        return data
-    with gzip.GzipFile(fileobj=BytesIO(data)) as packed:
-        return packed.read(MAX_SEGMENT)
+def _lines(data: bytes) -> Iterator[bytes]:
+    file = gzip.GzipFile(fileobj=BytesIO(data)) if data[:2] == b"\x1f\x8b" else BytesIO(data)
+    read = 0
+    while line := file.readline(MAX_SEGMENT):
+        read += len(line)
+        if read > MAX_SEGMENT:
+            raise ValueError("too large")
+        if line != b"\n":
+            yield line
 
 
 def _broken(store: Store, lane: str, number: int, what: str) -> str:
@@ -217,7 +223,7 @@ class Ledger:
         :param entries: its listing, when there is one already.
         :raises LedgerError: it cannot be understood.
         """
-        self.view = read_lane(self.store, self.lane, entries)
+        self.view = read_lane(self.store, self.lane, entries, run=self.run)
         self.complete = True
 
     def continue_from(self, rows: dict[str, Row], head: int, checkpoint: int) -> None:
@@ -268,7 +274,8 @@ class Ledger:
         self.view.head, self.view.checkpoint = number, last_checkpoint
         self.view.holder = None
         if not checkpoint:
-            _apply_all(self.view.rows, Header(self.run, self.title, last_checkpoint, at), records)
+            for record in records:
+                apply(self.view.rows, record, run=self.run, at=at)
 
     def beat(self) -> None:
         """Show that this owner lives, if nothing was appended for a while."""
@@ -289,12 +296,16 @@ class Ledger:
     def checkpoint(self, *, release: bool = False) -> None:
         """Write the whole map as one segment, and remove segments that are long below it."""
         if not self.complete:
-            self.view.rows, self.complete = read_lane(self.store, self.lane).rows, True
-        records: list[Record] = [{"r": "row", **row.to_json()} for row in self.rows.values()]
+            self.view.rows, self.complete = read_lane(self.store, self.lane, run=self.run).rows, True
+        records: list[Record] = [{"r": "row", **self._kept(row).to_json()} for row in self.rows.values()]
         before = self.view.checkpoint
         self.append([*records, *([{"r": "released"}] if release else [])], checkpoint=True)
         self.owned = not release
         self._clean(below=before)
+
+    def _kept(self, row: Row) -> Row:
+        """What later runs need of a row; its own run's manifest has the rest."""
+        return row if row.run == self.run else row.settled()
 
     @property
     def wants_checkpoint(self) -> bool:

@@ -8,6 +8,7 @@ JSON objects; the later one wins. Try numbers, keys, connection ids and URLs are
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -102,7 +103,18 @@ class Row:
     def from_json(cls, data: Record) -> Row:
         """Unknown names are ignored: a later version of the same schema may add some."""
         known = {name: data[name] for name in data if name in _NAMES}
-        return cls(**{**known, "state": State(data["state"])})
+        known["state"] = State(data["state"])
+        for name in ("output", "digest", "run"):  # one object for all that are equal: a catalog has 100,000 rows
+            known[name] = sys.intern(known.get(name, ""))
+        if known.get("source") == known["output"]:
+            known["source"] = known["output"]
+        return cls(**known)
+
+    def settled(self) -> Row:
+        """Without what only the run that made it needs."""
+        if self.state is not State.LANDED:
+            return self
+        return replace(self, file_key=None, usage=None, started_at=None, paid=0, twice=0)
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Row)}

@@ -55,10 +55,7 @@ class Survey:
         with ThreadPoolExecutor(2) as pool:
             here = pool.submit(self._list_source)
             there = pool.submit(self._list_destination)
-            entries, existing = here.result(), there.result()
-        if self.destination is not None:
-            self.destination.sweep([entry for entry in existing if is_part(entry.name)])
-        sizes = {entry.name: entry.size for entry in existing}
+            entries, sizes = here.result(), there.result()
         known = Known(destination=sizes, rows=rows, digests=digests, run=run, now=time.time())
         made = plan(lambda: entries, known, self.options)
         for name in self._missing:
@@ -75,10 +72,18 @@ class Survey:
         self._missing = [name for name, entry in zip(self._files, found, strict=True) if entry is None]
         return [entry for entry in found if entry is not None]
 
-    def _list_destination(self) -> list[Entry]:
+    def _list_destination(self) -> dict[str, int]:
+        """Output name -> size, kept as they arrive; temporary files that nobody owns any more are removed."""
         if self.destination is None:
-            return []
-        return list(self.destination.list(prune=self._inside(self.destination, self.state, self.source)))
+            return {}
+        sizes, parts = dict[str, int](), list[Entry]()
+        for entry in self.destination.list(prune=self._inside(self.destination, self.state, self.source)):
+            if is_part(entry.name):
+                parts.append(entry)
+            else:
+                sizes[entry.name] = entry.size
+        self.destination.sweep(parts)
+        return sizes
 
     @staticmethod
     def _inside(store: Store, *others: Store | None) -> list[str]:
