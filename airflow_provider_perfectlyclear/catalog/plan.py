@@ -156,6 +156,7 @@ class Known:
     :param digests: rendition -> digest of its correction.
     :param run: this run's key (``reprocess="always"`` means once a run).
     :param now: Unix seconds, for ``min_age``.
+    :param closed: folders of the destination in which the source or the state lies: nothing is written there.
     """
 
     destination: Mapping[str, int]
@@ -163,6 +164,7 @@ class Known:
     digests: Mapping[str, str]
     run: str
     now: float
+    closed: Collection[str] = ()
 
 
 def plan(list_source: Callable[[], Iterable[Entry]], known: Known, options: Options) -> Plan:
@@ -296,7 +298,7 @@ def refusal_key(source: str) -> str:
 def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, options: Options) -> None:
     size = known.destination.get(item.output)
     made.existing += size is not None
-    if (refusal := _refusal(item, clash)) is not None:
+    if (refusal := _refusal(item, clash, known.closed)) is not None:
         row = known.rows.get(refusal_key(item.source))
         if row is not None and row.reason == refusal.reason:
             made.known_bad.append(row)
@@ -318,7 +320,7 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
         made.todo.append(with_hints(item, row, known.digests[item.rendition], options.reprocess))
 
 
-def _refusal(item: Item, clash: list[str] | None) -> Refusal | None:
+def _refusal(item: Item, clash: list[str] | None, closed: Collection[str]) -> Refusal | None:
     if clash is not None:
         names = " and ".join(repr(name) for name in sorted(set(clash))[:3])
         reason = (
@@ -330,6 +332,10 @@ def _refusal(item: Item, clash: list[str] | None) -> Refusal | None:
         check_name(item.output)
     except InvalidSource as error:
         return Refusal(item, error.code, error.reason)
+    for folder in closed:
+        if item.output.startswith(f"{folder}/"):
+            reason = f"{item.output!r} would be written into {folder!r}, where the source or the ledger lies"
+            return Refusal(item, "UNSAFE_NAME", reason)
     return None
 
 

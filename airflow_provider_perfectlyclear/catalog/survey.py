@@ -56,7 +56,9 @@ class Survey:
             here = pool.submit(self._list_source)
             there = pool.submit(self._list_destination)
             entries, sizes = here.result(), there.result()
-        known = Known(destination=sizes, rows=rows, digests=digests, run=run, now=time.time())
+        known = Known(
+            destination=sizes, rows=rows, digests=digests, run=run, now=time.time(), closed=self._closed()
+        )
         made = plan(lambda: entries, known, self.options)
         for name in self._missing:
             item = Item(name, name, 0, "", "", "missing")
@@ -77,13 +79,17 @@ class Survey:
         if self.destination is None:
             return {}
         sizes, parts = dict[str, int](), list[Entry]()
-        for entry in self.destination.list(prune=self._inside(self.destination, self.state, self.source)):
+        for entry in self.destination.list(prune=self._closed()):
             if is_part(entry.name):
                 parts.append(entry)
             else:
                 sizes[entry.name] = entry.size
         self.destination.sweep(parts)
         return sizes
+
+    def _closed(self) -> list[str]:
+        """Folders of the destination that hold no outputs: an original must never be overwritten."""
+        return self._inside(self.destination, self.state, self.source) if self.destination else []
 
     @staticmethod
     def _inside(store: Store, *others: Store | None) -> list[str]:

@@ -381,6 +381,22 @@ def test_an_unsafe_name_fails_alone_and_is_known_the_next_night(name: str) -> No
     assert planned([name, "good.jpg"], rows=refused_rows(made)).refused == []
 
 
+@pytest.mark.parametrize("closed", ["in", "in/deep", ".perfectlyclear"])
+def test_no_original_and_no_record_is_ever_overwritten(closed: str) -> None:
+    listed = [Entry(name, 1, "x") for name in ("a.jpg", f"{closed}/a.jpg", f"{closed}side/a.jpg")]
+    known = Known({}, {}, {"": "d"}, "tonight", NOW, closed=[closed])
+    made = plan(lambda: listed, known, Options(correction=Correction(), name_template="{path}"))
+    hidden = closed.startswith(".")
+    assert [item.output for item in made.todo] == (["a.jpg"] if hidden else ["a.jpg", f"{closed}side/a.jpg"])
+    assert [code for _, code, _ in made.refused] == ([] if hidden else ["UNSAFE_NAME"])
+
+
+def test_a_template_cannot_lead_into_the_ledger() -> None:
+    known = Known({}, {}, {"": "d"}, "tonight", NOW, closed=[".perfectlyclear"])
+    options = Options(correction=Correction(), name_template=".perfectlyclear/{path}")
+    assert plan(lambda: [SAME], known, options).refused
+
+
 def test_a_template_or_a_rendition_cannot_lead_out_either() -> None:
     assert planned(["a.jpg"], name_template="../{path}").refused
     assert planned(["a.jpg"], renditions={"../up": Correction()}).refused
