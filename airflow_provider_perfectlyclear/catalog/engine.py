@@ -55,6 +55,8 @@ CALLERS = 4
 WORTH_DEFERRING = 10.0
 #: A status, and the URL in it, is used without asking again for this long (seconds).
 FRESH = 30.0
+#: Progress is told this often (seconds), or after this share of the work, but not more often than every so often.
+REPORT_EVERY, REPORT_SHARE, REPORT_LEAST = 30.0, 0.05, 2.0
 #: This many failures in a row for the same reason stop new starts.
 MAX_STREAK = 25
 
@@ -65,6 +67,7 @@ class Engine:
     :param prepared: rendition -> correction.
     :param deadline: monotonic seconds at which the whole task has had its time, or None.
     :param progress: what earlier engines of this run did.
+    :param report: told in one line how far it is, every 30 s or 5%.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Engine:
         spool: Spool,
         deadline: float | None = None,
         progress: Progress | None = None,
+        report: Callable[[str], None] = log.info,
     ) -> None:
         self.client = client
         self.ledger = ledger
@@ -98,6 +102,8 @@ class Engine:
         self._book = Book(ledger, self.progress)
         self._pools = Pools(transfers=options.transfers, calls=CALLERS)
         self._moved = now
+        self._report = report
+        self._reported = (now, self.progress.settled)
 
     # ---- what is to be done
 
@@ -185,8 +191,26 @@ class Engine:
             for job_id in self._jobs.due(now, self._pools.free("calls")):
                 self._ask(job_id)
             self._settle_ambiguous(now)
+            self._report_progress(now)
         if isinstance(self.stopped, Cancelled):
             self.client.cancel()
+
+    def _report_progress(self, now: float) -> None:
+        settled, (last, before) = self.progress.settled, self._reported
+        left = len(self.left) if now - last >= REPORT_LEAST else 0
+        total = settled + len(self._jobs) + self._starts.in_flight + self._uploading + left
+        step = now - last >= REPORT_LEAST and (settled - before) >= REPORT_SHARE * total
+        if settled > before and step or now - last >= REPORT_EVERY:
+            self._reported = (now, settled)
+            self._report(self.progress_line())
+
+    def progress_line(self) -> str:
+        """How far it is, for a person."""
+        open_jobs = len(self._jobs) + self._starts.in_flight
+        return (
+            f"{self.progress.landed:,} corrected, {len(self.progress.failures):,} failed, {open_jobs:,} in work, "
+            f"{self._uploading + len(self.left):,} to be sent"
+        )
 
     def _patience(self) -> float:
         """How long to wait for a result before there is something else to do (seconds)."""

@@ -126,6 +126,9 @@ class CorrectOne(CatalogRun):
     def _brake(self, made: Plan) -> None:
         """Brakes and guards are about many."""
 
+    def _report(self, kept: Kept, line: str) -> None:
+        """One picture is there or it is not."""
+
     def _write_manifest(self, kept: Kept, left: Any = ()) -> tuple[Outcome, Summary]:
         return Outcome(), self._summary(kept, Outcome())
 

@@ -59,6 +59,11 @@ class Progress:
     longest_job: float | None = None
     proved: bool = False
 
+    @property
+    def settled(self) -> int:
+        """How many outputs are done with, well or not."""
+        return self.landed + len(self.failures) + self.same_bytes
+
     def saw_job(self, seconds: float) -> None:
         """Take note of how long a job took."""
         self.longest_job = max(self.longest_job or 0.0, seconds)

@@ -7,12 +7,14 @@ A single picture is a catalog of one (``one.py``): one engine, one ledger, one m
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.text import one_line
@@ -49,6 +51,7 @@ from airflow_provider_perfectlyclear.errors import (
     JobLost,
     LaneHeld,
     RunStopped,
+    StorageFailed,
 )
 from airflow_provider_perfectlyclear.storage import LocalStore, Store, is_part
 
@@ -309,6 +312,7 @@ class CatalogRun:
                 engine.cancel()
             done = engine.run()
         kept.progress = engine.progress
+        self._report(kept, engine.progress_line())
         if engine.stopped is not None:
             with suppress(RunStopped):
                 self._write_manifest(kept, engine.left)
@@ -338,7 +342,21 @@ class CatalogRun:
             spool=spool,
             deadline=None if left is None else time.monotonic() + left,
             progress=kept.progress,
+            report=partial(self._report, kept),
         )
+
+    def _report(self, kept: Kept, line: str) -> None:
+        """One line for the log, and ``progress.json`` beside the manifest for whoever looks from outside."""
+        log.info("%s", line)
+        now = time.time()
+        data = {
+            "line": line,
+            "at": now,
+            "seconds": round(now - kept.began, 1),
+            "reasons": kept.counts.reasons,
+        }
+        with suppress(StorageFailed):  # nobody's night ends over a progress line
+            self.state.write(f"{self.folder}/progress.json", json.dumps(data).encode())
 
     def _park(self, kept: Kept, engine: Engine) -> Waiting:
         """Keep what a resume needs, then let go of the lane. The trigger only waits."""

@@ -1,0 +1,111 @@
+"""
+``python -m airflow_provider_perfectlyclear ledger show|forget``: look into the record of a destination, or mend it.
+
+Places are written as in a Dag: a local folder, ``s3://bucket/prefix``, ``s3://conn_id@bucket/prefix``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from airflow_provider_perfectlyclear.airflow_storage import open_folder, open_state
+from airflow_provider_perfectlyclear.catalog.ledger import Ledger, list_lanes, read_lane
+from airflow_provider_perfectlyclear.catalog.plan import refusal_key
+from airflow_provider_perfectlyclear.catalog.records import Row, State
+from airflow_provider_perfectlyclear.errors import PerfectlyClearError
+from airflow_provider_perfectlyclear.storage import Store
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0, or 1 with a message on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        state = open_state(options.state_path, open_folder(options.destination, argument="DESTINATION"))
+        return int(options.command(state, options))
+    except PerfectlyClearError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m airflow_provider_perfectlyclear", description=__doc__)
+    groups = parser.add_subparsers(required=True, metavar="ledger")
+    commands = groups.add_parser("ledger", help="the record of what was paid").add_subparsers(required=True)
+    show = commands.add_parser("show", help="what became of each output")
+    show.add_argument("--failed", action="store_true", help="only what failed")
+    show.add_argument("--json", action="store_true", help="one JSON object a line")
+    show.set_defaults(command=_show)
+    forget = commands.add_parser(
+        "forget", help="as if these outputs had never been made: they are paid again"
+    )
+    forget.set_defaults(command=_forget)
+    for command in (show, forget):
+        command.add_argument("destination", metavar="DESTINATION")
+        command.add_argument("--state-path", help="where the record lies, if not in the destination")
+    forget.add_argument("paths", nargs="+", metavar="PATH", help="outputs, relative to DESTINATION")
+    return parser
+
+
+def _lanes(state: Store) -> list[tuple[Store, str]]:
+    """The catalog's lanes, and those of single pictures."""
+    one = state.child("one")
+    return [(store, lane) for store in (state, one) for lane in sorted(list_lanes(store))]
+
+
+def _rows(state: Store) -> dict[str, Row]:
+    newest: dict[str, Row] = {}
+    for store, lane in _lanes(state):
+        for row in read_lane(store, lane).rows.values():
+            if row.output not in newest or row.at >= newest[row.output].at:
+                newest[row.output] = row
+    return newest
+
+
+def _show(state: Store, options: argparse.Namespace) -> int:
+    rows = sorted(_rows(state).values(), key=lambda row: row.output)
+    chosen = [row for row in rows if row.state is State.FAILED or not options.failed]
+    for row in chosen:
+        print(json.dumps(row.to_json()) if options.json else _line(row))
+    if not options.json:
+        counts = Counter(str(row.state) for row in rows)
+        said = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
+        print(f"{len(rows):,} outputs: {said or 'the ledger is empty'}")
+    return 0
+
+
+def _line(row: Row) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.at))
+    what = f"{row.code}: {row.reason}" if row.code else f"job {row.job_id}" if row.job_id else ""
+    return f"{when}  {row.state:<8} {row.output.lstrip('/')!r}  {what}"
+
+
+def _forget(state: Store, options: argparse.Namespace) -> int:
+    wanted = {key for path in options.paths for key in (path, refusal_key(path))}
+    found: set[str] = set()
+    for store, lane in _lanes(state):
+        ledger = Ledger(store, lane, run="ledger forget", title="'ledger forget'")
+        ledger.load()
+        here = wanted & ledger.rows.keys()
+        if here:
+            ledger.wait_for_owner(time.sleep)
+            if not ledger.take():
+                raise PerfectlyClearError(
+                    f"{store.uri('')} is being corrected now: try again when that run is over."
+                )
+            ledger.append([{"r": "forgotten", "output": output} for output in sorted(here)])
+            ledger.release()
+            found |= here
+    missing = [path for path in options.paths if not {path, refusal_key(path)} & found]
+    print(f"{len(options.paths) - len(missing):,} forgotten")
+    for path in missing:
+        print(f"{path!r} is not in the ledger", file=sys.stderr)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
