@@ -22,6 +22,7 @@ from airflow_provider_perfectlyclear.api.text import one_line
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _HOST = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _KEPT = 300.0  # seconds that a resolved and accepted name is not looked up again
 _REMEDY = "If that is right, set allow_insecure_hosts in the connection's extra."
 
@@ -107,8 +108,17 @@ def _parsed(url: str) -> httpx.URL:
 
 
 def _is_public(address: Address) -> bool:
-    inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    inner = _embedded(address)
     return address.is_global and not address.is_multicast and (inner is None or inner.is_global)
+
+
+def _embedded(address: Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address leads to by translation, if it is such a one."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 def can_exist(url: httpx.URL) -> bool:

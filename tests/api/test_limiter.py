@@ -165,8 +165,8 @@ def test_a_quiet_day_after_a_refusal_is_no_licence_to_storm() -> None:
     for worker in range(16):
         world._next(day + 0.001 * worker, worker, "reserve")
     world.run(day + 100)
-    assert world.share(day + 60, day + 100, 50) > 0.8
-    assert world.refusals(day, day + 100) < 0.05
+    assert world.share(day + 20, day + 100, 50) > 0.8
+    assert world.refusals(day, day + 100) < 0.02
 
 
 def test_a_configured_rate_is_never_exceeded() -> None:
