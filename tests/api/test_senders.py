@@ -232,7 +232,7 @@ class TestDeadlines:
         began = time.monotonic()
         with pytest.raises(errors.StartUnknown, match="no answer in time"):
             senders(hurried).send(START)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5
 
     def test_silence_ends_with_the_timeout(self, senders: Senders, wire: Any, settings: Settings) -> None:
         wire.says(lambda connection, request: time.sleep(2))
