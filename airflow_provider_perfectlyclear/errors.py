@@ -27,6 +27,7 @@ Every failure of this package, split by what its reader can do about it.
     ├─ UnsafeUrl                  the service named a URL that is not safe to open
     ├─ TransferFailed             an upload or a download did not come through
     │  └─ UrlExpired              a signed URL was refused: ask for a fresh one
+    │     └─ UrlGone              nothing lies there any more (404, 410)
     ├─ ItemFailed                 one picture failed; the others are not affected
     │  ├─ InvalidSource           empty, no picture, unsafe name, changed meanwhile: nothing was paid
     │  ├─ CorruptOutput           what came back is not a whole picture of the kind asked for
@@ -215,6 +216,12 @@ class UrlExpired(TransferFailed):
     """A signed URL was refused (403 or 404 of the object store): a fresh one is needed."""
 
     code = "URL_EXPIRED"
+
+
+class UrlGone(UrlExpired):
+    """A signed URL is good, but nothing lies there any more (404 or 410 of the object store)."""
+
+    code = "URL_GONE"
 
 
 class ItemFailed(PerfectlyClearError):

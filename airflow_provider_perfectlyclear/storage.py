@@ -125,6 +125,8 @@ class Store:
         self.root = str(filesystem._strip_protocol(root)).rstrip("/")
         #: Marks temporary files as those of one run, so that its next try can remove them.
         self.part_tag = "0"
+        #: The store cannot create only if absent, and that is accepted: look first, then write.
+        self.unlocked = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri('')!r})"
@@ -152,6 +154,7 @@ class Store:
         """The store of a folder below this one."""
         store = type(self)(self.fs, self.path(folder))
         store.part_tag = self.part_tag
+        store.unlocked = self.unlocked
         return store
 
     def relative(self, other: Store) -> str | None:
@@ -180,15 +183,33 @@ class Store:
         """
         outside = tuple(f"{folder}/" for folder in prune)
         try:
-            found = self.fs.find(self.root, detail=True)
+            for path, info in self._found():
+                name = path[len(self.root) + 1 :]
+                if name and not name.endswith("/") and not name.startswith(outside):
+                    yield self._entry(name, info)
         except FileNotFoundError:
             return
         except Exception as error:  # fsspec's filesystems raise their libraries' own errors
             raise StorageFailed(f"{self.uri('')} cannot be listed: {short(error)}") from None
-        for path in sorted(found):
-            name = path[len(self.root) + 1 :]
-            if name and not name.endswith("/") and not name.startswith(outside):
-                yield self._entry(name, found.pop(path))
+
+    def _found(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Path and facts of every file, in the order of their names."""
+        if hasattr(self.fs, "call_s3"):  # page by page: `find` holds a kilobyte for each object of the bucket
+            yield from self._found_in_pages()
+        else:
+            found = self.fs.find(self.root, detail=True)
+            yield from ((path, found.pop(path)) for path in sorted(found))
+
+    def _found_in_pages(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        bucket, _, prefix = self.root.partition("/")
+        query = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
+        while True:
+            page = self.fs.call_s3("list_objects_v2", **query)
+            for facts in page.get("Contents", ()):
+                yield f"{bucket}/{facts['Key']}", {**facts, "size": facts["Size"]}
+            if not page.get("IsTruncated"):
+                return
+            query["ContinuationToken"] = page["NextContinuationToken"]
 
     def stat(self, name: str) -> Entry | None:
         """
@@ -271,6 +292,14 @@ class Store:
         except Exception as error:
             raise StorageFailed(f"{self.uri(name)} cannot be written: {short(error)}") from None
 
+    def leads_out(self, folder: str) -> bool:
+        """Whether a folder lies outside the root although its name does not: only a local link can do that."""
+        return False
+
+    def parts(self, folder: str) -> Iterator[Entry]:
+        """Temporary files right in a folder; object stores have none."""
+        yield from ()
+
     def create(self, name: str, data: bytes) -> bool:
         """
         Put bytes under a name only if nothing is there. ``data`` must be unlike anybody else's.
@@ -281,6 +310,11 @@ class Store:
         :returns: True when it is ours, False when somebody else's stands there.
         :raises StorageFailed: when neither is there.
         """
+        if self.unlocked:
+            if self.stat(name) is not None:
+                return False
+            self.write(name, data)
+            return True
         try:
             self.fs.pipe_file(self.path(name), data, mode="create")
             return True
@@ -378,11 +412,28 @@ class LocalStore(Store):
         root = os.path.realpath(self.root)
         return os.path.realpath(path).startswith(root.rstrip("/") + "/")
 
+    def leads_out(self, folder: str) -> bool:
+        return bool(folder) and not self._stays_inside(self.path(folder))
+
+    def parts(self, folder: str) -> Iterator[Entry]:
+        try:
+            with os.scandir(self.path(folder)) as found:
+                names = [
+                    f"{folder}/{entry.name}" if folder else entry.name
+                    for entry in found
+                    if is_part(entry.name)
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        yield from (entry for name in names if (entry := self.stat(name)) is not None)
+
     @staticmethod
     def _stated(name: str, info: os.stat_result) -> Entry | None:
         if not stat.S_ISREG(info.st_mode):
             return None
-        return Entry(name=sys.intern(name), size=info.st_size, tag=str(info.st_mtime_ns), modified=info.st_mtime)
+        return Entry(
+            name=sys.intern(name), size=info.st_size, tag=str(info.st_mtime_ns), modified=info.st_mtime
+        )
 
     def stat(self, name: str) -> Entry | None:
         try:

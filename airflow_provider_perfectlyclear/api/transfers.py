@@ -212,7 +212,8 @@ class Transfers:
         status = response.status_code
         said = f"{what} of {_name(response.url)}: the store answered HTTP {status}{_store_code(response)}"
         if status in _EXPIRED:
-            return _Setback(errors.UrlExpired(said), again=False)
+            kind = errors.UrlGone if status in (404, 410) else errors.UrlExpired
+            return _Setback(kind(said), again=False)
         asked = retry.retry_after(response.headers.get("retry-after"), retry.wall_clock())
         again = status >= 500 or status in (408, 429)
         return _Setback(errors.TransferFailed(said), again, asked)

@@ -20,6 +20,7 @@ from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction, FileType, JobState, JobStatus
 from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.api.watch import LOST_AFTER
 from airflow_provider_perfectlyclear.catalog import records
 from airflow_provider_perfectlyclear.catalog.book import FLUSH, Book
 from airflow_provider_perfectlyclear.catalog.jobs import OpenJobs
@@ -44,6 +45,7 @@ from airflow_provider_perfectlyclear.errors import (
     StartRefused,
     StartUnknown,
     Unavailable,
+    UrlGone,
 )
 from airflow_provider_perfectlyclear.storage import Store
 
@@ -132,8 +134,11 @@ class Engine:
 
     @property
     def left(self) -> list[Item]:
-        """What was not begun."""
-        return [item for items in self._todo for item in items]
+        """What was not begun: neither uploaded nor started."""
+        ready = [
+            Item(row.output, row.source, 0, row.fingerprint, "", "not started") for row in self._starts.ready
+        ]
+        return [*(item for items in self._todo for item in items), *ready]
 
     def next_deadline(self) -> float:
         """Seconds until the task, or the oldest open job, has had its time."""
@@ -331,6 +336,8 @@ class Engine:
 
     def _start(self, row: Row, declared: float) -> str:
         """In a calling thread: the one call that is paid."""
+        if self.stopped is not None:
+            raise Unavailable("the run was stopped before it was started")
         if time.monotonic() - declared > STALE:
             raise Unavailable(
                 "this process stood still for too long after it had declared the start; not sent"
@@ -431,8 +438,11 @@ class Engine:
     def _after_land(self, job_id: str) -> Callable[[Future[Landed]], None]:
         def then(future: Future[Landed]) -> None:
             self._moved = time.monotonic()
+            age = self._jobs.age(job_id, self._moved)
             row, error = self._jobs.end(job_id), future.exception()
-            if error is None:
+            if isinstance(error, UrlGone) and age >= LOST_AFTER:
+                self._fail(row, JobLost(job_id, "its corrected file is gone (404)"), close=True)
+            elif error is None:
                 self._book.landed(row.output, future.result())
             else:
                 self._fail(row, error, close=getattr(error, "code", "") in KNOWN_BAD)
@@ -454,3 +464,4 @@ class Engine:
     def _leave_the_rest(self) -> None:
         self.progress.unbegun += self.left
         self._todo.clear()
+        self._starts.drop_ready()

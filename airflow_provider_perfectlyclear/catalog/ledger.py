@@ -297,15 +297,14 @@ class Ledger:
         """Write the whole map as one segment, and remove segments that are long below it."""
         if not self.complete:
             self.view.rows, self.complete = read_lane(self.store, self.lane, run=self.run).rows, True
-        records: list[Record] = [{"r": "row", **self._kept(row).to_json()} for row in self.rows.values()]
+        for row in list(self.rows.values()):
+            if row.run != self.run:
+                self.rows[row.output] = row.settled()  # its own run's manifest has the rest
+        records: list[Record] = [{"r": "row", **row.to_json()} for row in self.rows.values()]
         before = self.view.checkpoint
         self.append([*records, *([{"r": "released"}] if release else [])], checkpoint=True)
         self.owned = not release
         self._clean(below=before)
-
-    def _kept(self, row: Row) -> Row:
-        """What later runs need of a row; its own run's manifest has the rest."""
-        return row if row.run == self.run else row.settled()
 
     @property
     def wants_checkpoint(self) -> bool:

@@ -10,7 +10,7 @@ from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.catalog.kept import Kept
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan import Item, Plan, output_name, verdict_on
+from airflow_provider_perfectlyclear.catalog.plan import Item, Plan, output_name, verdict_on, with_hints
 from airflow_provider_perfectlyclear.catalog.progress import Failure
 from airflow_provider_perfectlyclear.catalog.records import Row, State
 from airflow_provider_perfectlyclear.catalog.report import Outcome, Summary
@@ -92,6 +92,12 @@ class CorrectOne(CatalogRun):
         self.ledger.load()
         self.ledger.wait_for_owner(self._sleep)
 
+    def _sweep(self) -> None:
+        super()._sweep()
+        if self.destination is not None and self.ledger.view.holder is not None:  # a try of ours was killed
+            folder = self.output.rpartition("/")[0]
+            self.destination.sweep(list(self.destination.parts(folder)))
+
     def _make_plan(self) -> Plan:
         entry = self.source.stat(self.name)
         if entry is None:
@@ -106,14 +112,8 @@ class CorrectOne(CatalogRun):
         elif verdict == "known bad" and row is not None:
             raise _error_of(Failure(row.output, row.source, row.code or "", row.reason or ""), row)
         elif verdict != "open":
-            same = row is not None and row.digest == digest
-            made.todo.append(
-                item._replace(
-                    reason=verdict,
-                    job_id=row.job_id if row and same and verdict == "output missing" else None,
-                    sha256=row.sha256 or None if row and same and verdict == "source changed" else None,
-                )
-            )
+            item = item._replace(reason=verdict)
+            made.todo.append(with_hints(item, row, digest, self.options.reprocess))
         return made
 
     def _standing(self, row: Row | None) -> int | None:

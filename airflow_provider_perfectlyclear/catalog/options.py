@@ -56,6 +56,11 @@ class Options:
         self._check_range("max_new_jobs", 0, 10**9)
         self.failures_allowed(0)
         self.shard_of()
+        names = [name.casefold() for name in self.renditions or ()]
+        if len(names) != len(set(names)) or "" in names:
+            raise ConfigurationError(
+                f"renditions={list(self.renditions or ())!r} need names that differ, case aside."
+            )
 
     def _check_choices(self) -> None:
         hints = get_type_hints(type(self))

@@ -131,16 +131,17 @@ class Plan:
             'correction, reprocess="source_changed" corrects only new and changed pictures.'
         )
 
-    def settle(self, same: Collection[str]) -> list[Item]:
+    def settle(self, digests: Mapping[str, str | None]) -> list[Item]:
         """
         Take out what has other fingerprints but the same bytes: it is unchanged.
 
-        :param same: names of sources whose bytes are those that the outputs were made from.
+        :param digests: source -> SHA-256 of its bytes.
         :returns: what was taken out.
         """
         settled, rest = list[Item](), list[Item]()
         for item in self.todo:
-            (settled if item.sha256 and item.source in same else rest).append(item)
+            same = item.sha256 is not None and digests.get(item.source) == item.sha256
+            (settled if same else rest).append(item)
         self.todo = rest
         self.unchanged += len(settled)
         return settled
@@ -287,19 +288,19 @@ def output_extension(extension: str, correction: Correction) -> str:
     return extension if same else str(wanted)
 
 
-def refusal_key(source: str) -> str:
+def refusal_key(source: str, rendition: str = "") -> str:
     """
     The ledger's name for a source that was refused for its name. No output begins with ``/``, so what the
     ledger knows about outputs stays.
     """
-    return f"/{source}"
+    return f"/{rendition}/{source}" if rendition else f"/{source}"
 
 
 def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, options: Options) -> None:
     size = known.destination.get(item.output)
     made.existing += size is not None
     if (refusal := _refusal(item, clash, known.closed)) is not None:
-        row = known.rows.get(refusal_key(item.source))
+        row = known.rows.get(refusal_key(item.source, item.rendition))
         if row is not None and row.reason == refusal.reason:
             made.known_bad.append(row)
         else:

@@ -104,7 +104,11 @@ class Row:
         """Unknown names are ignored: a later version of the same schema may add some."""
         known = {name: data[name] for name in data if name in _NAMES}
         known["state"] = State(data["state"])
-        for name in ("output", "digest", "run"):  # one object for all that are equal: a catalog has 100,000 rows
+        for name in (
+            "output",
+            "digest",
+            "run",
+        ):  # one object for all that are equal: a catalog has 100,000 rows
             known[name] = sys.intern(known.get(name, ""))
         if known.get("source") == known["output"]:
             known["source"] = known["output"]

@@ -21,7 +21,7 @@ from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine import Engine
 from airflow_provider_perfectlyclear.catalog.kept import Kept
 from airflow_provider_perfectlyclear.catalog.lanes import Others, lane_of
-from airflow_provider_perfectlyclear.catalog.ledger import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger import LANES, Ledger
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan import Item, Plan, check_template, refusal_key
 from airflow_provider_perfectlyclear.catalog.presets import preset_sha256
@@ -53,7 +53,7 @@ from airflow_provider_perfectlyclear.errors import (
     RunStopped,
     StorageFailed,
 )
-from airflow_provider_perfectlyclear.storage import LocalStore, Store, is_part
+from airflow_provider_perfectlyclear.storage import Store
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +175,8 @@ class CatalogRun:
 
     def _begin(self, kept: Kept) -> Waiting | Summary:
         self._check_places()
+        if self.options.allow_unlocked_store:
+            self.state.unlocked = not self._is_exclusive()
         for _ in range(BEGINNINGS):
             self._load()
             self._prepare()
@@ -205,18 +207,34 @@ class CatalogRun:
     def _take(self) -> bool:
         if self.ledger.owned:
             return True
-        if isinstance(self.state, LocalStore):
-            self.state.sweep([entry for entry in self.state.list() if is_part(entry.name)])
-        if self.ledger.head == 0 and not self.options.allow_unlocked_store and not self.state.probe("lanes"):
+        if self.ledger.head == 0:
+            self._probe()
+        if not self.ledger.take():
+            return False
+        self._sweep()
+        self._others.settle()
+        return True
+
+    def _probe(self) -> None:
+        if not self.options.allow_unlocked_store and not self._is_exclusive():
             raise ConfigurationError(
                 f"{self.state.uri('')} cannot create a file only if it is absent, so two runs could pay for the "
                 "same picture. Put state_path on another store, or, if runs never overlap, set "
                 "allow_unlocked_store=True."
             )
-        if not self.ledger.take():
-            return False
-        self._others.settle()
-        return True
+
+    def _is_exclusive(self) -> bool:
+        try:
+            return self.state.probe("lanes")
+        except StorageFailed:
+            if self.options.allow_unlocked_store:  # it knows no "only if absent" at all
+                return False
+            raise
+
+    def _sweep(self) -> None:
+        """Temporary files that a killed try left in the state folder."""
+        for folder in (f"{LANES}/{self.ledger.lane}", self.folder):
+            self.state.sweep(list(self.state.parts(folder)))
 
     def _check_places(self) -> None:
         check_template(self.options.name_template, bool(self.options.renditions))
@@ -250,8 +268,10 @@ class CatalogRun:
             time.sleep(0.2)
 
     def _look_up(self) -> None:
+        """Between the steps of what takes long: is the task still wanted? Does everybody know that it lives?"""
         if self._cancelled:
             raise Cancelled("The task was asked to stop before it began.")
+        self.ledger.beat()
 
     # ---- planning
 
@@ -293,7 +313,7 @@ class CatalogRun:
     def _record_refused(self, made: Plan, kept: Kept) -> None:
         records = []
         for item, code, reason in made.refused:
-            row = Row(refusal_key(item.source), State.FAILED, item.source, item.fingerprint)
+            row = Row(refusal_key(item.source, item.rendition), State.FAILED, item.source, item.fingerprint)
             kept.progress.failures[row.output] = Failure(row.output, item.source, code, reason)
             log.warning("%s: %s %s", one_line(item.source), code, one_line(reason))
             if code in KNOWN_BAD:

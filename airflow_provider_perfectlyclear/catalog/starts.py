@@ -40,6 +40,15 @@ class Starts:
         return len(self._ready) + len(self._starting)
 
     @property
+    def ready(self) -> list[Row]:
+        """What is uploaded and not declared yet."""
+        return list(self._ready)
+
+    def drop_ready(self) -> None:
+        """Start nothing of what is ready."""
+        self._ready.clear()
+
+    @property
     def has_ambiguous(self) -> bool:
         return bool(self._ambiguous)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.kept import Counts
 from airflow_provider_perfectlyclear.catalog.options import Options
@@ -55,11 +56,13 @@ class Survey:
         with ThreadPoolExecutor(2) as pool:
             here = pool.submit(self._list_source)
             there = pool.submit(self._list_destination)
+            self._wait_for(here, there)
             entries, sizes = here.result(), there.result()
         known = Known(
             destination=sizes, rows=rows, digests=digests, run=run, now=time.time(), closed=self._closed()
         )
         made = plan(lambda: entries, known, self.options)
+        self._refuse_leaving(made)
         for name in self._missing:
             item = Item(name, name, 0, "", "", "missing")
             made.refused.append(Refusal(item, "SOURCE_CHANGED", f"there is no file {self.source.uri(name)}"))
@@ -103,19 +106,40 @@ class Survey:
         :returns: what was taken out of the plan.
         """
         touched = (item for item in made.todo if item.reason == "source changed" and item.sha256)
-        known = {item.source: item.sha256 for item in touched}
-        if not known:
+        names = list(dict.fromkeys(item.source for item in touched))
+        if not names:
             return []
-        log.info("%d files have another size, ETag or time; their bytes are compared first", len(known))
+        log.info("%d files have another size, ETag or time; their bytes are compared first", len(names))
         with ThreadPoolExecutor(self.options.transfers) as pool:
-            digests = pool.map(self._digest, known)
-            same = {name for name, digest in zip(known, digests, strict=True) if digest == known[name]}
-        settled = made.settle(same)
+            futures = [pool.submit(self._digest, name) for name in names]
+            self._wait_for(*futures)
+        settled = made.settle({name: done.result() for name, done in zip(names, futures, strict=True)})
         log.info("%d of them have the same bytes as before; now %s", len(settled), made.line())
         return settled
 
+    def _wait_for(self, *futures: Future[Any]) -> None:
+        """In the deciding thread: the lane's owner must be seen to live, and to stop when it is told to."""
+        try:
+            while wait(futures, timeout=1.0).not_done:
+                self._look()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+    def _refuse_leaving(self, made: Plan) -> None:
+        """A linked folder in the destination may lead out of it: found before anything is paid."""
+        if self.destination is None:
+            return
+        folders = {item.output.rpartition("/")[0] for item in made.todo}
+        leaving = {folder for folder in folders if self.destination.leads_out(folder)}
+        reason = "a link in its folder leads out of the destination"
+        for item in made.todo if leaving else ():
+            if item.output.rpartition("/")[0] in leaving:
+                made.refused.append(Refusal(item, "UNSAFE_NAME", reason))
+        made.todo = [item for item in made.todo if item.output.rpartition("/")[0] not in leaving]
+
     def _digest(self, name: str) -> str | None:
-        self._look()
         try:
             return digest_of(self.source, name)[0]
         except (
@@ -163,6 +187,6 @@ def counts_of(made: Plan, run: str) -> Counts:
             *made.own,
             *(row.output for row in made.known_bad if row.run == run),
             *(item.output for item in made.todo),
-            *(refusal_key(refusal.item.source) for refusal in made.refused),
+            *(refusal_key(item.source, item.rendition) for item, _, _ in made.refused),
         ],
     )

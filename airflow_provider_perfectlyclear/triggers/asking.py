@@ -17,7 +17,7 @@ ENOUGH = 0.25
 #: ... and the first has been final for this long (seconds): landing them then overlaps with the rest.
 ENOUGH_AFTER = 60.0
 #: Never wake it sooner (seconds): Airflow fails a task now and then that comes back before it was seen to go.
-SETTLE = 3.0
+SETTLE = 8.0
 
 
 class Asking:

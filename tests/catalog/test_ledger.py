@@ -99,7 +99,7 @@ def test_reading_gives_what_the_owner_has_in_memory(tmp_path: Path, seed: int) -
                 owner = owner_of(store, f"night{step}")
             case _:
                 owner.append(some_records(dice))
-        view = read_lane(store, "all")
+        view = read_lane(store, "all", run=owner.run)
         assert view.rows == owner.rows
         assert (view.head, view.checkpoint) == (owner.head, owner.view.checkpoint)
 
@@ -260,10 +260,10 @@ def test_readers_start_at_a_checkpoint_which_is_compressed(store: Store) -> None
     segment(store, 2).unlink()  # below the checkpoint, nobody reads it
 
     assert segment(store, 3).read_bytes()[:2] == b"\x1f\x8b"
-    assert read_lane(store, "all").rows == owner.rows
+    assert read_lane(store, "all", run=owner.run).rows == owner.rows
     owner.checkpoint()
     segment(store, 4).unlink()
-    assert read_lane(store, "all").rows == owner.rows
+    assert read_lane(store, "all", run=owner.run).rows == owner.rows
 
 
 def test_a_checkpoint_is_wanted_every_so_many_segments(store: Store) -> None:
@@ -293,7 +293,7 @@ def test_only_what_is_old_and_long_below_a_checkpoint_is_removed(store: Store) -
 
     there = sorted(int(path.name[:8]) for path in segment(store, 1).parent.iterdir())
     assert there == [2, 5, 6, 7]
-    assert read_lane(store, "all").rows == owner.rows
+    assert read_lane(store, "all", run=owner.run).rows == owner.rows
 
 
 # ---- who holds it
