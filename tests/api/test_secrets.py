@@ -27,12 +27,17 @@ def logged() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     root = logging.getLogger()
-    before = root.level
     root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
+    loggers = [root, *(logging.getLogger(name) for name in ("httpx", "httpcore"))]
+    before = [(logger.level, logger.disabled) for logger in loggers]
+    for logger in loggers:  # whatever logging configuration another test has loaded
+        logger.disabled = False
+        logger.setLevel(logging.DEBUG)
     yield stream
     root.removeHandler(handler)
-    root.setLevel(before)
+    for logger, (level, disabled) in zip(loggers, before, strict=True):
+        logger.disabled = disabled
+        logger.setLevel(level)
 
 
 def has_canary(settings: Settings, text: str) -> bool:

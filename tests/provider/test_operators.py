@@ -277,7 +277,7 @@ def test_a_mapped_task_with_an_unknown_field_fails_for_good_before_any_request(s
         ({"source": ["/a/b.jpg"], "source_root": "/c"}, "does not lie in source_root"),
         ({"destination": ""}, "destination is empty"),
         ({"destination_conn_id": "aws"}, "'aws' was given for it"),
-        ({"destination": "s3://aws@bucket/x"}, "apache-airflow-providers-amazon"),
+        ({"destination": "gs://google@bucket/x"}, "install the Airflow provider for gs://"),
         ({"destination": "nosuch://bucket"}, "nosuch://"),
         ({"perfectlyclear_conn_id": "nowhere"}, "'nowhere' is not defined"),
     ],

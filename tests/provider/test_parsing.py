@@ -43,23 +43,16 @@ def _words(doc):
 
 def test_importing_the_operators_is_cheap_and_brings_nothing_heavy():
     script = """
-        import json, sys, time
+        import json, sys
         from airflow.sdk import BaseOperator
-        before, began = set(sys.modules), time.perf_counter()
+        before = set(sys.modules)
         import airflow_provider_perfectlyclear.operators.perfectlyclear
-        took = time.perf_counter() - began
-        print(json.dumps([took, sorted(set(sys.modules) - before)]))
+        print(json.dumps(sorted(set(sys.modules) - before)))
     """
-    times = []
-    for _ in range(2):
-        took, modules = _in_a_new_process(script)
-        times.append(took)
-        heavy = {"PIL", "boto3", "numpy", "s3fs", "starlette", "upath", "airflow.triggers.base"}
-        assert not {name for name in modules if name in heavy or name.split(".")[0] in heavy}
-        assert not any(
-            ".catalog." in name or ".client" in name for name in modules if "operators" not in name
-        )
-    assert min(times) < 0.03
+    modules = _in_a_new_process(script)  # what it costs in seconds, benchmarks/import_time.py says
+    heavy = {"PIL", "boto3", "numpy", "s3fs", "starlette", "upath", "airflow.triggers.base"}
+    assert not {name for name in modules if name in heavy or name.split(".")[0] in heavy}
+    assert not any(".catalog." in name or ".client" in name for name in modules if "operators" not in name)
 
 
 def _in_a_new_process(script):
