@@ -10,7 +10,15 @@ from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.kept import Counts
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan import Item, Known, Plan, Refusal, plan, refusal_key
+from airflow_provider_perfectlyclear.catalog.plan import (
+    REDO_COUNT,
+    Item,
+    Known,
+    Plan,
+    Refusal,
+    plan,
+    refusal_key,
+)
 from airflow_provider_perfectlyclear.catalog.records import Row
 from airflow_provider_perfectlyclear.errors import PlanRefused
 from airflow_provider_perfectlyclear.storage import Entry, Store, digest_of, is_part
@@ -168,7 +176,8 @@ class Survey:
                 f"{len(made.todo):,} jobs are needed ({made.line()}) and max_new_jobs allows {limit:,}; nothing "
                 "was started. Look at the plan with plan_only=True, or raise max_new_jobs."
             )
-        if limit is None and self.options.reprocess != "always" and self.destination is not None:
+        few = self.options.limit is not None and self.options.limit <= REDO_COUNT  # a canary
+        if limit is None and not few and self.options.reprocess != "always" and self.destination is not None:
             made.guard_redo(self.destination.uri(""))
 
 

@@ -122,6 +122,15 @@ def test_another_correction_is_said_before_it_is_paid(house: House) -> None:
     assert house.correct("wednesday", {"preset": "none", "width": 100}, max_new_jobs=40)["paid"] == 40
 
 
+def test_a_canary_of_another_correction_is_no_matter_for_the_redo_guard(house: House) -> None:
+    house.put(*FORTY)
+    house.correct("monday", {"preset": "none"})
+
+    canary = house.correct("tuesday", {"preset": "none", "width": 100}, limit=20)
+
+    assert (canary["paid"], canary["not_started"]) == (20, 20)
+
+
 def test_cache_and_detection_data_make_no_other_correction(house: House) -> None:
     house.put("a.jpg")
     house.correct("monday", {"cache": True})
