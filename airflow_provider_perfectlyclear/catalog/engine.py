@@ -96,6 +96,7 @@ class Engine:
         self.stopped: BaseException | None = None
         now = time.monotonic()
         self._todo: deque[list[Item]] = deque()
+        self._unsent = 0  # outputs in _todo, counted so that nobody has to
         self._uploading = 0
         self._starts = Starts(ledger.run, options.on_ambiguous)
         self._jobs = OpenJobs(
@@ -113,6 +114,7 @@ class Engine:
         """Outputs to be made. Items of one source follow each other and share its upload."""
         for _, group in groupby(items, key=lambda item: item.source):
             self._todo.append(list(group))
+            self._unsent += len(self._todo[-1])
 
     def adopt(self, rows: Iterable[Row]) -> None:
         """Open rows of the ledger: jobs to be landed, and starts whose answer was lost."""
@@ -202,8 +204,7 @@ class Engine:
 
     def _report_progress(self, now: float) -> None:
         settled, (last, before) = self.progress.settled, self._reported
-        left = len(self.left) if now - last >= REPORT_LEAST else 0
-        total = settled + len(self._jobs) + self._starts.in_flight + self._uploading + left
+        total = settled + len(self._jobs) + self._starts.in_flight + self._uploading + self._unsent
         step = now - last >= REPORT_LEAST and (settled - before) >= REPORT_SHARE * total
         if settled > before and step or now - last >= REPORT_EVERY:
             self._reported = (now, settled)
@@ -214,7 +215,7 @@ class Engine:
         open_jobs = len(self._jobs) + self._starts.in_flight
         return (
             f"{self.progress.landed:,} corrected, {len(self.progress.failures):,} failed, {open_jobs:,} in work, "
-            f"{self._uploading + len(self.left):,} to be sent"
+            f"{self._uploading + self._unsent:,} to be sent"
         )
 
     def _patience(self) -> float:
@@ -273,6 +274,7 @@ class Engine:
             self._land(*self._jobs.next_landing(), now)
         while self._todo and self._pools.free("transfers") and self._has_room():
             items = self._todo.popleft()
+            self._unsent -= len(items)
             self._uploading += len(items)
             self._pools.submit("transfers", partial(self._mover.upload, items), self._after_upload(items))
 
@@ -464,4 +466,5 @@ class Engine:
     def _leave_the_rest(self) -> None:
         self.progress.unbegun += self.left
         self._todo.clear()
+        self._unsent = 0
         self._starts.drop_ready()
