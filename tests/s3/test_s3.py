@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -11,9 +12,11 @@ import pytest
 
 from airflow_provider_perfectlyclear.errors import LaneLost, StorageFailed
 from airflow_provider_perfectlyclear.storage import Store, open_store
+from tests.catalog.conftest import WORKER
 from tests.s3.conftest import HouseOnS3
 from tests.s3.server import BUCKET, Server
 
+DYING = Path(__file__).with_name("dying_worker.py")
 NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg", "ü #1 %.jpg"]
 ONE_BY_ONE = {"max_in_flight": 1, "transfers": 1, "poll_interval": 0.7}
 RENDITIONS = {"web": {"long": 40}, "print": {"output_type": "png"}}
@@ -44,6 +47,32 @@ def test_a_worker_killed_by_the_service_pays_nothing_twice_in_silence(
     assert len(house.outputs) == 2 * len(NAMES) == said["summary"]["corrected"]
     assert house.emulator.unconsumed() == []
     assert said["summary"]["possibly_paid_twice"] <= ambiguous * 2
+    assert house.emulator.bill()["billed"] == 2 * len(NAMES)
+    house.judge(said["summary"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "part", "ambiguous"),
+    [
+        pytest.param("publish", "web/b/c.jpg", 0, id="before-publishing"),
+        pytest.param("write", "manifest.jsonl", 0, id="before-the-manifest"),
+        pytest.param("create", "lanes/all/00000002.jsonl", 0, id="before-the-intent-is-there"),
+        pytest.param("create", "lanes/all/00000003.jsonl", 2, id="before-started-is-there"),
+    ],
+)
+def test_a_worker_killed_at_an_object_pays_nothing_twice(
+    house: HouseOnS3, verb: str, part: str, ambiguous: int
+) -> None:
+    house.put(*NAMES)
+    house.options = {**ONE_BY_ONE, "renditions": RENDITIONS, "max_in_flight": 2}
+    command = [sys.executable, str(DYING), json.dumps(house.config(die_before=[verb, part]))]
+
+    assert subprocess.run(command, capture_output=True, timeout=200).returncode == -9
+    said = house.work()
+
+    assert said is not None and "summary" in said, said
+    assert len(house.outputs) == 2 * len(NAMES) == said["summary"]["corrected"]
+    assert said["summary"]["possibly_paid_twice"] <= ambiguous
     assert house.emulator.bill()["billed"] == 2 * len(NAMES)
     house.judge(said["summary"])
 
@@ -132,10 +161,6 @@ def test_a_large_video_passes_through_in_bounded_memory(house: HouseOnS3, tmp_pa
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
         "print('grew', (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
     )
-    import json
-
-    from tests.catalog.conftest import WORKER
-
     command = [sys.executable, "-c", meter, str(WORKER), json.dumps(house.config())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
 
