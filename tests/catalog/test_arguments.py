@@ -1,0 +1,133 @@
+"""What else a run can be asked for: lists of files, names by template, detection data, skipping."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError
+from airflow_provider_perfectlyclear.storage import Store
+from tests.catalog.conftest import House
+from tests.catalog.judge import judge
+
+
+def of_files(house: House, files: list[str], key: str = "night", **options: Any) -> CatalogRun:
+    destination = Store.local(house.destination)
+    return CatalogRun(
+        client=Client(Settings(api_key=house.emulator.key, base_url=house.emulator.base_url)),
+        source=Store.local(house.source),
+        destination=destination,
+        state=destination.child(".perfectlyclear"),
+        run_key=key,
+        options=Options(correction=Correction(), poll_interval=0.1, **options),
+        files=files,
+    )
+
+
+def manifest_of(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(summary["manifest"]).read_text().splitlines()]
+
+
+def test_only_the_named_files_are_corrected(house: House) -> None:
+    house.put("a.jpg", "b/c.jpg", "d.jpg")
+
+    summary = of_files(house, ["a.jpg", "b/c.jpg", "a.jpg"]).execute()
+
+    assert house.outputs == ["a.jpg", "b/c.jpg"]
+    assert (summary.data["listed"], summary.data["paid"]) == (2, 2)
+    judge(house.emulator, house.destination, summary.data)
+
+
+def test_a_named_file_that_is_not_there_fails_alone_and_may_come(house: House) -> None:
+    house.put("a.jpg")
+
+    with pytest.raises(
+        CatalogFailed, match=r"late.jpg SOURCE_CHANGED: there is no file .*late.jpg"
+    ) as failure:
+        of_files(house, ["a.jpg", "late.jpg"]).execute()
+    assert failure.value.retry_helps
+    assert house.outputs == ["a.jpg"]
+
+    house.put("late.jpg")
+    assert of_files(house, ["a.jpg", "late.jpg"]).execute().data["corrected"] == 2
+    assert house.accepted == 2
+
+
+def test_names_follow_the_template(house: House) -> None:
+    house.put("2026/a.jpg", "2027/b.jpg")
+
+    house.correct(
+        renditions={"web": {"long": 50}, "print": {"output_type": "png"}},
+        name_template="{dir}/{rendition}/{stem}_corrected.{ext}",
+    )
+
+    assert house.outputs == [
+        "2026/print/a_corrected.png",
+        "2026/web/a_corrected.jpg",
+        "2027/print/b_corrected.png",
+        "2027/web/b_corrected.jpg",
+    ]
+
+
+def test_a_template_that_cannot_be_meant_is_refused_before_anything_is_sent(house: House) -> None:
+    house.put("a.jpg")
+
+    with pytest.raises(ConfigurationError, match="unknown field"):
+        house.correct(name_template="{name}.jpg")
+    with pytest.raises(ConfigurationError, match="needs {rendition}"):
+        house.correct(renditions={"web": {}, "print": {}}, name_template="{path}")
+    assert house.emulator.seen()["api"]["requests"] == 0
+
+
+def test_files_flattened_onto_one_name_are_refused_by_both_names(house: House) -> None:
+    house.put("a/x.jpg", "b/x.jpg", "c/y.jpg")
+
+    with pytest.raises(CatalogFailed, match="'a/x.jpg' and 'b/x.jpg' would all be written as 'x.jpg'"):
+        house.correct(name_template="{stem}.{ext}")
+    assert house.outputs == ["y.jpg"]
+    assert house.accepted == 1
+
+
+def test_detection_data_is_in_the_manifest_when_asked_for(house: House) -> None:
+    house.put("a.jpg")
+
+    summary = house.correct(correction={"include_detection_data": True})
+
+    _, line = manifest_of(summary)
+    assert "facesCount" in line["detection_data"]
+
+
+def test_a_night_without_changes_may_be_skipped(house: House) -> None:
+    house.put("a.jpg")
+
+    assert house.catalog_run("monday", if_unchanged="skip").execute().skip is None
+    assert house.catalog_run("tuesday", if_unchanged="skip").execute().skip == "Nothing has changed."
+    assert house.catalog_run("wednesday").execute().skip is None
+
+
+def test_young_files_are_left_for_the_next_run(house: House) -> None:
+    house.put("a.jpg")
+
+    summary = house.correct(min_age=3600, if_empty="succeed")
+
+    assert (summary["listed"], summary["ignored"], summary["paid"]) == (1, 1, 0)
+
+
+def test_a_catalog_corrected_by_something_else_is_taken_over_free(house: House) -> None:
+    house.put("a.jpg", "b.jpg", "new.jpg")
+    house.destination.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (house.destination / name).write_bytes(b"made by another program")
+
+    summary = house.correct(reprocess="missing")
+
+    assert (summary["unchanged"], summary["paid"]) == (2, 1)
+    assert (house.destination / "a.jpg").read_bytes() == b"made by another program"
