@@ -26,6 +26,7 @@ class Counts:
     :param known_bad: (output, code, reason) of what failed for good in earlier runs.
     :param edited: outputs that somebody else changed.
     :param own: outputs that earlier tries of this run dealt with.
+    :param is_empty: whether the source has no picture.
     """
 
     listed: int = 0
@@ -36,6 +37,7 @@ class Counts:
     known_bad: list[list[str]] = field(default_factory=list)
     edited: list[str] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
+    is_empty: bool = False
 
 
 @dataclass

@@ -75,6 +75,7 @@ class Plan:
     :param edited: outputs that somebody else changed; left alone.
     :param own: outputs that earlier tries of the same run have landed, or left open.
     :param existing: how many of the listed outputs stand at the destination.
+    :param elsewhere: how many outputs of other shards were seen.
     """
 
     todo: list[Item] = field(default_factory=list)
@@ -86,6 +87,12 @@ class Plan:
     ignored: int = 0
     unchanged: int = 0
     existing: int = 0
+    elsewhere: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the source has no picture at all; a shard may have none when there are few."""
+        return self.listed == self.ignored and not self.elsewhere
 
     @property
     def reasons(self) -> Counter[str]:
@@ -195,6 +202,7 @@ def _pass(
             first = taken.setdefault(folded, item.source)
             if first != item.source:
                 found.setdefault(folded, [first]).append(item.source)
+            made.elsewhere += not mine
             if mine:
                 made.listed += 1
                 _decide(made, item, clashes.get(folded), known, options)

@@ -435,7 +435,7 @@ class CatalogRun:
         raise CatalogFailed(message, outcome.retry_helps)
 
     def _why_skip(self, kept: Kept, outcome: Outcome) -> str | None:
-        if kept.counts.listed == kept.counts.ignored and not outcome.lines:
+        if kept.counts.is_empty and not outcome.lines:
             return "No picture was found." if self.options.if_empty == "skip" else None
         changed = outcome.corrected or outcome.failures
         return "Nothing has changed." if self.options.if_unchanged == "skip" and not changed else None

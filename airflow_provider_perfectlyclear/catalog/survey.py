@@ -162,7 +162,7 @@ class Survey:
 
         :raises PlanRefused: says how many jobs are needed, why, and what lets them pass.
         """
-        if made.listed == made.ignored and self.options.if_empty == "fail":
+        if made.is_empty and self.options.if_empty == "fail":
             pattern = (
                 f"pattern {list(self.options.pattern)}" if self.options.pattern else "the usual extensions"
             )
@@ -192,6 +192,7 @@ def counts_of(made: Plan, run: str) -> Counts:
         reasons=dict(made.reasons),
         known_bad=[[row.output.lstrip("/"), row.code or "", row.reason or ""] for row in earlier],
         edited=made.edited,
+        is_empty=made.is_empty,
         own=[
             *made.own,
             *(row.output for row in made.known_bad if row.run == run),

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.catalog.run import CatalogRun
     from airflow_provider_perfectlyclear.storage import Store
 
+#: The most parts of a catalog, as ``shard`` takes them.
+MAX_SHARDS = 999
+
 
 class PerfectlyClearCatalogOperator(CorrectingOperator):
     """
@@ -49,7 +52,7 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
     :param source_root: the folder that a list of files lies in; names in the destination are relative to it.
     :param name_template: how outputs are named, of ``{path}``, ``{dir}``, ``{stem}``, ``{ext}`` and
         ``{rendition}``. None: ``{path}``, with renditions ``{rendition}/{path}``.
-    :param shard: ``"3/16"``: only this part of the catalog, by a hash of the path.
+    :param shard: ``"3/16"``: only this part of the catalog, by a hash of the path; see :func:`shards`.
     :param plan_only: say what would be done and what it would cost; start nothing.
     :param max_new_jobs: a plan that needs more is refused before anything is paid; a retry does not help.
     :param limit: start at most this many in this Dag run; the rest waits for the next.
@@ -213,6 +216,20 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
             deferrable=self.deferrable,
             allow_unlocked_store=self.allow_unlocked_store,
         )
+
+
+def shards(n: int) -> list[str]:
+    """
+    Name every part of a catalog that is corrected by several mapped tasks: ``.expand(shard=shards(16))``.
+
+    :param n: how many parts, 1 to 999. Another number later pays nothing again: a run
+        reads the records of other numbers too.
+    :returns: ``["1/16", ..., "16/16"]``.
+    :raises ConfigurationError: ``n`` is something else.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_SHARDS:
+        raise ConfigurationError(f"shards({n!r}): give a whole number from 1 to {MAX_SHARDS}.")
+    return [f"{number}/{n}" for number in range(1, n + 1)]
 
 
 def _values(renditions: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_perfectlyclear.operators.catalog import PerfectlyClearCatalogOperator
+from airflow_provider_perfectlyclear.operators.catalog import PerfectlyClearCatalogOperator, shards
 from airflow_provider_perfectlyclear.operators.correct import PerfectlyClearCorrectOperator
 from airflow_provider_perfectlyclear.operators.pieces import (
     PerfectlyClearDownloadOperator,
@@ -24,4 +24,5 @@ __all__ = [
     "PerfectlyClearListPresetsOperator",
     "PerfectlyClearStartCorrectionOperator",
     "PerfectlyClearUploadPresetOperator",
+    "shards",
 ]

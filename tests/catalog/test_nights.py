@@ -286,6 +286,17 @@ def test_pictures_of_a_shard_are_corrected_by_that_shard_alone(house: House) -> 
     assert house.outputs == FORTY
 
 
+def test_a_shard_that_none_of_few_pictures_falls_into_is_no_empty_source(house: House) -> None:
+    house.put("only.jpg")
+
+    parts = [house.correct(f"night-{which}", shard=f"{which}/8", if_empty="fail") for which in range(1, 9)]
+
+    assert sorted(part["paid"] for part in parts) == [0] * 7 + [1]
+    (house.source / "only.jpg").unlink()
+    with pytest.raises(PlanRefused, match="No picture was found"):
+        house.correct("next-night", shard="1/8")
+
+
 def test_a_catalog_may_change_its_shards_without_paying_again(house: House) -> None:
     house.put(*FORTY)
     house.correct("monday")

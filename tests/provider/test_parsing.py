@@ -12,12 +12,18 @@ import jsonschema
 import pytest
 from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
 
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
 from airflow_provider_perfectlyclear.provider_info import HOOK, get_provider_info
 from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
 
-OPERATORS = [*(getattr(operators, name) for name in operators.__all__), PerfectlyClearJobSensor]
+OPERATORS = [
+    *(getattr(operators, name) for name in operators.__all__ if name.endswith("Operator")),
+    PerfectlyClearJobSensor,
+]
 
 
 def _own_arguments(operator):
@@ -39,6 +45,19 @@ def test_every_argument_is_documented_and_every_template_field_is_an_argument(op
 
 def _words(doc):
     return {line.strip().split(": ")[0] + ":" for line in doc.splitlines() if ":param" in line}
+
+
+def test_shards_are_what_the_operator_takes_as_its_shard():
+    assert operators.shards(1) == ["1/1"]
+    assert operators.shards(16)[::15] == ["1/16", "16/16"]
+    for shard in (operators.shards(999)[0], operators.shards(999)[-1]):
+        assert Options(correction=Correction(), shard=shard).shard_of()[1] == 999
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1000, 4.0, "4", True, None])
+def test_a_number_of_shards_that_cannot_be_is_refused_when_the_dag_is_parsed(wrong):
+    with pytest.raises(ConfigurationError, match="from 1 to 999"):
+        operators.shards(wrong)
 
 
 def test_importing_the_operators_is_cheap_and_brings_nothing_heavy():
