@@ -1,0 +1,193 @@
+"""A folder of a local or mounted filesystem: temporary name, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import fsspec
+
+from airflow_provider_perfectlyclear.errors import ConfigurationError, ItemFailed, StorageFailed
+from airflow_provider_perfectlyclear.storage.names import Entry, is_part, short
+from airflow_provider_perfectlyclear.storage.store import Store
+
+# What is wrong with one name alone: another file, or a folder, is in its way. Other names can still be written.
+_IN_THE_WAY = frozenset({errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOTEMPTY})
+
+
+class LocalStore(Store):
+    """A folder of a local or mounted filesystem: temporary name, fsync, rename, fsync of the folder."""
+
+    def __init__(self, filesystem: fsspec.AbstractFileSystem, root: str) -> None:
+        super().__init__(filesystem, root)
+        self.root = os.path.abspath(self.root or "/")
+
+    @property
+    def protocol(self) -> str:
+        return "file"
+
+    def uri(self, name: str) -> str:
+        return self.path(name)
+
+    def _place(self) -> tuple[str, str]:
+        return "file", os.path.realpath(self.root).rstrip("/")
+
+    def list(self, *, prune: Collection[str] = ()) -> Iterator[Entry]:
+        """As :meth:`Store.list`; links that lead out of the root, and linked folders, are not followed."""
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(self.path(folder)) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StorageFailed(f"{self.path(folder)} cannot be listed: {short(error)}") from None
+            for entry in entries:
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if name not in prune:
+                        folders.append(name)
+                elif (found_entry := self._scanned(name, entry)) is not None:
+                    yield found_entry
+
+    def _scanned(self, name: str, entry: os.DirEntry[str]) -> Entry | None:
+        if entry.is_symlink() and not self._stays_inside(entry.path):
+            return None
+        try:
+            return self._stated(name, entry.stat())
+        except OSError:  # vanished while listing, or a dangling link
+            return None
+
+    def _stays_inside(self, path: str) -> bool:
+        root = os.path.realpath(self.root)
+        return os.path.realpath(path).startswith(root.rstrip("/") + "/")
+
+    def leads_out(self, folder: str) -> bool:
+        return bool(folder) and not self._stays_inside(self.path(folder))
+
+    def parts(self, folder: str) -> Iterator[Entry]:
+        try:
+            with os.scandir(self.path(folder)) as found:
+                names = [
+                    f"{folder}/{entry.name}" if folder else entry.name
+                    for entry in found
+                    if is_part(entry.name)
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        yield from (entry for name in names if (entry := self.stat(name)) is not None)
+
+    @staticmethod
+    def _stated(name: str, info: os.stat_result) -> Entry | None:
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        return Entry(
+            name=sys.intern(name), size=info.st_size, tag=str(info.st_mtime_ns), modified=info.st_mtime
+        )
+
+    def stat(self, name: str) -> Entry | None:
+        try:
+            if not self._stays_inside(self.path(name)):
+                return None
+            return self._stated(name, os.stat(self.path(name)))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StorageFailed(f"{self.path(name)} cannot be looked up: {short(error)}") from None
+
+    def open(self, name: str) -> BinaryIO:
+        return open(self.path(name), "rb")
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return Path(self.path(name)).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageFailed(f"{self.path(name)} cannot be read: {short(error)}") from None
+
+    def prepare(self) -> None:
+        """Make the folder. :raises ConfigurationError: when it cannot be made or is no folder."""
+        try:
+            os.makedirs(self.root, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"The folder {self.root} cannot be made: {short(error)}") from None
+
+    def publish(self, name: str, file: str | Path, content_type: str | None = None) -> None:
+        """As :meth:`Store.publish`. :raises ItemFailed: only this name cannot be written; others can."""
+
+        def copy(part: BinaryIO) -> None:
+            with open(file, "rb") as finished:
+                shutil.copyfileobj(finished, part, 2**20)
+
+        try:
+            self._place_whole(name, copy, os.replace)
+        except OSError as error:
+            if error.errno in _IN_THE_WAY:
+                said = f"{self.path(name)} cannot be written under this name: {_why(error)}"
+                raise ItemFailed(said, code="NAME_TAKEN") from None
+            raise self._failure(name, error) from None
+
+    def write(self, name: str, data: bytes, content_type: str | None = None) -> None:
+        try:
+            self._place_whole(name, lambda part: part.write(data), os.replace)
+        except OSError as error:
+            raise self._failure(name, error) from None
+
+    def create(self, name: str, data: bytes) -> bool:
+        try:
+            self._place_whole(name, lambda part: part.write(data), os.link)
+            return True
+        except OSError as error:
+            return self._judge(name, data, error)
+
+    def _failure(self, name: str, error: OSError) -> StorageFailed:
+        return StorageFailed(f"{self.path(name)} cannot be written: {_why(error)}")
+
+    def _place_whole(
+        self, name: str, fill: Callable[[BinaryIO], object], place: Callable[[str, str], None]
+    ) -> None:
+        """Write a temporary file beside ``name``, make it durable, and give it its name in one step."""
+        path = self.path(name)
+        folder = os.path.dirname(path)
+        part = os.path.join(folder, f".pfc-{self.part_tag}-{secrets.token_hex(6)}.part")
+        self._refuse_leaving(folder)
+        os.makedirs(folder, exist_ok=True)
+        try:
+            with open(part, "xb") as file:
+                fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+            place(part, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(part)
+        _sync_folder(folder)
+
+    def _refuse_leaving(self, folder: str) -> None:
+        if folder != self.root and not self._stays_inside(folder):
+            raise PermissionError(errno.EPERM, "a link in its path leads out of the destination")
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space left"
+    return error.strerror or type(error).__name__
+
+
+def _sync_folder(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

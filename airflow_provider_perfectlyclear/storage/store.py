@@ -1,0 +1,287 @@
+"""A root on any fsspec filesystem: list, stat, open, publish (whole), create (if absent)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import posixpath
+import secrets
+import sys
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_provider_perfectlyclear.errors import StorageFailed
+from airflow_provider_perfectlyclear.storage.names import Entry, short, unix_seconds
+
+log = logging.getLogger(__name__)
+
+#: Objects up to this size (bytes) are published in one request, straight from memory.
+ONE_REQUEST = 32 * 2**20
+#: Temporary files of other runs are removed when they are older than this (seconds): their owner is gone.
+STALE_PART = 86_400.0
+
+# How each family of object stores spells the content type of an upload.
+_CONTENT_TYPE_ARGUMENT = {
+    "s3": "ContentType",
+    "s3a": "ContentType",
+    "gs": "content_type",
+    "gcs": "content_type",
+}
+
+
+class Store:
+    """
+    A root on an fsspec filesystem. Use :func:`open_store` to get the right kind.
+
+    :param filesystem: any fsspec filesystem, opened without a listings cache.
+    :param root: the folder or prefix, as that filesystem spells it.
+    """
+
+    def __init__(self, filesystem: fsspec.AbstractFileSystem, root: str) -> None:
+        self.fs = filesystem
+        self.root = str(filesystem._strip_protocol(root)).rstrip("/")
+        #: Marks temporary files as those of one run, so that its next try can remove them.
+        self.part_tag = "0"
+        #: The store cannot create only if absent, and that is accepted: look first, then write.
+        self.unlocked = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.uri('')!r})"
+
+    @staticmethod
+    def local(path: str | Path) -> Store:
+        """A folder of this machine."""
+        from airflow_provider_perfectlyclear.storage.local import LocalStore
+
+        return LocalStore(LocalFileSystem(), str(path))
+
+    @property
+    def protocol(self) -> str:
+        """The scheme that the filesystem answers to, e.g. ``s3``."""
+        protocol = self.fs.protocol
+        return cast(str, protocol if isinstance(protocol, str) else protocol[0])
+
+    def uri(self, name: str) -> str:
+        """How a person would write the file's place, e.g. ``s3://media/corrected/a.jpg``."""
+        return f"{self.protocol}://{self.path(name)}" if name else f"{self.protocol}://{self.root}"
+
+    def path(self, name: str) -> str:
+        """The file's path as the filesystem spells it."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def child(self, folder: str) -> Store:
+        """The store of a folder below this one."""
+        store = type(self)(self.fs, self.path(folder))
+        store.part_tag = self.part_tag
+        store.unlocked = self.unlocked
+        return store
+
+    def relative(self, other: Store) -> str | None:
+        """
+        Where ``other`` lies inside this store: ``""`` when it is the same place, None when outside.
+
+        Two connections may reach the same bucket by two filesystems, so only protocol and path count.
+        """
+        mine, theirs = self._place(), other._place()
+        if mine[0] != theirs[0]:
+            return None
+        if mine[1] == theirs[1]:
+            return ""
+        return theirs[1][len(mine[1]) + 1 :] if theirs[1].startswith(mine[1] + "/") else None
+
+    def _place(self) -> tuple[str, str]:
+        return self.protocol, posixpath.normpath("/" + self.root.lstrip("/")).rstrip("/")
+
+    # ---- reading
+
+    def list(self, *, prune: Collection[str] = ()) -> Iterator[Entry]:
+        """
+        Every file below the root, folders in ``prune`` (relative) left out.
+
+        :raises StorageFailed: when the store cannot be listed.
+        """
+        outside = tuple(f"{folder}/" for folder in prune)
+        try:
+            for path, info in self._found():
+                name = path[len(self.root) + 1 :]
+                if name and not name.endswith("/") and not name.startswith(outside):
+                    yield self._entry(name, info)
+        except FileNotFoundError:
+            return
+        except Exception as error:  # fsspec's filesystems raise their libraries' own errors
+            raise StorageFailed(f"{self.uri('')} cannot be listed: {short(error)}") from None
+
+    def _found(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Path and facts of every file, in the order of their names."""
+        if hasattr(self.fs, "call_s3"):  # page by page: `find` holds a kilobyte for each object of the bucket
+            yield from self._found_in_pages()
+        else:
+            found = self.fs.find(self.root, detail=True)
+            yield from ((path, found.pop(path)) for path in sorted(found))
+
+    def _found_in_pages(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        bucket, _, prefix = self.root.partition("/")
+        query = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
+        while True:
+            page = self.fs.call_s3("list_objects_v2", **query)
+            for facts in page.get("Contents", ()):
+                yield f"{bucket}/{facts['Key']}", {**facts, "size": facts["Size"]}
+            if not page.get("IsTruncated"):
+                return
+            query["ContinuationToken"] = page["NextContinuationToken"]
+
+    def stat(self, name: str) -> Entry | None:
+        """
+        One file, or None when there is none.
+
+        :raises StorageFailed: when the store does not say.
+        """
+        try:
+            info = self.fs.info(self.path(name))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise StorageFailed(f"{self.uri(name)} cannot be looked up: {short(error)}") from None
+        return self._entry(name, info) if info.get("type") != "directory" else None
+
+    @staticmethod
+    def _entry(name: str, info: dict[str, Any]) -> Entry:
+        said = (info.get(k) for k in ("LastModified", "last_modified", "mtime", "updated", "created"))
+        modified = next((seconds for value in said if (seconds := unix_seconds(value)) is not None), None)
+        tag = next(
+            (
+                info[k]
+                for k in ("ETag", "etag", "e_tag", "md5Hash", "content_md5", "md5", "crc32c")
+                if info.get(k)
+            ),
+            None,
+        )
+        return Entry(
+            name=sys.intern(name),  # listings and ledger name the same 100,000 files
+            size=int(info.get("size") or 0),
+            tag=str(tag if tag is not None else modified).strip('"'),
+            modified=modified,
+        )
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for streaming reads. Raises what the filesystem raises."""
+        return cast(BinaryIO, self.fs.open(self.path(name), "rb"))
+
+    def read(self, name: str) -> bytes | None:
+        """
+        A small file's bytes (the ledger's), or None when there is none.
+
+        :raises StorageFailed: when it cannot be read.
+        """
+        try:
+            return cast(bytes, self.fs.cat_file(self.path(name)))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise StorageFailed(f"{self.uri(name)} cannot be read: {short(error)}") from None
+
+    # ---- writing
+
+    def prepare(self) -> None:
+        """Make the root ready to be written to; object stores need nothing."""
+
+    def publish(self, name: str, file: str | Path, content_type: str | None = None) -> None:
+        """
+        Put a finished local file under its final name, whole, replacing what was there.
+
+        :raises StorageFailed: the store is full, denied or failing; the old content, if any, still stands.
+        """
+        path, extra = self.path(name), self._content_type(content_type)
+        try:
+            if os.path.getsize(file) <= ONE_REQUEST:
+                self.fs.pipe_file(path, Path(file).read_bytes(), **extra)
+            else:
+                self.fs.put_file(str(file), path, **extra)
+        except Exception as error:
+            raise StorageFailed(f"{self.uri(name)} cannot be written: {short(error)}") from None
+
+    def write(self, name: str, data: bytes, content_type: str | None = None) -> None:
+        """
+        Put bytes under a name, whole, replacing what was there.
+
+        :raises StorageFailed: as :meth:`publish`.
+        """
+        try:
+            self.fs.pipe_file(self.path(name), data, **self._content_type(content_type))
+        except Exception as error:
+            raise StorageFailed(f"{self.uri(name)} cannot be written: {short(error)}") from None
+
+    def leads_out(self, folder: str) -> bool:
+        """Whether a folder lies outside the root although its name does not: only a local link can do that."""
+        return False
+
+    def parts(self, folder: str) -> Iterator[Entry]:
+        """Temporary files right in a folder; object stores have none."""
+        yield from ()
+
+    def create(self, name: str, data: bytes) -> bool:
+        """
+        Put bytes under a name only if nothing is there. ``data`` must be unlike anybody else's.
+
+        After any error the name is read back: an object store's library may repeat a request whose answer
+        was lost, and then report our own object as somebody else's.
+
+        :returns: True when it is ours, False when somebody else's stands there.
+        :raises StorageFailed: when neither is there.
+        """
+        if self.unlocked:
+            if self.stat(name) is not None:
+                return False
+            self.write(name, data)
+            return True
+        try:
+            self.fs.pipe_file(self.path(name), data, mode="create")
+            return True
+        except Exception as error:
+            return self._judge(name, data, error)
+
+    def _judge(self, name: str, data: bytes, error: Exception) -> bool:
+        there = self.read(name)
+        if there is None:
+            raise StorageFailed(f"{self.uri(name)} cannot be created: {short(error)}") from None
+        return there == data
+
+    def delete(self, name: str) -> None:
+        """Remove a record or temporary file of ours, if it can be: nothing depends on it."""
+        try:
+            self.fs.rm_file(self.path(name))
+        except FileNotFoundError:
+            pass
+        except Exception as error:  # e.g. who may write to a bucket may not always delete from it
+            log.info("%s cannot be removed: %s", self.uri(name), short(error))
+
+    def probe(self, folder: str) -> bool:
+        """
+        Whether this store really refuses to create what exists: create twice, the second must lose.
+
+        :param folder: where the probe's object may lie for a moment.
+        """
+        name = f"{folder}/probe-{secrets.token_hex(8)}"
+        first, second = secrets.token_bytes(16), secrets.token_bytes(16)
+        try:
+            return self.create(name, first) and not self.create(name, second)
+        finally:
+            self.delete(name)
+
+    def _content_type(self, content_type: str | None) -> dict[str, str]:
+        argument = _CONTENT_TYPE_ARGUMENT.get(self.protocol)
+        return {argument: content_type} if argument and content_type else {}
+
+    # ---- temporary files
+
+    def sweep(self, entries: Collection[Entry]) -> None:
+        """Remove listed temporary files that an earlier try of this run, or any run long ago, left behind."""
+        for entry in entries:
+            mine = entry.name.rpartition("/")[2].startswith(f".pfc-{self.part_tag}-")
+            if mine or (entry.modified is not None and time.time() - entry.modified > STALE_PART):
+                self.delete(entry.name)
