@@ -179,6 +179,7 @@ class CatalogRun:
             self.state.unlocked = not self._is_exclusive()
         for _ in range(BEGINNINGS):
             self._load()
+            self._sweep()
             self._prepare()
             outcome = self._try_to_begin(kept)
             if outcome is not None:
@@ -211,7 +212,6 @@ class CatalogRun:
             self._probe()
         if not self.ledger.take():
             return False
-        self._sweep()
         self._others.settle()
         return True
 
