@@ -1,4 +1,8 @@
-"""The example Dags as a user meets them: they parse, and they run as they stand."""
+"""
+The example Dags as a user meets them: they parse, and they run as they stand.
+
+Those that need a scheduler are in ``test_example_dags_running.py``.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,10 @@ from airflow_provider_perfectlyclear.emulator.testing import Emulator
 from tests.airflow.harness import AirflowHome
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
+ALL = {
+    *("nightly_catalog", "publish_catalog", "correct_one", "custom_operator", "sharded_catalog", "tenants"),
+    *("ingest_arrivals", "correct_arrivals", "preset_rollout"),
+}
 
 
 def picture(path: Path) -> Path:
@@ -27,7 +35,7 @@ def test_all_examples_parse(airflow_home: AirflowHome) -> None:
     found = {
         line.split()[0] for line in listed.stdout.splitlines() if "example_dags" in line or ".py" in line
     }
-    assert {"nightly_catalog", "publish_catalog", "correct_one", "custom_operator"} <= found, listed.stdout
+    assert ALL <= found, listed.stdout
 
 
 def test_correct_one_corrects_the_picture_it_is_given(
@@ -78,6 +86,28 @@ def test_nightly_catalog_pays_once_for_what_arrives_and_nothing_the_next_night(
     second, done = dags_test(airflow_home, perfectlyclear_emulator, "nightly_catalog", {}, env=places)
     summary = airflow_home.xcom("nightly_catalog", second, "correct")
     assert (summary["unchanged"], summary["paid"]) == (2, 0)
+    assert perfectlyclear_emulator.bill()["billed"] == 2
+
+
+def test_each_tenant_gets_its_own_correction_and_pays_alone(
+    airflow_home: AirflowHome, perfectlyclear_emulator: Emulator, tmp_path: Path
+) -> None:
+    picture(tmp_path / "ann" / "originals" / "one.jpg")
+    picture(tmp_path / "bob" / "originals" / "two.jpg")
+    (tmp_path / "bob" / "correction.json").write_text('{"output_type": "png"}')
+    (tmp_path / "new" / "originals").mkdir(parents=True)
+
+    run, done = dags_test(
+        airflow_home, perfectlyclear_emulator, "tenants", {}, env={"PHOTOS_TENANTS": str(tmp_path)}
+    )
+    assert airflow_home.run_state("tenants", run) == "success", done
+    paid = [airflow_home.xcom("tenants", run, "correct", map_index=tenant)["paid"] for tenant in range(3)]
+    assert paid == [1, 1, 0]
+    assert (tmp_path / "ann" / "corrected" / "one.jpg").stat().st_size
+    assert (tmp_path / "bob" / "corrected" / "two.png").stat().st_size
+    assert (
+        airflow_home.task("tenants", run, "correct", 1)["rendered_map_index"] == f"{tmp_path}/bob/originals"
+    )
     assert perfectlyclear_emulator.bill()["billed"] == 2
 
 

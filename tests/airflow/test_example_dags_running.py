@@ -1,0 +1,172 @@
+"""The example Dags that need a scheduler: mapped shards, assets, and a person who approves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
+from tests.airflow.harness import Airflow, until
+
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+SHARDS = range(4)
+
+
+@pytest.fixture(scope="module")
+def service(airflow: Airflow) -> Iterator[Emulator]:
+    with running_emulator() as emulator:
+        airflow.add_connection(
+            "perfectlyclear_default",
+            conn_type="perfectlyclear",
+            host=emulator.base_url,
+            password=emulator.key,
+        )
+        yield emulator
+
+
+@pytest.fixture(autouse=True)
+def _nothing_billed_yet(service: Emulator) -> None:
+    service.reset()
+
+
+def put_pictures(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        size = (64 + sum(name.encode()) % 64, 48)  # not all alike
+        Image.radial_gradient("L").resize(size).convert("RGB").save(folder / name)
+
+
+def put_example(airflow: Airflow, name: str, *, dag_id: str | None = None, **places: Path | str) -> None:
+    """The example as it stands, in an environment of its own. ``dag_id``: one in it, if not its file's name."""
+    environment = {variable: str(place) for variable, place in places.items()}
+    text = (EXAMPLES / f"{name}.py").read_text()
+    assert text.count("\nimport os\n") == 1
+    source = text.replace("\nimport os\n", f"\nimport os\n\nos.environ.update({environment!r})\n")
+    airflow.put_dag(dag_id or name, source)
+
+
+def manifest(summary: dict[str, Any]) -> set[str]:
+    """The outputs that a run corrected."""
+    lines = [json.loads(line) for line in Path(summary["manifest"]).read_text().splitlines()]
+    return {line["output"] for line in lines[1:] if line["state"] == "corrected"}
+
+
+def night_of_shards(airflow: Airflow) -> list[dict[str, Any]]:
+    run = airflow.trigger("sharded_catalog")
+    assert airflow.wait_for_run("sharded_catalog", run) == "success", airflow.log_text("sharded_catalog", run)
+    parts = [airflow.xcom("sharded_catalog", run, "correct", map_index=index) for index in SHARDS]
+    bill = airflow.xcom("sharded_catalog", run, "add_up")
+    assert bill == {name: sum(part[name] for part in parts) for name in bill}
+    return parts
+
+
+def test_mapped_shards_are_disjoint_and_complete_and_stay_when_files_are_added(
+    airflow: Airflow, service: Emulator, tmp_path: Path
+) -> None:
+    names = [f"{number:02d}.jpg" for number in range(40)]
+    put_pictures(tmp_path / "in", *names)
+    put_example(
+        airflow,
+        "sharded_catalog",
+        PHOTOS_CATALOG=tmp_path / "in",
+        PHOTOS_CORRECTED=tmp_path / "out",
+        PHOTOS_SCHEDULE="",
+    )
+
+    first = night_of_shards(airflow)
+    made = [manifest(part) for part in first]
+    assert all(made)
+    assert sorted(name for part in made for name in part) == names
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == names
+    assert service.bill()["billed"] == len(names)
+
+    added = [f"added-{number}.jpg" for number in range(12)]
+    put_pictures(tmp_path / "in", *added)
+    second = night_of_shards(airflow)
+    assert [part["unchanged"] for part in second] == [len(part) for part in made]
+    assert sorted(name for part in second for name in manifest(part)) == sorted(added)
+    assert service.bill()["billed"] == len(names) + len(added)
+
+
+def test_arrivals_are_corrected_by_the_list_that_the_ingestion_names(
+    airflow: Airflow, service: Emulator, tmp_path: Path
+) -> None:
+    (tmp_path / "catalog").mkdir()
+    put_pictures(tmp_path / "catalog", "old.jpg")
+    put_pictures(tmp_path / "inbox", "b.jpg", "a.jpg")
+    places = {"PHOTOS_INBOX": "inbox", "PHOTOS_CATALOG": "catalog", "PHOTOS_CORRECTED": "corrected"}
+    put_example(
+        airflow,
+        "arrivals",
+        dag_id="ingest_arrivals",
+        **{name: tmp_path / folder for name, folder in places.items()},
+        PHOTOS_INGEST="",
+    )
+    until("both Dags", lambda: airflow.api.get("/dags/correct_arrivals").is_success, within=30)
+
+    run = airflow.trigger("ingest_arrivals")
+    assert airflow.wait_for_run("ingest_arrivals", run) == "success"
+    (started,) = until("a run of the asset", lambda: runs_of(airflow, "correct_arrivals"), within=60)
+    assert airflow.wait_for_run("correct_arrivals", started) == "success"
+    summary = airflow.xcom("correct_arrivals", started, "correct")
+    assert (summary["listed"], summary["corrected"], summary["paid"]) == (2, 2, 2)
+    assert sorted(path.name for path in (tmp_path / "corrected").glob("*.jpg")) == ["a.jpg", "b.jpg"]
+    assert service.bill()["billed"] == 2
+
+    empty = airflow.trigger("ingest_arrivals")
+    assert airflow.wait_for_run("ingest_arrivals", empty) == "success"
+    assert airflow.task("ingest_arrivals", empty, "ingest")["state"] == "skipped"
+    assert runs_of(airflow, "correct_arrivals") == [started]
+
+
+def runs_of(airflow: Airflow, dag_id: str) -> list[str]:
+    rows = airflow.query("SELECT run_id FROM dag_run WHERE dag_id = ? ORDER BY id", dag_id)
+    return [row["run_id"] for row in rows]
+
+
+def test_a_preset_is_rolled_out_when_its_canary_is_approved(
+    airflow: Airflow, service: Emulator, tmp_path: Path
+) -> None:
+    put_pictures(tmp_path / "in", *(f"{number:02d}.jpg" for number in range(30)))
+    put_example(airflow, "preset_rollout", PHOTOS_CATALOG=tmp_path / "in", PHOTOS_CORRECTED=tmp_path / "out")
+
+    begin = answer(airflow, {"preset": "Universal"}, "Approve")
+    assert roll_out_of(airflow, begin)["paid"] == 10
+    assert service.bill()["billed"] == 30
+
+    rejected = answer(airflow, {"preset": "Vivid"}, "Reject")
+    assert airflow.task("preset_rollout", rejected, "roll_out")["state"] == "skipped"
+    assert service.bill()["billed"] == 50
+
+    approved = answer(airflow, {"preset": "Vivid"}, "Approve")  # 10 were left, and the canary takes 20
+    assert airflow.xcom("preset_rollout", approved, "canary")["reasons"] == {"correction changed": 10}
+    assert roll_out_of(airflow, approved)["paid"] == 0
+    assert service.bill()["billed"] == 60
+
+
+def answer(airflow: Airflow, correction: dict[str, Any], word: str) -> str:
+    """Run the Dag, and say the word when it asks for it."""
+    run = airflow.trigger("preset_rollout", conf={"correction": correction})
+    airflow.wait_for_state("preset_rollout", run, "approval", "awaiting_input", "deferred")
+    detail = f"/dags/preset_rollout/dagRuns/{run}/taskInstances/approval/-1/hitlDetails"
+    assert "pictures were corrected" in airflow.call("GET", detail)["body"]
+    # No person is as fast as this test: Airflow fails a task that is queued again before its executor has reported.
+    until("its worker reported", lambda: reported(airflow, run, "approval"), within=30)
+    airflow.call("PATCH", detail, json={"chosen_options": [word]})
+    assert airflow.wait_for_run("preset_rollout", run) == "success", airflow.log_text("preset_rollout", run)
+    return run
+
+
+def reported(airflow: Airflow, run: str, task_id: str) -> bool:
+    lines = airflow.component_log("scheduler").read_text(errors="replace").splitlines()
+    events = (line for line in lines if "Received executor event with state success" in line)
+    return any(run in line and f"task_id='{task_id}'" in line for line in events)
+
+
+def roll_out_of(airflow: Airflow, run: str) -> dict[str, Any]:
+    return dict(airflow.xcom("preset_rollout", run, "roll_out"))
