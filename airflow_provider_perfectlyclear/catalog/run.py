@@ -50,6 +50,7 @@ from airflow_provider_perfectlyclear.errors import (
     ConfigurationError,
     JobLost,
     LaneHeld,
+    PlanRefused,
     RunStopped,
     StorageFailed,
 )
@@ -280,9 +281,9 @@ class CatalogRun:
         log.info("%s: %s", self.options.shard or self.ledger.lane, made.line())
         touched = self._survey.settle_touched(made) if made.pays_much_again else []
         kept.planned, kept.counts = True, counts_of(made, self.run)
-        self._brake(made)
         if self.options.plan_only:
-            return self._summary(kept, Outcome(not_started=len(made.todo)))
+            return self._planned(kept, made)
+        self._brake(made)
         unsettled = [row for row in self.ledger.rows.values() if row.state is State.INTENT]
         idle = not (made.todo or made.refused or touched or unsettled)
         if idle and not (self.ledger.view.holder or self.ledger.owned):
@@ -295,6 +296,16 @@ class CatalogRun:
         todo = self._limited(made.todo)
         kept.later = made.todo[len(todo) :]
         return self._work(kept, todo, unsettled)
+
+    def _planned(self, kept: Kept, made: Plan) -> Summary:
+        """Nothing is started or written; a brake that would stop the run is what one wants to hear of."""
+        try:
+            self._brake(made)
+        except PlanRefused as refusal:
+            log.warning("Without plan_only this run would be refused: %s", refusal)
+        summary = self._summary(kept, Outcome(not_started=len(made.todo)))
+        summary.data["manifest"] = None
+        return summary
 
     def _make_plan(self) -> Plan:
         digests = {rendition: prepared.digest for rendition, prepared in self._prepared.items()}

@@ -251,6 +251,18 @@ def test_a_plan_only_run_pays_and_writes_nothing(house: House) -> None:
     assert house.outputs == []
     assert house.accepted == 0
     assert not list(house.destination.rglob("*.jsonl"))
+    assert planned["manifest"] is None
+
+
+def test_a_plan_that_a_brake_would_stop_is_shown_and_says_so(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.put(*FORTY)
+
+    planned = house.correct(plan_only=True, max_new_jobs=10)
+
+    assert planned["not_started"] == 40
+    assert "would be refused: 40 jobs are needed (to correct: 40 (40 new)" in caplog.text
 
 
 @pytest.mark.parametrize("choice", ["fail", "skip", "succeed"])
