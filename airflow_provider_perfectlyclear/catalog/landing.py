@@ -225,9 +225,10 @@ def check(path: Path, got: Downloaded, wanted: Wanted, status: JobStatus) -> tup
     kind = kind_of(head[:HEAD])
     if kind is None:
         raise CorruptOutput("the corrected file's first bytes are those of no picture or video")
-    if got.declared is None and has_end(kind, tail) is False:
-        raise CorruptOutput("the corrected file came without a length and breaks off before its end")
-    differs = _differs(kind, dimensions(kind, head), wanted.correction, status)
+    breaks_off = None if has_end(kind, tail) is not False else "the corrected file breaks off before its end"
+    if breaks_off and got.declared is None:
+        raise CorruptOutput(f"{breaks_off}, and came without a length")
+    differs = breaks_off or _differs(kind, dimensions(kind, head), wanted.correction, status)
     if differs and wanted.strict:
         raise CorruptOutput(differs)
     identical = (

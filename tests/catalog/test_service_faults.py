@@ -216,7 +216,10 @@ def test_expired_urls_are_replaced_by_fresh_ones(house: House) -> None:
     assert (summary["corrected"], house.accepted) == (5, 5)
 
 
-@pytest.mark.parametrize("fault", [{"close": {"when": "answering", "after": 300}}, {"reset": "answering"}])
+@pytest.mark.parametrize(
+    "fault",
+    [{"close": {"when": "answering", "after": 300}}, {"reset": "answering"}, {"truncate": 300}],
+)
 def test_a_cut_download_is_fetched_again_free(house: House, fault: dict[str, object]) -> None:
     house.put(*NAMES)
     house.emulator.fault("download", fault)
