@@ -1,0 +1,110 @@
+"""What the documentation says about names and messages is what the code has."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.catalog.kept import Kept
+from airflow_provider_perfectlyclear.catalog.ledger import Ledger
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.plan import Item, Plan
+from airflow_provider_perfectlyclear.catalog.records import Row, State
+from airflow_provider_perfectlyclear.catalog.report import Outcome, summary_of
+from airflow_provider_perfectlyclear.catalog.survey import Survey
+from airflow_provider_perfectlyclear.errors import LaneHeld, PlanRefused
+from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearCatalogOperator
+from airflow_provider_perfectlyclear.storage import Store
+
+ROOT = Path(__file__).parents[2]
+CATALOG = (ROOT / "docs" / "catalog.md").read_text()
+FLAT = " ".join(CATALOG.split())
+OF_AIRFLOW = {"retries", "max_active_runs", "catchup", "task_id"}
+OF_A_CORRECTION = {"cache"}
+
+
+def items(reason: str, count: int, *, existed: bool = False) -> list[Item]:
+    return [Item(f"{n}.jpg", f"{n}.jpg", 1, "", "", reason, existed=existed) for n in range(count)]
+
+
+def test_every_argument_that_the_document_names_exists():
+    named = set(re.findall(r"\b([a-z_]+)=", CATALOG))
+    own = set(inspect.signature(PerfectlyClearCatalogOperator.__init__).parameters)
+    assert named <= own | OF_AIRFLOW | OF_A_CORRECTION
+
+
+def test_every_field_of_the_summary_is_explained_and_no_other():
+    table = CATALOG.split("| field | meaning |")[1].split("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    kept = Kept(planned=True, began=0.0, deadline=None)
+    assert explained == summary_of(kept, Outcome(), seconds=0.0, manifest_uri="x").keys()
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/catalog.md"])
+def test_links_lead_somewhere(document):
+    text = (ROOT / document).read_text()
+    headings = {re.sub(r"[^\w -]", "", line).strip(" ").replace(" ", "-").lower() for line in _headings(text)}
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in headings
+        elif "://" not in target:
+            assert (ROOT / document).parent.joinpath(target).exists(), target
+
+
+def _headings(text: str) -> list[str]:
+    return [line.lstrip("#").strip() for line in text.splitlines() if line.startswith("##")]
+
+
+def test_the_plan_line_is_quoted_as_it_is():
+    made = Plan(unchanged=99_588, ignored=17)
+    made.todo = [*items("new", 380), *items("source changed", 30), *items("output missing", 2)]
+    made.known_bad = [Row("x", State.FAILED)] * 3
+    assert f"all: {made.line()}" in FLAT
+
+
+def test_the_brakes_are_quoted_as_they_are():
+    made = Plan(existing=412, listed=412)
+    made.todo = items("not in the ledger", 412, existed=True)
+    with pytest.raises(PlanRefused) as guard:
+        made.guard_redo("s3://media/corrected")
+    assert str(guard.value) in FLAT
+
+    made = Plan(listed=1412, todo=items("new", 1412))
+    options = Options(correction=Correction(), max_new_jobs=1000)
+    survey = Survey(None, None, None, options, files=None, look=lambda: None)
+    with pytest.raises(PlanRefused) as brake:
+        survey.brake(made)
+    assert str(brake.value) in FLAT
+
+
+def test_who_holds_a_destination_is_quoted_as_it_is(tmp_path):
+    owner = Ledger(Store.local(tmp_path), "all", run="one", title="dag 'nightly' run 'scheduled__...'")
+    owner.take()
+    other = Ledger(owner.store, "all", run="two", title="another")
+    other.load()
+    owner.append([])
+    with pytest.raises(LaneHeld) as held:
+        other.wait_for_owner(lambda seconds: None)
+    assert str(held.value).replace(str(tmp_path), "s3://media/corrected/.perfectlyclear") in FLAT
+
+
+def test_what_is_said_while_a_run_works_is_quoted_as_it_is():
+    package = ROOT / "airflow_provider_perfectlyclear"
+    code = "\n".join(path.read_text() for path in package.rglob("*.py"))
+    for words in (
+        " jobs of earlier tries or runs are open; they are landed first",
+        "needs a running triggerer, or set deferrable=False",
+        "the answer to starting it was lost (file key ",
+        'on_ambiguous="restart" starts it again, which may pay twice',
+        "failures in a row (",
+        "): nothing more is started",
+        "This one starts nothing more; what it started is in the ledger.",
+        "the service asks for payment (HTTP 402)",
+    ):
+        assert words in FLAT, words
+        assert words in code, words
