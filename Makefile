@@ -2,6 +2,7 @@
 # make test    format, lint, types, import contracts, the whole suite
 # make lint    the same without the suite
 # make bench   the benchmarks
+# make chaos   random faults and kills: make chaos SEEDS=500 FIRST=1
 # make clean   remove everything made here, the environment too
 #
 # All of them start from nothing but Python 3.11 or newer. PYTHON=/path/to/python chooses another.
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench chaos clean
 
 demo: $(READY)
 	$(BIN)/python demo/run.py
@@ -41,6 +42,11 @@ $(READY): pyproject.toml $(wildcard constraints/*.txt)
 	$(BIN)/pip install -qq --disable-pip-version-check \
 		-c constraints/airflow-$(AIRFLOW)-python-3.$$minor.txt apache-airflow==$(AIRFLOW) -e '.[dev]'
 	@touch $@
+
+SEEDS ?= 100
+FIRST ?= 1
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos.storm --seeds $(SEEDS) --first $(FIRST)
 
 clean:
 	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -87,11 +87,12 @@ class Client:
         """
         self._stop.set()
 
-    def send(self, call: Call[T]) -> T:
+    def send(self, call: Call[T], *, before: Callable[[], None] | None = None) -> T:
         """
         Send a call until it is through, as often as it may be sent.
 
         :param call: one of ``api.calls``.
+        :param before: called right before each request, after all waiting; what it raises ends the call unsent.
         :raises RunStopped: nothing else will work either (key, payment, permission, 429, TLS, Cancelled).
         :raises Unavailable: not through after all repeats.
         :raises PerfectlyClearError: what reading its answer raises.
@@ -104,6 +105,8 @@ class Client:
                 step = steps.send(result)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
+            if before is not None and isinstance(step, Ask):
+                before()
             result, settings = self._do(step, call, settings)
 
     def upload(self, open_body: OpenBody, *, size: int, file_type: str = "image") -> str:

@@ -98,7 +98,7 @@ class Engine:
         self._todo: deque[list[Item]] = deque()
         self._unsent = 0  # outputs in _todo, counted so that nobody has to
         self._uploading = 0
-        self._starts = Starts(ledger.run, options.on_ambiguous)
+        self._starts = Starts(options.on_ambiguous)
         self._jobs = OpenJobs(
             poll_interval=options.poll_interval, job_timeout=options.job_timeout, deadline=deadline, now=now
         )
@@ -170,7 +170,7 @@ class Engine:
         with self._pools:
             while not self._is_done():
                 self._feed()
-                if self._should_defer():
+                if self._should_defer() or self._is_done():  # what feeding finds out may end it
                     break
                 self._pools.handle(self._patience())
         self._pools.handle(0.0)
@@ -223,7 +223,7 @@ class Engine:
         now = time.monotonic()
         waits: list[float | None] = [15.0, FLUSH if self._book.is_behind else None]
         if self.stopped is None:
-            waits.append(self._starts.next_batch(now))
+            waits += (self._starts.next_batch(now), self.ledger.next_beat)
             if self._pools.free("calls"):
                 waits.append(self._jobs.next_due(now))
             if self._is_nearly_done():
@@ -327,24 +327,27 @@ class Engine:
         intents = [records.intent(row, again=again or self._was_lost(row)) for row in rows]
         if not rows or not self._guarded(lambda: self._book.append(*intents)):
             return
-        declared = time.monotonic()
         for row in rows:
             self._starts.sent(row)
-            self._pools.submit("calls", partial(self._start, row, declared), self._after_start(row, again))
+            self._pools.submit("calls", partial(self._start, row), self._after_start(row, again))
 
     def _was_lost(self, row: Row) -> bool:
         before = self.ledger.rows.get(row.output)
         return before is not None and before.code == JobLost.code
 
-    def _start(self, row: Row, declared: float) -> str:
+    def _start(self, row: Row) -> str:
         """In a calling thread: the one call that is paid."""
+        call = calls.start(str(row.file_key), Correction.parse(dict(row.query or {})))
+        return self.client.send(call, before=self._check_still_ours)
+
+    def _check_still_ours(self) -> None:
+        """Right before a start goes out, after whatever it waited for: a place in the queue, a pause after 429."""
         if self.stopped is not None:
             raise Unavailable("the run was stopped before it was started")
-        if time.monotonic() - declared > STALE:
+        if self.ledger.silence > STALE:
             raise Unavailable(
                 "this process stood still for too long after it had declared the start; not sent"
             )
-        return self.client.send(calls.start(str(row.file_key), Correction.parse(dict(row.query or {}))))
 
     def _after_start(self, row: Row, again: bool) -> Callable[[Future[str]], None]:
         def then(future: Future[str]) -> None:

@@ -30,7 +30,7 @@ class Others:
     def __init__(self, ledger: Ledger, shard: tuple[int, int] | None) -> None:
         self._ledger = ledger
         self._shard = shard
-        self._heads: dict[str, int] = {}
+        self._heads: dict[str, int] | None = None  # of the lanes of other layouts; None: they do not matter
         self.merged = 0
 
     def load(self, sleep: Callable[[float], None]) -> None:
@@ -49,10 +49,10 @@ class Others:
         self._heads, self.merged = {}, 0
         for lane in lanes:
             if _layout(lane) != _layout(self._ledger.lane):
-                self._fence(lane, sleep)
+                self._heads[lane] = self._fence(lane, sleep)
                 self._merge(lane)
 
-    def _fence(self, lane: str, sleep: Callable[[float], None]) -> None:
+    def _fence(self, lane: str, sleep: Callable[[float], None]) -> int:
         other = Ledger(self._ledger.store, lane, run=self._ledger.run, title=self._ledger.title)
         other.load()
         other.wait_for_owner(sleep)
@@ -62,7 +62,7 @@ class Others:
                     f"{self._ledger.store.uri('')} (lane {lane!r}) is in use. Retries will wait for it."
                 )
             other.release()
-        self._heads[lane] = other.head
+        return other.head
 
     def _merge(self, lane: str) -> None:
         rows = self._ledger.rows
@@ -82,7 +82,9 @@ class Others:
         if self.merged:
             self._ledger.checkpoint()
             self.merged = 0
-        for lane, entries in list_lanes(self._ledger.store).items() if self._heads else ():
+        if self._heads is None:
+            return
+        for lane, entries in list_lanes(self._ledger.store).items():
             newest = max(int(entry.name[:8]) for entry in entries)
             if _layout(lane) != _layout(self._ledger.lane) and newest != self._heads.get(lane):
                 raise LaneHeld(

@@ -249,7 +249,7 @@ class Ledger:
         :raises LaneLost: another owner has come. Start nothing more.
         :raises StorageFailed: the ledger cannot be written. Start nothing more.
         """
-        number, at = self.head + 1, self._clock()
+        number, at, began = self.head + 1, self._clock(), time.monotonic()
         last_checkpoint = number if checkpoint else self.view.checkpoint
         header = {
             "v": SCHEMA,
@@ -270,16 +270,30 @@ class Ledger:
                 f"Another run has taken over {self.store.uri('')} (lane {self.lane!r}): segment {number} of "
                 "its ledger is not ours. This one starts nothing more; what it started is in the ledger."
             )
-        self._last_append = time.monotonic()
+        self._last_append = began
         self.view.head, self.view.checkpoint = number, last_checkpoint
         self.view.holder = None
         if not checkpoint:
             for record in records:
                 apply(self.view.rows, record, run=self.run, at=at)
 
+    @property
+    def silence(self) -> float:
+        """
+        Seconds since this owner last showed that it lives. May be asked by any thread.
+
+        Counted from before the append: a process may be stopped between writing a segment and hearing of it.
+        """
+        return time.monotonic() - self._last_append
+
+    @property
+    def next_beat(self) -> float:
+        """Seconds until this owner has to show that it lives."""
+        return max(0.0, HEARTBEAT - self.silence)
+
     def beat(self) -> None:
         """Show that this owner lives, if nothing was appended for a while."""
-        if self.owned and time.monotonic() - self._last_append > HEARTBEAT:
+        if self.owned and self.silence > HEARTBEAT:
             self.append([])
 
     def park(self, records: Sequence[Record] = ()) -> None:

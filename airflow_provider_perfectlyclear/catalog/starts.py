@@ -13,8 +13,8 @@ from airflow_provider_perfectlyclear.catalog.types import Ambiguous
 MAX_INTENTS = 16
 #: Intents are gathered for this long (seconds), so that one segment serves several.
 GATHER = 0.1
-#: An intent older than this (seconds) is not sent any more: a process that slept may no longer own its lane. Far
-#: below the time after which a stranger takes a lane.
+#: An owner that was silent for longer than this (seconds) sends no start any more: it stood still, and may no longer
+#: own its lane. More than a live owner's heartbeat takes, far less than a stranger watches before it takes a lane.
 STALE = 45.0
 #: A lost start is asked about again after this many times the longest job seen (seconds: at least; if none).
 FACTOR, LEAST, UNKNOWN = 3.0, 10.0, 60.0
@@ -22,17 +22,16 @@ FACTOR, LEAST, UNKNOWN = 3.0, 10.0, 60.0
 
 class Starts:
     """
-    :param run: this run's key.
     :param mode: ``on_ambiguous``.
     """
 
-    def __init__(self, run: str, mode: Ambiguous) -> None:
-        self._run = run
+    def __init__(self, mode: Ambiguous) -> None:
         self._mode = mode
         self._ready: list[Row] = []
         self._ready_since = 0.0
         self._starting: set[str] = set()
         self._ambiguous: dict[str, tuple[Row, float]] = {}  # output -> row, monotonic seconds of its intent
+        self._asked_again: set[str] = set()
 
     @property
     def in_flight(self) -> int:
@@ -99,6 +98,7 @@ class Starts:
                 again.append(row)
         for row in (*again, *(row for row, _ in over)):
             del self._ambiguous[row.output]
+        self._asked_again.update(row.output for row in again)
         return again, over
 
     def give_up(self) -> list[tuple[Row, str]]:
@@ -114,7 +114,7 @@ class Starts:
         return min(since for _, since in self._ambiguous.values()) + _wait(longest_job) - now
 
     def _why_not(self, row: Row) -> str | None:
-        if row.run == self._run and row.twice:
+        if row.output in self._asked_again:  # a later try asks again, and declares it again
             return f"{_lost(row)}, and so was the answer to asking once more"
         cached = (row.query or {}).get("cache", "true") != "false"
         if row.file_key and (self._mode == "restart" or (self._mode == "auto" and cached)):
