@@ -1,0 +1,466 @@
+"""
+Several owners of one destination: each picture is paid once, whoever comes, dies, sleeps or is told to stop.
+
+Workers are processes of their own. They are held in the middle by the service, so that nothing depends on luck.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from airflow_provider_perfectlyclear.catalog.ledger import Ledger
+from airflow_provider_perfectlyclear.errors import LaneHeld
+from tests.catalog.conftest import House
+from tests.catalog.judge import judge
+
+NAMES = [f"{number:02d}.jpg" for number in range(12)]
+#: A stranger waits for three seconds instead of ninety; the rest in proportion.
+SOON = {
+    "ledger.ABANDONED": 3.0,
+    "ledger.HEARTBEAT": 0.5,
+    "engine.STALE": 1.5,
+    "starts.LEAST": 1.0,
+    "starts.UNKNOWN": 1.0,
+    "starts.FACTOR": 0.2,
+}
+OPTIONS = {"poll_interval": 0.2, "max_in_flight": 4}
+
+
+@pytest.fixture
+def house(house: House) -> House:
+    house.put(*NAMES)
+    house.options = dict(OPTIONS)
+    return house
+
+
+def start(house: House, run: str, **more: Any) -> subprocess.Popen[str]:
+    return house.start(run=run, **{"constants": SOON, **more})
+
+
+def work(house: House, run: str, **more: Any) -> dict[str, Any]:
+    said = house.work(run=run, **{"constants": SOON, **more})
+    assert said is not None
+    return said
+
+
+def end(worker: subprocess.Popen[str], seconds: float = 60.0) -> dict[str, Any]:
+    """What a worker said when it ended by itself."""
+    out, _ = worker.communicate(timeout=seconds)
+    return dict(json.loads(out.splitlines()[-1]))
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it did not come to that"
+        time.sleep(0.02)
+
+
+@contextmanager
+def no_job_ends(house: House) -> Iterator[None]:
+    """Whoever works is held in the middle of it."""
+    still = {"patch": {"status": "PROCESSING", "correctedFile": None}}
+    house.emulator.fault("status", still, times=None)
+    try:
+        yield
+    finally:
+        house.emulator.clear_faults()
+
+
+def records(house: House, kind: str, lane: str = "all") -> int:
+    """How many records of a kind the ledger's segments hold."""
+    folder = house.destination / ".perfectlyclear" / "lanes" / lane
+    texts = (path.read_bytes() for path in folder.glob("*.jsonl"))
+    return sum(text.count(b'{"r":"%s"' % kind.encode()) for text in texts)
+
+
+def is_stopped(worker: subprocess.Popen[str]) -> bool:
+    return Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def stop_at(house: House, match: dict[str, Any], when: str, *more: dict[str, Any]) -> None:
+    """SIGSTOP whoever sends that request."""
+    house.emulator.fault(match, [*more, {"kill": {"pid": "peer", "when": when, "signal": "SIGSTOP"}}])
+
+
+def wake(worker: subprocess.Popen[str]) -> None:
+    worker.send_signal(signal.SIGCONT)
+
+
+# ---- two at once
+
+
+def test_a_second_run_is_told_who_holds_the_destination_and_its_retry_finishes(house: House) -> None:
+    with no_job_ends(house):
+        first = start(house, "monday")
+        until(lambda: house.accepted == 4)
+        refused = work(house, "tuesday")
+        assert house.accepted == 4
+    done = end(first)
+    retried = work(house, "tuesday")
+
+    assert refused["error"] == "LaneHeld"
+    assert (
+        "is being corrected by run 'monday'. Retries will wait for it; max_active_runs=1"
+        in refused["message"]
+    )
+    assert done["summary"]["corrected"] == done["summary"]["paid"] == len(NAMES)
+    assert (retried["summary"]["unchanged"], retried["summary"]["paid"]) == (len(NAMES), 0)
+    assert house.outputs == NAMES
+    judge(house.emulator, house.destination, done["summary"])
+
+
+def test_runs_that_begin_at_the_same_moment_pay_for_each_picture_once(house: House) -> None:
+    runs = ["mars", "venus", "pluto"]
+
+    said = [end(worker) for worker in [start(house, run) for run in runs]]
+    refused = [one for one in said if "error" in one]
+    retried = [work(house, run)["summary"] for run in runs]
+
+    assert len(refused) < len(runs)
+    assert {one["error"] for one in refused} <= {"LaneHeld"}
+    assert house.outputs == NAMES
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+    assert sorted(one["paid"] for one in retried) == [0, 0, len(NAMES)]  # counted over all tries of a run
+
+
+def test_a_task_cleared_while_it_runs_starts_nothing_more(house: House) -> None:
+    with no_job_ends(house):
+        first = start(house, "night")
+        until(lambda: records(house, "started") == 4)
+        second = start(house, "night")
+        until(lambda: records(house, "owner") == 2)
+        lost = end(first, 5)  # at its next heartbeat
+        assert records(house, "owner") == 2
+        assert house.accepted == 4
+    done = end(second)["summary"]
+
+    assert lost["error"] == "LaneLost"
+    assert "Another run has taken over" in lost["message"] and "starts nothing more" in lost["message"]
+    assert house.outputs == NAMES
+    assert (done["corrected"], done["paid"], done["possibly_paid_twice"]) == (len(NAMES), len(NAMES), 0)
+    judge(house.emulator, house.destination, done)
+
+
+def test_a_task_cleared_twice_in_a_moment_declares_what_it_may_pay_twice(house: House) -> None:
+    workers = [start(house, "night") for _ in range(3)]
+    for worker in workers:
+        worker.communicate(timeout=60)
+    done = work(house, "night")["summary"]
+
+    assert house.outputs == NAMES
+    assert house.emulator.bill()["billed"] <= len(NAMES) + done["possibly_paid_twice"]
+    judge(house.emulator, house.destination, done)
+
+
+# ---- two layouts of shards at once
+
+
+@pytest.mark.parametrize(("shard", "other"), [("1/2", "1/3"), (None, "1/2")])
+def test_a_run_of_another_layout_is_refused_while_one_works(
+    house: House, shard: str | None, other: str | None
+) -> None:
+    with no_job_ends(house):
+        first = start(house, "halves", options={**OPTIONS, "shard": shard})
+        until(lambda: house.accepted > 0 and records(house, "started", lane_of(shard)))
+        refused = work(house, "thirds", options={**OPTIONS, "shard": other})
+    assert "summary" in end(first)
+    retried = work(house, "thirds", options={**OPTIONS, "shard": other})
+    rest = work(house, "rest")["summary"]
+
+    assert refused["error"] == "LaneHeld" and "by run 'halves'" in refused["message"]
+    assert "summary" in retried
+    assert house.outputs == NAMES
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+    judge(house.emulator, house.destination, {**rest, "paid": house.accepted})
+
+
+def lane_of(shard: str | None) -> str:
+    return "all" if shard is None else "{:02d}of{:02d}".format(*map(int, shard.split("/")))
+
+
+@pytest.mark.parametrize(("shard", "other"), [("1/2", "1/3"), (None, "1/2")])
+def test_two_layouts_that_have_both_planned_before_either_begins_pay_nothing_twice(
+    house: House, monkeypatch: pytest.MonkeyPatch, shard: str | None, other: str | None
+) -> None:
+    both_planned, take = threading.Barrier(2), Ledger.take
+
+    def take_together(ledger: Ledger) -> bool:
+        with suppress(threading.BrokenBarrierError):
+            both_planned.wait(10)
+        return take(ledger)
+
+    said: list[str] = []
+
+    def correct(key: str, shard: str | None) -> None:
+        try:
+            house.correct(key, shard=shard)
+        except LaneHeld as refused:
+            said.append(str(refused))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "take", take_together)
+        threads = [threading.Thread(target=correct, args=case) for case in (("one", shard), ("other", other))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+    assert said and all("in another layout of shards" in text for text in said)
+    house.correct("one", shard=shard)
+    house.correct("other", shard=other)
+    house.correct("rest")
+    assert house.outputs == NAMES
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+
+
+# ---- pictures one by one
+
+
+def test_two_hundred_single_pictures_go_into_one_folder_at_once(house: House) -> None:
+    names = [f"single-{number:03d}.jpg" for number in range(200)]
+    house.put(*names)
+
+    workers = [start(house, f"map-{part}", pictures=names[part::4], threads=50) for part in range(4)]
+    said = [end(worker, 120) for worker in workers]
+
+    assert [one["refused"] for one in said] == [[]] * 4
+    assert house.outputs == names
+    bill = house.emulator.bill(summary=True)
+    assert bill["accepted"] == bill["billed"] == len(names)
+
+
+def test_a_picture_that_two_tasks_correct_at_once_is_paid_once(house: House) -> None:
+    workers = [start(house, f"task-{number}", pictures=NAMES, threads=12) for number in range(2)]
+    said = [end(worker) for worker in workers]
+    again = [work(house, f"task-{number}", pictures=NAMES) for number in range(2)]
+
+    refused = [text for one in said for text in one["refused"]]
+    assert all("is being corrected by run 'task-" in text for text in refused), refused
+    assert [one["corrected"] for one in again] == [len(NAMES)] * 2
+    assert house.outputs == NAMES
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+
+
+# ---- owners that die
+
+
+def test_a_killed_owners_retry_starts_at_once(house: House) -> None:
+    patient = {**SOON, "ledger.ABANDONED": 90.0}
+    house.emulator.fault({"route": "pfc", "nth": 3}, {"kill": {"pid": "peer", "when": "answered"}})
+    assert house.work(run="night", constants=patient) is None
+
+    began = time.monotonic()
+    done = work(house, "night", constants=patient)["summary"]
+
+    assert time.monotonic() - began < 20
+    assert house.outputs == NAMES
+    judge(house.emulator, house.destination, done)
+
+
+def test_a_stranger_takes_a_killed_owners_place_after_watching_it_for_long_enough(house: House) -> None:
+    house.emulator.fault({"route": "status", "nth": 3}, {"kill": {"pid": "peer", "when": "before"}})
+    assert house.work(run="monday", constants=SOON) is None
+    paid = house.accepted
+
+    began = time.monotonic()
+    done = work(house, "tuesday")["summary"]
+
+    assert time.monotonic() - began >= SOON["ledger.ABANDONED"]
+    assert house.outputs == NAMES
+    assert paid <= house.accepted <= len(NAMES) + done["possibly_paid_twice"]
+    assert house.emulator.bill()["billed"] == len(NAMES)
+
+
+# ---- owners that sleep
+
+
+@pytest.mark.parametrize(
+    ("match", "when", "more"),
+    [
+        pytest.param({"route": "put", "nth": 4}, "committed", [], id="in-an-upload"),
+        pytest.param({"route": "pfc", "nth": 2}, "before", [], id="when-it-has-sent-pfc"),
+        pytest.param({"route": "pfc", "nth": 2}, "answered", [], id="when-pfc-was-answered"),
+        pytest.param(
+            {"route": "pfc", "nth": 2},
+            "answered",
+            [{"answer": {"status": 429, "headers": {"Retry-After": "1"}}}],
+            id="in-a-pause-before-pfc",
+        ),
+        pytest.param({"route": "status", "nth": 3}, "answered", [], id="while-it-waits"),
+        pytest.param({"route": "download", "nth": 2}, "committed", [], id="in-a-download"),
+    ],
+)
+def test_an_owner_that_wakes_when_another_has_finished_starts_nothing_more(
+    house: House, match: dict[str, Any], when: str, more: list[dict[str, Any]]
+) -> None:
+    options = {**OPTIONS, "max_in_flight": 8}
+    stop_at(house, match, when, *more)
+    first = start(house, "monday", options=options)
+    until(lambda: is_stopped(first))
+
+    done = work(house, "tuesday", options=options)["summary"]
+    before = house.emulator.bill(summary=True)
+    wake(first)
+    lost = end(first)
+
+    assert house.emulator.unconsumed() == []
+    assert house.emulator.bill(summary=True) == before
+    assert lost["error"] == "LaneLost" and "starts nothing more" in lost["message"], lost
+    assert before["billed"] == len(NAMES)
+    assert before["accepted"] <= len(NAMES) + done["possibly_paid_twice"]
+    assert house.outputs == NAMES
+    judge(house.emulator, house.destination, {**done, "paid": before["accepted"]})
+
+
+def test_an_owner_that_wakes_while_another_works_starts_nothing_more(house: House) -> None:
+    stop_at(house, {"route": "put", "nth": 4}, "committed")
+    first = start(house, "monday")
+    until(lambda: is_stopped(first))
+    with no_job_ends(house):
+        second = start(house, "tuesday")
+        until(lambda: records(house, "owner") == 2)
+        wake(first)
+        lost = end(first)
+    done = end(second)["summary"]
+
+    assert lost["error"] == "LaneLost"
+    assert house.outputs == NAMES
+    assert done["possibly_paid_twice"] == 0
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+
+
+def test_a_long_pause_that_the_service_asks_for_is_no_sleep(house: House) -> None:
+    busy = {"answer": {"status": 429, "headers": {"Retry-After": "4"}}}
+    house.emulator.fault({"route": "pfc", "nth": 2}, busy)  # longer than a sleeper may have slept
+
+    done = work(house, "night", options={**OPTIONS, "max_in_flight": 16})["summary"]
+
+    assert house.emulator.unconsumed() == []
+    assert (done["corrected"], done["paid"], done["possibly_paid_twice"]) == (len(NAMES), len(NAMES), 0)
+    judge(house.emulator, house.destination, done)
+
+
+# ---- owners that are told to stop
+
+
+def test_a_run_that_is_told_to_stop_ends_soon_and_the_next_one_collects(house: House) -> None:
+    with no_job_ends(house):
+        first = start(house, "monday")
+        until(lambda: records(house, "started") == 4)
+        first.send_signal(signal.SIGTERM)
+        said = end(first, 5)
+        assert house.accepted == 4
+    done = work(house, "tuesday", constants={})["summary"]
+
+    assert said["error"] == "Cancelled" and "what it started is in the ledger" in said["message"]
+    assert house.outputs == NAMES
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+    assert done["possibly_paid_twice"] == 0
+
+
+def test_the_answer_of_a_paid_call_is_waited_for_when_a_run_is_told_to_stop(house: House) -> None:
+    house.emulator.fault({"route": "pfc", "nth": 3}, {"delay": {"seconds": 2, "when": "committed"}})
+    first = start(house, "monday")
+    until(lambda: house.emulator.unconsumed() == [])  # it is on the wire
+    first.send_signal(signal.SIGTERM)
+    said = end(first, 8)
+    paid = house.accepted
+    done = work(house, "tuesday", constants={})["summary"]
+
+    assert said["error"] == "Cancelled"
+    assert 3 <= paid < len(NAMES)
+    assert done["possibly_paid_twice"] == 0
+    assert house.outputs == NAMES
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+
+
+def test_a_run_that_waits_for_another_stops_waiting_when_told_to(house: House) -> None:
+    with no_job_ends(house):
+        first = start(house, "monday", constants={})  # which says nothing for long
+        until(lambda: records(house, "started") == 4)
+        second = start(house, "tuesday", constants={})
+        assert second.stdout is not None and second.stdout.readline() == "ready\n"
+        time.sleep(1)
+        second.send_signal(signal.SIGTERM)
+        said = end(second, 5)
+    assert said["error"] == "Cancelled"
+    assert end(first)["summary"]["corrected"] == len(NAMES)
+
+
+# ---- disks that are full, folders that are gone
+
+
+def test_nothing_more_is_paid_when_the_ledger_cannot_be_written(house: House) -> None:
+    stop_at(house, {"route": "put", "nth": 4}, "committed")
+    first = start(house, "monday", constants={})
+    until(lambda: is_stopped(first))
+    paid = house.accepted
+    lane = house.destination / ".perfectlyclear" / "lanes" / "all"
+    lane.rename(lane.with_name("away"))
+    lane.write_text("a file where the folder was")
+    wake(first)
+    said = end(first, 5)
+
+    assert said["error"] == "StorageFailed" and "lanes/all" in said["message"]
+    assert house.accepted == paid < len(NAMES)
+    lane.unlink()
+    lane.with_name("away").rename(lane)
+    done = work(house, "monday")["summary"]
+    assert house.outputs == NAMES
+    assert done["paid"] == len(NAMES) == house.emulator.bill()["billed"]
+    judge(house.emulator, house.destination, done)
+
+
+@contextmanager
+def small_disk(place: Path, size: str) -> Iterator[Callable[[str], bool]]:
+    """A file system of its own for a folder, where one may be mounted; a function to make it larger."""
+
+    def mount(*arguments: str) -> bool:
+        command = ["mount", "-t", "tmpfs", *arguments, "tmpfs", str(place)]
+        return (
+            shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0
+        )
+
+    place.mkdir()
+    mounted = os.geteuid() == 0 and mount("-o", f"size={size}")
+    try:
+        yield lambda size: mounted and mount("-o", f"remount,size={size}")
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["a-small-disk", "no-space-at-one-name"])
+def test_a_full_destination_stops_the_run_and_the_next_one_fetches_free(house: House, real: bool) -> None:
+    for name in NAMES:  # more than a megabyte in all: noise cannot be made smaller
+        Image.frombytes("RGB", (256, 256), os.urandom(3 * 2**16)).save(house.source / name, quality=95)
+    full = {} if real else {"full_at": ["os.rename", "out/05.jpg"]}
+    options = {**OPTIONS, "max_in_flight": 20}
+    with small_disk(house.destination, "512k" if real else "100m") as enlarge:
+        with no_job_ends(house):
+            first = start(house, "monday", options=options, **full)
+            until(lambda: records(house, "started") == len(NAMES))
+        said = end(first)
+        landed = len(house.outputs)
+        real = real and enlarge("100m")
+        done = work(house, "tuesday", options=options)["summary"]
+
+        assert said.get("error") == "StorageFailed" and "no space left" in said["message"], said
+        assert landed < len(NAMES)
+        assert house.outputs == NAMES
+        assert (done["paid"], house.accepted) == (0, len(NAMES))
+        judge(house.emulator, house.destination, {**done, "paid": house.accepted})
