@@ -279,7 +279,7 @@ class CatalogRun:
     def _plan_and_work(self, kept: Kept) -> Waiting | Summary | None:
         made = self._make_plan()
         log.info("%s: %s", self.options.shard or self.ledger.lane, made.line())
-        touched = self._survey.settle_touched(made) if made.pays_much_again else []
+        touched = self._survey.settle_touched(made) if self._survey.may_refuse(made) else []
         kept.planned, kept.counts = True, counts_of(made, self.run)
         if self.options.plan_only:
             return self._planned(kept, made)

@@ -107,9 +107,14 @@ class Survey:
         places = [store.relative(other) for other in others if other is not None]
         return [place for place in places if place]
 
+    def may_refuse(self, made: Plan) -> bool:
+        """Whether a brake would stop the plan as the listing has it."""
+        most = self.options.max_new_jobs
+        return made.pays_much_again or (most is not None and len(made.todo) > most)
+
     def settle_touched(self, made: Plan) -> list[Item]:
         """
-        Before the redo guard judges: files that were only touched, copied or sent again are not changed.
+        Before the brakes judge: files that were only touched, copied or sent again are not changed.
 
         :returns: what was taken out of the plan.
         """

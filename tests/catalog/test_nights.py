@@ -84,6 +84,18 @@ def test_files_touched_copied_or_sent_again_cost_nothing(house: House) -> None:
     judge_paid_nothing(house, wednesday)
 
 
+def test_a_few_files_touched_are_no_jobs_for_max_new_jobs(house: House) -> None:
+    house.put(*FORTY)
+    house.correct("monday")
+    for name in FORTY[:5]:
+        os.utime(house.source / name, (1, 1))
+
+    assert house.correct("tuesday", max_new_jobs=0)["unchanged"] == 40
+    house.put("new.jpg")
+    with pytest.raises(PlanRefused, match="^1 jobs are needed"):
+        house.correct("wednesday", max_new_jobs=0)
+
+
 def test_a_changed_picture_is_corrected_again_and_only_that(house: House) -> None:
     house.put(*FORTY)
     house.correct("monday")
