@@ -392,8 +392,8 @@ class Engine:
             again, over = list[Row](), self._starts.give_up()
         else:
             again, over = self._starts.settle(now, self.progress.longest_job)
-        for row, reason in over:
-            self._book.failure(Failure(row.output, row.source, StartUnknown.code, reason))
+        for row, code, reason in over:
+            self._book.failure(Failure(row.output, row.source, code, reason))
         self._declare(again, again=True)
 
     # ---- ask

@@ -15,6 +15,7 @@ from airflow_provider_perfectlyclear.catalog.progress import Failure
 from airflow_provider_perfectlyclear.catalog.records import Row, State
 from airflow_provider_perfectlyclear.catalog.report import Outcome, Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.starts import START_LOST
 from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource, PerfectlyClearError
 from airflow_provider_perfectlyclear.storage import Store, check_name
 
@@ -182,6 +183,8 @@ def _error_of(failure: Failure, row: Row | None) -> PerfectlyClearError:
         return _ABOUT_A_JOB[failure.code](job_id, failure.reason)
     if failure.code == errors.StartUnknown.code:
         return errors.StartUnknown(row.file_key or "" if row else "", failure.reason)
+    if failure.code == START_LOST:
+        return errors.Unavailable(failure.reason)
     if failure.code in _WITH_A_MESSAGE:
         return _WITH_A_MESSAGE[failure.code](failure.reason)
     if failure.code == errors.CorruptOutput.code:

@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.plan import Item
 from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD
+from airflow_provider_perfectlyclear.errors import StartUnknown
 
 #: What is typical is told from so many jobs.
 RECENT = 50
@@ -37,9 +38,9 @@ class Failure:
     reason: str
 
     @property
-    def is_final(self) -> bool:
-        """Whether no later try can mend it by itself."""
-        return self.code in KNOWN_BAD
+    def retry_helps(self) -> bool:
+        """Whether a later try may mend it by itself: not what is known bad, nor what only a person may decide."""
+        return self.code not in KNOWN_BAD and self.code != StartUnknown.code
 
 
 @dataclass

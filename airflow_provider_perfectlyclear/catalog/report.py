@@ -52,7 +52,7 @@ class Outcome:
     @property
     def retry_helps(self) -> bool:
         """Whether something that failed can change by itself."""
-        return self.not_started > 0 or any(not failure.is_final for failure in self.failures)
+        return self.not_started > 0 or any(failure.retry_helps for failure in self.failures)
 
 
 def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str) -> Outcome:
@@ -161,12 +161,14 @@ def _named(failure: Failure) -> str:
 
 
 def _what_next(outcome: Outcome) -> str:
-    open_again = sum(failure.code not in KNOWN_BAD for failure in outcome.failures) + outcome.not_started
-    if not open_again:
+    open_again = sum(failure.retry_helps for failure in outcome.failures) + outcome.not_started
+    if open_again:
+        return f"A retry asks only for these {open_again:,}."
+    if all(failure.code in KNOWN_BAD for failure in outcome.failures):
         return (
             'No retry would change that; later runs leave them alone (reprocess="failed" tries them again).'
         )
-    return f"A retry asks only for these {open_again:,}."
+    return "No retry would change that."
 
 
 def iter_manifest(data: bytes) -> Iterator[dict[str, Any]]:

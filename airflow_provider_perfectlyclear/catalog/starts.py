@@ -6,8 +6,11 @@ Nothing here calls ``/pfc``; it says what may be called, and when.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from airflow_provider_perfectlyclear.catalog.records import Row
 from airflow_provider_perfectlyclear.catalog.types import Ambiguous
+from airflow_provider_perfectlyclear.errors import StartUnknown
 
 #: Intents that may stand in the ledger without an answer: what a crash can make ambiguous.
 MAX_INTENTS = 16
@@ -18,6 +21,18 @@ GATHER = 0.1
 STALE = 45.0
 #: A lost start is asked about again after this many times the longest job seen (seconds: at least; if none).
 FACTOR, LEAST, UNKNOWN = 3.0, 10.0, 60.0
+
+
+#: Its answer was lost, and lost again: a later try may ask once more.
+START_LOST = "START_LOST"
+
+
+class GivenUp(NamedTuple):
+    """A start that may have been accepted and is not asked about any more in this try."""
+
+    row: Row
+    code: str
+    reason: str
 
 
 class Starts:
@@ -83,29 +98,30 @@ class Starts:
         """``row`` may have been started; its intent was written at ``since``."""
         self._ambiguous[row.output] = (row, since)
 
-    def settle(self, now: float, longest_job: float | None) -> tuple[list[Row], list[tuple[Row, str]]]:
+    def settle(self, now: float, longest_job: float | None) -> tuple[list[Row], list[GivenUp]]:
         """
-        What becomes of the ambiguous ones: asked once more, or given up with a reason. The others wait.
+        What becomes of the ambiguous ones: asked once more, or given up. The others wait.
 
         :param longest_job: the longest job of this run so far (seconds): a cache can only answer once the first
             job is done.
         """
-        again, over = list[Row](), list[tuple[Row, str]]()
+        again, over = list[Row](), list[GivenUp]()
         for row, since in list(self._ambiguous.values()):
-            if (reason := self._why_not(row)) is not None:
-                over.append((row, reason))
+            if (given_up := self._why_not(row)) is not None:
+                over.append(given_up)
             elif now >= since + _wait(longest_job) and len(self._starting) + len(again) < MAX_INTENTS:
                 again.append(row)
-        for row in (*again, *(row for row, _ in over)):
+        for row in (*again, *(given_up.row for given_up in over)):
             del self._ambiguous[row.output]
         self._asked_again.update(row.output for row in again)
         return again, over
 
-    def give_up(self) -> list[tuple[Row, str]]:
+    def give_up(self) -> list[GivenUp]:
         """The time is up for all of them."""
         rows = [row for row, _ in self._ambiguous.values()]
         self._ambiguous.clear()
-        return [(row, f"{_lost(row)}; the time was up before it could be asked about") for row in rows]
+        late = "the time was up before it could be asked about"
+        return [GivenUp(row, START_LOST, f"{_lost(row)}; {late}") for row in rows]
 
     def next_settling(self, now: float, longest_job: float | None) -> float | None:
         """Seconds until one of them can be asked about, or None."""
@@ -113,13 +129,14 @@ class Starts:
             return None
         return min(since for _, since in self._ambiguous.values()) + _wait(longest_job) - now
 
-    def _why_not(self, row: Row) -> str | None:
+    def _why_not(self, row: Row) -> GivenUp | None:
         if row.output in self._asked_again:  # a later try asks again, and declares it again
-            return f"{_lost(row)}, and so was the answer to asking once more"
+            return GivenUp(row, START_LOST, f"{_lost(row)}, and so was the answer to asking once more")
         cached = (row.query or {}).get("cache", "true") != "false"
         if row.file_key and (self._mode == "restart" or (self._mode == "auto" and cached)):
             return None
-        return f'{_lost(row)}. on_ambiguous="restart" starts it again, which may pay twice'
+        reason = f'{_lost(row)}. on_ambiguous="restart" starts it again, which may pay twice'
+        return GivenUp(row, StartUnknown.code, reason)
 
 
 def _wait(longest_job: float | None) -> float:

@@ -108,6 +108,22 @@ def test_a_broken_pfc_is_never_repeated_blindly(house: House, status: int, commi
     judge(house.emulator, house.destination, summary)
 
 
+def test_an_answer_that_is_lost_twice_is_asked_for_by_the_next_try(house: House) -> None:
+    house.put(*NAMES)
+    house.emulator.fault({"route": "pfc", "nth": 3}, {"reset": "committed"})
+    house.emulator.fault({"route": "pfc", "nth": 6}, {"reset": "committed"})
+
+    with pytest.raises(errors.CatalogFailed, match="START_LOST.*A retry asks only for these 1") as failure:
+        house.correct()
+    assert failure.value.retry_helps
+    summary = house.correct()
+
+    assert house.outputs == NAMES
+    assert summary["possibly_paid_twice"] == 2
+    assert house.emulator.bill()["billed"] == len(NAMES)
+    judge(house.emulator, house.destination, summary)
+
+
 @pytest.mark.parametrize(("correction", "choice"), [({"cache": False}, "auto"), ({}, "fail")])
 def test_where_asking_again_would_pay_twice_it_fails_and_says_so(
     house: House, correction: dict[str, bool], choice: str
@@ -115,8 +131,9 @@ def test_where_asking_again_would_pay_twice_it_fails_and_says_so(
     house.put(*NAMES)
     house.emulator.fault({"route": "pfc", "nth": 3}, {"reset": "committed"})
 
-    with pytest.raises(errors.CatalogFailed, match='START_UNKNOWN.*on_ambiguous="restart"'):
+    with pytest.raises(errors.CatalogFailed, match='START_UNKNOWN.*on_ambiguous="restart"') as failure:
         house.correct(correction=correction, on_ambiguous=choice)
+    assert not failure.value.retry_helps
 
     assert len(house.outputs) == 4
     assert house.accepted == 5
