@@ -451,6 +451,8 @@ def test_a_full_destination_stops_the_run_and_the_next_one_fetches_free(house: H
     full = {} if real else {"full_at": ["os.rename", "out/05.jpg"]}
     options = {**OPTIONS, "max_in_flight": 20}
     with small_disk(house.destination, "512k" if real else "100m") as enlarge:
+        if real and not enlarge("512k"):
+            pytest.skip("only root can mount a small disk; the other case has the same error at one name")
         with no_job_ends(house):
             first = start(house, "monday", options=options, **full)
             until(lambda: records(house, "started") == len(NAMES))
