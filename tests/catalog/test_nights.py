@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_perfectlyclear.api import calls
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog import ledger
 from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError, PlanRefused
 from tests.catalog.conftest import House, jpeg
@@ -359,3 +363,27 @@ def test_a_picture_deleted_while_its_job_is_open_is_landed_all_the_same(
 
     assert summary["corrected"] >= 1
     assert len(house.outputs) == house.accepted == summary["corrected"]
+
+
+def upload_preset(house: House, name: str, content: bytes) -> str:
+    with Client(Settings(api_key=house.emulator.key, base_url=house.emulator.base_url)) as client:
+        target = client.send(calls.create_preset(name, "of a test"))
+        client.put(target.upload_url, lambda: io.BytesIO(content), size=len(content))
+        return target.preset_id
+
+
+def test_an_edited_preset_is_another_correction(house: House) -> None:
+    house.put(*FORTY)
+    first = upload_preset(house, "Studio 7", b"warm")
+    house.correct("monday", {"preset": "Studio 7"})
+    assert house.correct("tuesday", {"preset": "Studio 7"})["paid"] == 0
+    with Client(Settings(api_key=house.emulator.key, base_url=house.emulator.base_url)) as client:
+        client.send(calls.delete_preset(first))
+    upload_preset(house, "Studio 7", b"cold")
+
+    assert house.correct("wednesday", {"preset": "Studio 7"}, reprocess="source_changed")["paid"] == 0
+    with pytest.raises(PlanRefused, match="40 correction changed"):
+        house.correct("thursday", {"preset": "Studio 7"})
+    friday = house.correct("friday", {"preset": "Studio 7"}, max_new_jobs=40)
+    assert friday["reasons"] == {"correction changed": 40}
+    assert (friday["paid"], house.accepted) == (40, 80)
