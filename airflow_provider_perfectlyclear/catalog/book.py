@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog import records
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 FLUSH = 0.5
 #: This many pictures with the same oddity are logged; the manifest has all.
 WARNED = 5
+#: So many different costs are remembered at a time.
+USAGES = 1000
 
 
 class Book:
@@ -33,6 +36,7 @@ class Book:
         self._pending: list[Record] = []
         self._pending_since = 0.0
         self._streak = ("", 0)
+        self._usages: dict[frozenset[tuple[str, int]], Mapping[str, int]] = {}
 
     @property
     def is_behind(self) -> bool:
@@ -83,7 +87,7 @@ class Book:
 
     def landed(self, output: str, done: Landed) -> None:
         """An output stands in its place."""
-        usage = done.status.usage.counters() if done.status.usage else None
+        usage = self._shared(done.status.usage.counters()) if done.status.usage else None
         self.note(records.landed(output, size=done.size, usage=usage))
         self._streak = ("", 0)
         self.progress.landed += 1
@@ -93,6 +97,12 @@ class Book:
             self.progress.details[output] = done.status.public()["detection_data"]
         for warning in done.warnings:
             self._warn(output, warning)
+
+    def _shared(self, usage: Mapping[str, int]) -> Mapping[str, int]:
+        """One object for all jobs that cost the same: a run remembers its rows, and most cost the same."""
+        if len(self._usages) > USAGES:
+            self._usages.clear()
+        return self._usages.setdefault(frozenset(usage.items()), usage)
 
     def _warn(self, output: str, warning: str) -> None:
         self.progress.warned[warning] = count = self.progress.warned.get(warning, 0) + 1

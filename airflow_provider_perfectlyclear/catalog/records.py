@@ -148,7 +148,7 @@ def started(output: str, job_id: str) -> dict[str, Any]:
 
 def landed(output: str, *, size: int | None, usage: Mapping[str, int] | None) -> dict[str, Any]:
     """The corrected file stands at the destination (``size`` None: only its data was wanted)."""
-    return {"r": "landed", "output": output, "size": size, "usage": dict(usage) if usage else None}
+    return {"r": "landed", "output": output, "size": size, "usage": usage or None}
 
 
 def seen(output: str, fingerprint: str) -> dict[str, Any]:
