@@ -166,6 +166,6 @@ def test_a_large_video_passes_through_in_bounded_memory(house: HouseOnS3, tmp_pa
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
 
     assert '"corrected": 1' in done.stdout, done.stdout + done.stderr[-3000:]
-    assert int(done.stdout.rsplit("grew ", 1)[1]) < 75, done.stdout
+    assert int(done.stdout.rsplit("grew ", 1)[1]) < 100, done.stdout
     entry = house.store("out").stat("film.mp4")
     assert isinstance(house.store("out"), Store) and entry is not None and entry.size == size
