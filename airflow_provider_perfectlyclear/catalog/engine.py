@@ -98,6 +98,7 @@ class Engine:
         self._todo: deque[list[Item]] = deque()
         self._unsent = 0  # outputs in _todo, counted so that nobody has to
         self._uploading = 0
+        self._underway: dict[str, Item] = {}  # from their upload on, until the ledger knows of them
         self._starts = Starts(options.on_ambiguous)
         self._jobs = OpenJobs(
             poll_interval=options.poll_interval, job_timeout=options.job_timeout, deadline=deadline, now=now
@@ -136,11 +137,8 @@ class Engine:
 
     @property
     def left(self) -> list[Item]:
-        """What was not begun: neither uploaded nor started."""
-        ready = [
-            Item(row.output, row.source, 0, row.fingerprint, "", "not started") for row in self._starts.ready
-        ]
-        return [*(item for items in self._todo for item in items), *ready]
+        """What was not begun: whatever has become of its upload, no start was declared."""
+        return [*(item for items in self._todo for item in items), *self._underway.values()]
 
     def next_deadline(self) -> float:
         """Seconds until the task, or the oldest open job, has had its time."""
@@ -276,6 +274,7 @@ class Engine:
             items = self._todo.popleft()
             self._unsent -= len(items)
             self._uploading += len(items)
+            self._underway |= {item.output: item for item in items}
             self._pools.submit("transfers", partial(self._mover.upload, items), self._after_upload(items))
 
     def _after_upload(self, items: list[Item]) -> Callable[[Future[Uploaded]], None]:
@@ -290,10 +289,12 @@ class Engine:
             done = future.result()
             self.progress.bytes_in += done.size
             for item in items:
+                if item in done.needed:
+                    self._starts.add(self._row(item, done), self._moved)
+                    continue
+                del self._underway[item.output]
                 if item.output in done.fetched:
                     self._book.landed(item.output, done.fetched[item.output])
-                elif item in done.needed:
-                    self._starts.add(self._row(item, done), self._moved)
                 else:
                     self.progress.same_bytes += 1
                     self._book.note(records.seen(item.output, item.fingerprint))
@@ -328,6 +329,7 @@ class Engine:
         if not rows or not self._guarded(lambda: self._book.append(*intents)):
             return
         for row in rows:
+            self._underway.pop(row.output, None)
             self._starts.sent(row)
             self._pools.submit("calls", partial(self._start, row), self._after_start(row, again))
 
@@ -461,13 +463,15 @@ class Engine:
         if isinstance(error, RunStopped) or not isinstance(error, PerfectlyClearError):
             self._stop(error)
             return
+        self._underway.pop(row.output, None)
         self._book.failed(row, error, close=close)
         if self._book.streak >= MAX_STREAK and self._todo:  # no accident of a picture
             log.error("%d failures in a row (%s): nothing more is started", MAX_STREAK, error.code)
             self._leave_the_rest()
 
     def _leave_the_rest(self) -> None:
-        self.progress.unbegun += self.left
+        self.progress.unbegun += [item for items in self._todo for item in items]
+        self.progress.unbegun += [self._underway.pop(row.output) for row in self._starts.ready]
         self._todo.clear()
         self._unsent = 0
         self._starts.drop_ready()

@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 
+#: What every signature begins with: a test that finds it in a log has found a signed URL, or a part of one.
+MARK = "emulator-signed-"
+
+
 class Signer:
     """
     Makes and checks signed URLs of the storage origin.
@@ -50,4 +54,4 @@ class Signer:
 
     def _sign(self, method: str, path: str, expires: str) -> str:
         message = f"{method}\n{path}\n{expires}".encode()
-        return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
+        return MARK + hmac.new(self._secret, message, hashlib.sha256).hexdigest()

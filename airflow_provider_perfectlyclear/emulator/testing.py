@@ -30,6 +30,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from airflow_provider_perfectlyclear.emulator.signing import MARK
+
 try:
     import pytest
 except ImportError as error:
@@ -63,6 +65,11 @@ class Emulator:
     def pid(self) -> int:
         """The id of its process."""
         return self.process.pid
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must be found in no log, record or message: the key, and what every signature begins with."""
+        return self.key, MARK
 
     def connection_json(self, **extra: Any) -> str:
         """

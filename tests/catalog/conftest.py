@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +19,7 @@ from airflow_provider_perfectlyclear.catalog.report import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.storage import Store
-
-WORKER = Path(__file__).with_name("worker.py")
+from tests.catalog.workers import Worker
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
@@ -45,6 +40,22 @@ class House:
     emulator: Emulator
     options: dict[str, Any] = field(default_factory=dict)
     run: str = "nightly/2026-11-22/correct/-1"
+
+    #: The keys of all runs.
+    runs: set[str] = field(default_factory=set)
+    #: What each worker said at its end.
+    tries: list[dict[str, Any]] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        """Of all workers, at DEBUG."""
+        return self.root / "worker.log"
+
+    @property
+    def temporary(self) -> Path:
+        """The workers' folder for temporary files."""
+        return self.root / "tmp"
 
     @property
     def source(self) -> Path:
@@ -72,32 +83,37 @@ class House:
             **more,
         }
 
-    def start(self, **more: Any) -> subprocess.Popen[str]:
-        """A worker that runs by itself; its log goes to ``worker.log``."""
-        temporary = self.root / "tmp"  # its spool is judged afterwards
-        temporary.mkdir(exist_ok=True)
-        command = [sys.executable, str(WORKER), json.dumps(self.config(**more))]
-        with open(self.root / "worker.log", "a") as log:
-            return subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**os.environ, "TMPDIR": str(temporary)},
-            )
+    def start(self, **more: Any) -> Worker:
+        """A worker that runs by itself."""
+        config = self.config(**more)
+        self.runs.add(config["run"])
+        started = Worker(config, log=self.log, temporary=self.temporary)
+        self.workers.append(started)
+        return started
 
-    def work(self, **more: Any) -> dict[str, Any] | None:
-        """One try: what it said, or None when it was killed."""
-        process = self.start(**more)
-        out, _ = process.communicate(timeout=240)
-        lines = [line for line in out.splitlines() if line != "ready"]
-        if process.returncode == -9:
-            return None
-        assert process.returncode == 0, (self.root / "worker.log").read_text()[-4000:]
-        return dict(json.loads(lines[-1]))
+    def end(self, worker: Worker, seconds: float = 60.0) -> dict[str, Any] | None:
+        """What a worker said at its end; None if it was killed."""
+        said = worker.end(seconds)
+        if said is not None:
+            self.tries.append(said)
+        return said
+
+    def work(self, *, within: float = 60.0, **more: Any) -> dict[str, Any] | None:
+        """One try: what it said, or None when it was killed. ``within``: seconds that it may take."""
+        return self.end(self.start(**more), within)
+
+    def close(self) -> None:
+        """No worker outlives its test."""
+        for worker in self.workers:
+            worker.kill()
+
+    def look(self) -> Path:
+        """Where what lies at the destination can be looked at."""
+        return self.destination
 
     def catalog_run(self, key: str = "night", correction: Any = None, **options: Any) -> CatalogRun:
         """A run in this process."""
+        self.runs.add(key)
         renditions = options.pop("renditions", None)
         if renditions:
             options["renditions"] = {name: Correction.parse(value) for name, value in renditions.items()}
@@ -138,6 +154,8 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, emulator: Emulator) -> House:
+def house(tmp_path: Path, emulator: Emulator) -> Iterator[House]:
     (tmp_path / "in").mkdir()
-    return House(tmp_path, emulator)
+    house = House(tmp_path, emulator)
+    yield house
+    house.close()

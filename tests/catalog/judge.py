@@ -1,45 +1,67 @@
-"""The invariants that hold after every scenario, whatever was injected. The emulator's bill is the judge."""
+"""The seven invariants, which hold after every scenario, whatever was injected. The emulator's bill is the judge."""
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from airflow_provider_perfectlyclear.emulator.testing import Emulator
+if TYPE_CHECKING:
+    from tests.catalog.conftest import House
+
+#: What a signed URL of any store has in it.
+SIGNATURES = (b"Signature=", b"signature=", b"X-Amz-Credential")
+STATE = ".perfectlyclear"
 
 
-def judge(emulator: Emulator, destination: Path, summary: dict[str, Any]) -> None:
+def judge(house: House) -> str:
     """
-    Check what a run left behind.
+    Check what all runs of a house have left behind.
 
-    :param destination: its folder, with the state folder in it.
-    :param summary: of its last try.
+    :return: the invariants that hold, for the table of faults.
     """
-    every_visible_picture_is_whole(destination)
-    nothing_temporary_is_left(destination)
-    each_output_is_in_one_state(summary)
-    the_bill_is_as_said(emulator, summary)
-    the_key_stays_at_home(emulator)
-    nothing_secret_is_stored(emulator, destination)
+    folder = house.look()
+    manifests = [_manifest(path) for path in sorted(folder.rglob("manifest.jsonl"))]
+    assert manifests, "no run has said what it did"
+    every_visible_picture_is_whole(folder)
+    nothing_is_paid_twice_in_silence(house, [summary for summary, _ in manifests])
+    for summary, lines in manifests:
+        each_output_is_in_one_state(summary, lines)
+    if len(manifests) == len(house.runs):  # each run could say what it paid
+        the_bill_is_as_said(house, [summary for summary, _ in manifests])
+    the_key_stays_at_home(house)
+    nothing_secret_is_kept_or_said(house, folder)
+    nothing_is_left_behind(house, folder)
+    return "I1-I7"
 
 
-def every_visible_picture_is_whole(destination: Path) -> None:
-    for path in destination.rglob("*"):
-        if path.suffix in (".jpg", ".png") and ".perfectlyclear" not in path.parts:
+def _manifest(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    first, *lines = (json.loads(line) for line in path.read_text().splitlines())
+    return first["summary"], lines
+
+
+def every_visible_picture_is_whole(folder: Path) -> None:
+    """I1"""
+    for path in folder.rglob("*"):
+        if path.suffix in (".jpg", ".png", ".webp") and STATE not in path.parts and path.is_file():
             with Image.open(path) as picture:
                 picture.load()
 
 
-def nothing_temporary_is_left(destination: Path) -> None:
-    assert [path for path in destination.rglob("*.part")] == []
-    assert list((destination.parent / "tmp").glob("perfectlyclear-spool-*")) == []
+def nothing_is_paid_twice_in_silence(house: House, summaries: list[dict[str, Any]]) -> None:
+    """I2. No two pictures of a test have the same bytes, so content and settings name an output."""
+    bill = house.emulator.bill()
+    distinct = {(entry["sha256"], json.dumps(entry["settings"], sort_keys=True)) for entry in bill["entries"]}
+    declared = sum(summary["possibly_paid_twice"] for summary in summaries)
+    assert bill["accepted"] <= len(distinct) + declared, (bill["accepted"], len(distinct), declared)
 
 
-def each_output_is_in_one_state(summary: dict[str, Any]) -> None:
-    first, *lines = (json.loads(line) for line in Path(summary["manifest"]).read_text().splitlines())
+def each_output_is_in_one_state(summary: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+    """I3"""
     assert len({line["output"] for line in lines}) == len(lines)
     parts = summary["unchanged"] + summary["ignored"] + summary["known_bad"] + len(lines)
     assert summary["listed"] == parts, (summary, lines)
@@ -49,22 +71,45 @@ def each_output_is_in_one_state(summary: dict[str, Any]) -> None:
     assert len(json.dumps(summary)) < 2000
 
 
-def the_bill_is_as_said(emulator: Emulator, summary: dict[str, Any]) -> None:
-    accepted = emulator.bill(summary=True)["accepted"]
-    assert summary["paid"] <= accepted <= summary["paid"] + summary["possibly_paid_twice"], summary
+def the_bill_is_as_said(house: House, summaries: list[dict[str, Any]]) -> None:
+    """I4"""
+    accepted = house.accepted
+    paid = sum(summary["paid"] for summary in summaries)
+    declared = sum(summary["possibly_paid_twice"] for summary in summaries)
+    assert paid <= accepted <= paid + declared, (paid, accepted, declared)
 
 
-def the_key_stays_at_home(emulator: Emulator) -> None:
-    assert emulator.key not in json.dumps(emulator.seen()["storage"])
+def the_key_stays_at_home(house: House) -> None:
+    """I5"""
+    seen = house.emulator.seen()
+    assert not seen["storage"]["api_key_seen"]
+    assert not seen["storage"]["key_leaks"] and not seen["api"]["key_leaks"], seen
+    assert house.emulator.key not in json.dumps(seen["storage"])
 
 
-def nothing_secret_is_stored(emulator: Emulator, destination: Path) -> None:
-    for path in destination.rglob("*"):
+def nothing_secret_is_kept_or_said(house: House, folder: Path) -> None:
+    """I6"""
+    secrets = (*(secret.encode() for secret in house.emulator.secrets), *SIGNATURES)
+    for where, data in _everything_kept_or_said(house, folder):
+        for secret in secrets:
+            assert secret not in data, (where, secret)
+
+
+def _everything_kept_or_said(house: House, folder: Path) -> Iterator[tuple[str, bytes]]:
+    yield "what was said", json.dumps(house.tries).encode()
+    if house.log.exists():
+        log = house.log.read_bytes()
+        yield "log", log
+        assert b"\x1b" not in log and b"\r" not in log, "a control character in the log"
+    for path in folder.rglob("*"):
         if path.is_file():
             data = path.read_bytes()
-            if data[:2] == b"\x1f\x8b":
-                import gzip
+            yield str(path), gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
 
-                data = gzip.decompress(data)
-            for secret in (emulator.key.encode(), b"signature=", b"Signature="):
-                assert secret not in data, (path, secret)
+
+def nothing_is_left_behind(house: House, folder: Path) -> None:
+    """I7. That each try came to its end in time is seen where it is waited for."""
+    assert [path for path in folder.rglob("*.part")] == []
+    assert list(house.temporary.glob("perfectlyclear-*")) == []
+    for said in house.tries:
+        assert said.get("left", []) == [], said

@@ -43,7 +43,7 @@ def test_only_the_named_files_are_corrected(house: House) -> None:
 
     assert house.outputs == ["a.jpg", "b/c.jpg"]
     assert (summary.data["listed"], summary.data["paid"]) == (2, 2)
-    judge(house.emulator, house.destination, summary.data)
+    judge(house)
 
 
 def test_a_named_file_that_is_not_there_fails_alone_and_may_come(house: House) -> None:

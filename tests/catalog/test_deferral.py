@@ -69,7 +69,7 @@ def test_a_run_waits_without_a_worker_and_goes_on_elsewhere(house: House) -> Non
 
     assert house.outputs == NAMES
     assert summary.data["corrected"] == summary.data["paid"] == len(NAMES)
-    judge(house.emulator, house.destination, summary.data)
+    judge(house)
 
 
 def test_a_window_of_jobs_is_refilled_after_each_deferral(house: House) -> None:
@@ -80,11 +80,11 @@ def test_a_window_of_jobs_is_refilled_after_each_deferral(house: House) -> None:
     assert isinstance(waiting, Waiting)
     assert len(waiting.job_ids) == 5
     house.emulator.clear_faults()
-    summary = work_through(house, waiting, max_in_flight=5)
+    work_through(house, waiting, max_in_flight=5)
 
     assert house.outputs == NAMES
     assert house.emulator.bill()["accepted"] == len(NAMES)
-    judge(house.emulator, house.destination, summary.data)
+    judge(house)
 
 
 def test_a_resume_lists_and_plans_nothing(house: House) -> None:
@@ -111,7 +111,7 @@ def test_failures_of_before_a_deferral_are_reported_after_it(house: House) -> No
 
     assert summary.data["failed"] == 1
     assert summary.data["failures"][0]["name"] == "text.jpg"
-    judge(house.emulator, house.destination, summary.data)
+    judge(house)
 
 
 def test_another_run_that_came_while_this_one_was_deferred_is_noticed(house: House) -> None:

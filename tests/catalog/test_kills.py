@@ -39,7 +39,7 @@ def test_a_worker_killed_by_the_service_pays_nothing_twice_in_silence(
     assert said["summary"]["corrected"] == len(NAMES)
     assert said["summary"]["possibly_paid_twice"] == ambiguous
     assert house.emulator.bill()["billed"] == len(NAMES)
-    judge(house.emulator, house.destination, said["summary"])
+    judge(house)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_worker_killed_at_a_file_pays_nothing_twice(
     assert said["summary"]["corrected"] == len(NAMES)
     assert said["summary"]["possibly_paid_twice"] == ambiguous
     assert house.emulator.bill()["billed"] == len(NAMES)
-    judge(house.emulator, house.destination, said["summary"])
+    judge(house)
 
 
 def test_the_next_night_pays_nothing(house: House) -> None:

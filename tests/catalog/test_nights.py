@@ -51,8 +51,7 @@ def test_bad_files_cost_nothing_the_good_ones_land_and_the_next_night_is_green(h
 
 def judge_paid_nothing(house: House, summary: dict[str, Any]) -> None:
     assert summary["paid"] == summary["possibly_paid_twice"] == 0
-    judge_parts = {**summary, "paid": house.accepted}
-    judge(house.emulator, house.destination, judge_parts)
+    judge(house)
 
 
 def test_names_come_out_as_they_went_in(house: House) -> None:
@@ -252,7 +251,7 @@ def test_a_limit_counts_over_all_tries_of_a_run(house: House) -> None:
     assert (first["paid"], first["not_started"]) == (20, 20)
     assert (again["paid"], again["not_started"]) == (20, 20)
     assert house.accepted == 20
-    judge(house.emulator, house.destination, again)
+    judge(house)
     assert house.correct("tuesday", limit=20)["paid"] == 20
     assert house.accepted == 40
 
@@ -300,7 +299,7 @@ def test_one_upload_serves_several_renditions(house: House) -> None:
     assert house.outputs == ["print/a.png", "print/b/c.png", "web/a.jpg", "web/b/c.jpg"]
     assert summary["paid"] == 4
     assert house.emulator.seen()["storage"]["routes"]["put"] == 2
-    judge(house.emulator, house.destination, summary)
+    judge(house)
     assert house.correct("tuesday", renditions=renditions)["paid"] == 0
 
 

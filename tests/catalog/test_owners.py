@@ -6,7 +6,6 @@ Workers are processes of their own. They are held in the middle by the service, 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -25,16 +24,17 @@ from airflow_provider_perfectlyclear.catalog.ledger import Ledger
 from airflow_provider_perfectlyclear.errors import LaneHeld
 from tests.catalog.conftest import House
 from tests.catalog.judge import judge
+from tests.catalog.workers import Worker
 
 NAMES = [f"{number:02d}.jpg" for number in range(12)]
 #: A stranger waits for three seconds instead of ninety; the rest in proportion.
 SOON = {
-    "ledger.ABANDONED": 6.0,
-    "ledger.HEARTBEAT": 0.5,
-    "engine.STALE": 3.0,
-    "starts.LEAST": 1.0,
-    "starts.UNKNOWN": 1.0,
-    "starts.FACTOR": 0.2,
+    "catalog.ledger.ABANDONED": 6.0,
+    "catalog.ledger.HEARTBEAT": 0.5,
+    "catalog.engine.STALE": 3.0,
+    "catalog.starts.LEAST": 1.0,
+    "catalog.starts.UNKNOWN": 1.0,
+    "catalog.starts.FACTOR": 0.2,
 }
 OPTIONS = {"poll_interval": 0.2, "max_in_flight": 4}
 
@@ -46,7 +46,7 @@ def house(house: House) -> House:
     return house
 
 
-def start(house: House, run: str, **more: Any) -> subprocess.Popen[str]:
+def start(house: House, run: str, **more: Any) -> Worker:
     return house.start(run=run, **{"constants": SOON, **more})
 
 
@@ -56,10 +56,11 @@ def work(house: House, run: str, **more: Any) -> dict[str, Any]:
     return said
 
 
-def end(worker: subprocess.Popen[str], seconds: float = 60.0) -> dict[str, Any]:
+def end(house: House, worker: Worker, seconds: float = 60.0) -> dict[str, Any]:
     """What a worker said when it ended by itself."""
-    out, _ = worker.communicate(timeout=seconds)
-    return dict(json.loads(out.splitlines()[-1]))
+    said = house.end(worker, seconds)
+    assert said is not None
+    return said
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
@@ -87,16 +88,12 @@ def records(house: House, kind: str, lane: str = "all") -> int:
     return sum(text.count(b'{"r":"%s"' % kind.encode()) for text in texts)
 
 
-def is_stopped(worker: subprocess.Popen[str]) -> bool:
-    return Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
 def stop_at(house: House, match: dict[str, Any], when: str, *more: dict[str, Any]) -> None:
     """SIGSTOP whoever sends that request."""
     house.emulator.fault(match, [*more, {"kill": {"pid": "peer", "when": when, "signal": "SIGSTOP"}}])
 
 
-def wake(worker: subprocess.Popen[str]) -> None:
+def wake(worker: Worker) -> None:
     worker.send_signal(signal.SIGCONT)
 
 
@@ -109,7 +106,7 @@ def test_a_second_run_is_told_who_holds_the_destination_and_its_retry_finishes(h
         until(lambda: house.accepted == 4)
         refused = work(house, "tuesday")
         assert house.accepted == 4
-    done = end(first)
+    done = end(house, first)
     retried = work(house, "tuesday")
 
     assert refused["error"] == "LaneHeld"
@@ -120,13 +117,13 @@ def test_a_second_run_is_told_who_holds_the_destination_and_its_retry_finishes(h
     assert done["summary"]["corrected"] == done["summary"]["paid"] == len(NAMES)
     assert (retried["summary"]["unchanged"], retried["summary"]["paid"]) == (len(NAMES), 0)
     assert house.outputs == NAMES
-    judge(house.emulator, house.destination, done["summary"])
+    judge(house)
 
 
 def test_runs_that_begin_at_the_same_moment_pay_for_each_picture_once(house: House) -> None:
     runs = ["mars", "venus", "pluto"]
 
-    said = [end(worker) for worker in [start(house, run) for run in runs]]
+    said = [end(house, worker) for worker in [start(house, run) for run in runs]]
     refused = [one for one in said if "error" in one]
     retried = [work(house, run)["summary"] for run in runs]
 
@@ -143,27 +140,27 @@ def test_a_task_cleared_while_it_runs_starts_nothing_more(house: House) -> None:
         until(lambda: records(house, "started") == 4)
         second = start(house, "night")
         until(lambda: records(house, "owner") == 2)
-        lost = end(first, 10)  # at its next heartbeat
+        lost = end(house, first, 10)  # at its next heartbeat
         assert records(house, "owner") == 2
         assert house.accepted == 4
-    done = end(second)["summary"]
+    done = end(house, second)["summary"]
 
     assert lost["error"] == "LaneLost"
     assert "Another run has taken over" in lost["message"] and "starts nothing more" in lost["message"]
     assert house.outputs == NAMES
     assert (done["corrected"], done["paid"], done["possibly_paid_twice"]) == (len(NAMES), len(NAMES), 0)
-    judge(house.emulator, house.destination, done)
+    judge(house)
 
 
 def test_a_task_cleared_twice_in_a_moment_declares_what_it_may_pay_twice(house: House) -> None:
     workers = [start(house, "night") for _ in range(3)]
     for worker in workers:
-        worker.communicate(timeout=60)
+        end(house, worker)
     done = work(house, "night")["summary"]
 
     assert house.outputs == NAMES
     assert house.emulator.bill()["billed"] <= len(NAMES) + done["possibly_paid_twice"]
-    judge(house.emulator, house.destination, done)
+    judge(house)
 
 
 # ---- two layouts of shards at once
@@ -177,15 +174,15 @@ def test_a_run_of_another_layout_is_refused_while_one_works(
         first = start(house, "halves", options={**OPTIONS, "shard": shard})
         until(lambda: house.accepted > 0 and records(house, "started", lane_of(shard)))
         refused = work(house, "thirds", options={**OPTIONS, "shard": other})
-    assert "summary" in end(first)
+    assert "summary" in end(house, first)
     retried = work(house, "thirds", options={**OPTIONS, "shard": other})
-    rest = work(house, "rest")["summary"]
+    work(house, "rest")
 
     assert refused["error"] == "LaneHeld" and "by run 'halves'" in refused["message"]
     assert "summary" in retried
     assert house.outputs == NAMES
     assert house.emulator.bill()["accepted"] == len(NAMES)
-    judge(house.emulator, house.destination, {**rest, "paid": house.accepted})
+    judge(house)
 
 
 def lane_of(shard: str | None) -> str:
@@ -237,7 +234,7 @@ def test_two_hundred_single_pictures_go_into_one_folder_at_once(house: House) ->
     workers = [
         start(house, f"map-{part}", constants={}, pictures=names[part::4], threads=50) for part in range(4)
     ]
-    said = [end(worker, 120) for worker in workers]
+    said = [end(house, worker, 120) for worker in workers]
 
     assert [one["refused"] for one in said] == [[]] * 4
     assert house.outputs == names
@@ -247,7 +244,7 @@ def test_two_hundred_single_pictures_go_into_one_folder_at_once(house: House) ->
 
 def test_a_picture_that_two_tasks_correct_at_once_is_paid_once(house: House) -> None:
     workers = [start(house, f"task-{number}", pictures=NAMES, threads=12) for number in range(2)]
-    said = [end(worker) for worker in workers]
+    said = [end(house, worker) for worker in workers]
     again = [work(house, f"task-{number}", pictures=NAMES) for number in range(2)]
 
     refused = [text for one in said for text in one["refused"]]
@@ -261,16 +258,16 @@ def test_a_picture_that_two_tasks_correct_at_once_is_paid_once(house: House) -> 
 
 
 def test_a_killed_owners_retry_starts_at_once(house: House) -> None:
-    patient = {**SOON, "ledger.ABANDONED": 90.0}
+    patient = {**SOON, "catalog.ledger.ABANDONED": 90.0}
     house.emulator.fault({"route": "pfc", "nth": 3}, {"kill": {"pid": "peer", "when": "answered"}})
     assert house.work(run="night", constants=patient) is None
 
     began = time.monotonic()
-    done = work(house, "night", constants=patient)["summary"]
+    work(house, "night", constants=patient)
 
     assert time.monotonic() - began < 20
     assert house.outputs == NAMES
-    judge(house.emulator, house.destination, done)
+    judge(house)
 
 
 def test_a_stranger_takes_a_killed_owners_place_after_watching_it_for_long_enough(house: House) -> None:
@@ -281,7 +278,7 @@ def test_a_stranger_takes_a_killed_owners_place_after_watching_it_for_long_enoug
     began = time.monotonic()
     done = work(house, "tuesday")["summary"]
 
-    assert time.monotonic() - began >= SOON["ledger.ABANDONED"]
+    assert time.monotonic() - began >= SOON["catalog.ledger.ABANDONED"]
     assert house.outputs == NAMES
     assert paid <= house.accepted <= len(NAMES) + done["possibly_paid_twice"]
     assert house.emulator.bill()["billed"] == len(NAMES)
@@ -312,12 +309,12 @@ def test_an_owner_that_wakes_when_another_has_finished_starts_nothing_more(
     options = {**OPTIONS, "max_in_flight": 8}
     stop_at(house, match, when, *more)
     first = start(house, "monday", options=options)
-    until(lambda: is_stopped(first))
+    until(lambda: first.is_stopped)
 
     done = work(house, "tuesday", options=options)["summary"]
     before = house.emulator.bill(summary=True)
     wake(first)
-    lost = end(first)
+    lost = end(house, first)
 
     assert house.emulator.unconsumed() == []
     assert house.emulator.bill(summary=True) == before
@@ -325,19 +322,19 @@ def test_an_owner_that_wakes_when_another_has_finished_starts_nothing_more(
     assert before["billed"] == len(NAMES)
     assert before["accepted"] <= len(NAMES) + done["possibly_paid_twice"]
     assert house.outputs == NAMES
-    judge(house.emulator, house.destination, {**done, "paid": before["accepted"]})
+    judge(house)
 
 
 def test_an_owner_that_wakes_while_another_works_starts_nothing_more(house: House) -> None:
     stop_at(house, {"route": "put", "nth": 4}, "committed")
     first = start(house, "monday")
-    until(lambda: is_stopped(first))
+    until(lambda: first.is_stopped)
     with no_job_ends(house):
         second = start(house, "tuesday")
         until(lambda: records(house, "owner") == 2)
         wake(first)
-        lost = end(first)
-    done = end(second)["summary"]
+        lost = end(house, first)
+    done = end(house, second)["summary"]
 
     assert lost["error"] == "LaneLost"
     assert house.outputs == NAMES
@@ -353,7 +350,7 @@ def test_a_long_pause_that_the_service_asks_for_is_no_sleep(house: House) -> Non
 
     assert house.emulator.unconsumed() == []
     assert (done["corrected"], done["paid"], done["possibly_paid_twice"]) == (len(NAMES), len(NAMES), 0)
-    judge(house.emulator, house.destination, done)
+    judge(house)
 
 
 # ---- owners that are told to stop
@@ -364,7 +361,7 @@ def test_a_run_that_is_told_to_stop_ends_soon_and_the_next_one_collects(house: H
         first = start(house, "monday")
         until(lambda: records(house, "started") == 4)
         first.send_signal(signal.SIGTERM)
-        said = end(first, 10)
+        said = end(house, first, 10)
         assert house.accepted == 4
     done = work(house, "tuesday", constants={})["summary"]
 
@@ -379,7 +376,7 @@ def test_the_answer_of_a_paid_call_is_waited_for_when_a_run_is_told_to_stop(hous
     first = start(house, "monday")
     until(lambda: house.emulator.unconsumed() == [])  # it is on the wire
     first.send_signal(signal.SIGTERM)
-    said = end(first, 8)
+    said = end(house, first, 8)
     paid = house.accepted
     done = work(house, "tuesday", constants={})["summary"]
 
@@ -395,12 +392,12 @@ def test_a_run_that_waits_for_another_stops_waiting_when_told_to(house: House) -
         first = start(house, "monday", constants={})  # which says nothing for long
         until(lambda: records(house, "started") == 4)
         second = start(house, "tuesday", constants={})
-        assert second.stdout is not None and second.stdout.readline() == "ready\n"
+        second.wait_until_ready()
         time.sleep(1)
         second.send_signal(signal.SIGTERM)
-        said = end(second, 10)
+        said = end(house, second, 10)
     assert said["error"] == "Cancelled"
-    assert end(first)["summary"]["corrected"] == len(NAMES)
+    assert end(house, first)["summary"]["corrected"] == len(NAMES)
 
 
 # ---- disks that are full, folders that are gone
@@ -409,13 +406,13 @@ def test_a_run_that_waits_for_another_stops_waiting_when_told_to(house: House) -
 def test_nothing_more_is_paid_when_the_ledger_cannot_be_written(house: House) -> None:
     stop_at(house, {"route": "put", "nth": 4}, "committed")
     first = start(house, "monday", constants={})
-    until(lambda: is_stopped(first))
+    until(lambda: first.is_stopped)
     declared = records(house, "intent")
     lane = house.destination / ".perfectlyclear" / "lanes" / "all"
     lane.rename(lane.with_name("away"))
     lane.write_text("a file where the folder was")
     wake(first)
-    said = end(first, 10)
+    said = end(house, first, 10)
 
     assert said["error"] == "StorageFailed" and "lanes/all" in said["message"]
     assert house.accepted <= declared < len(NAMES)
@@ -424,7 +421,7 @@ def test_nothing_more_is_paid_when_the_ledger_cannot_be_written(house: House) ->
     done = work(house, "monday")["summary"]
     assert house.outputs == NAMES
     assert done["paid"] == len(NAMES) == house.emulator.bill()["billed"]
-    judge(house.emulator, house.destination, done)
+    judge(house)
 
 
 @contextmanager
@@ -450,7 +447,7 @@ def small_disk(place: Path, size: str) -> Iterator[Callable[[str], bool]]:
 def test_a_full_destination_stops_the_run_and_the_next_one_fetches_free(house: House, real: bool) -> None:
     for name in NAMES:  # more than a megabyte in all: noise cannot be made smaller
         Image.frombytes("RGB", (256, 256), os.urandom(3 * 2**16)).save(house.source / name, quality=95)
-    full = {} if real else {"full_at": ["os.rename", "out/05.jpg"]}
+    full = {} if real else {"fail_at": ["os.rename", "out/05.jpg", "ENOSPC"]}
     options = {**OPTIONS, "max_in_flight": 20}
     with small_disk(house.destination, "512k" if real else "100m") as enlarge:
         if real and not enlarge("512k"):
@@ -458,7 +455,7 @@ def test_a_full_destination_stops_the_run_and_the_next_one_fetches_free(house: H
         with no_job_ends(house):
             first = start(house, "monday", options=options, **full)
             until(lambda: records(house, "started") == len(NAMES))
-        said = end(first)
+        said = end(house, first)
         landed = len(house.outputs)
         real = real and enlarge("100m")
         done = work(house, "tuesday", options=options)["summary"]
@@ -467,4 +464,4 @@ def test_a_full_destination_stops_the_run_and_the_next_one_fetches_free(house: H
         assert landed < len(NAMES)
         assert house.outputs == NAMES
         assert (done["paid"], house.accepted) == (0, len(NAMES))
-        judge(house.emulator, house.destination, {**done, "paid": house.accepted})
+        judge(house)

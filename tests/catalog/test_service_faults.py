@@ -55,7 +55,7 @@ def test_an_account_that_runs_dry_in_the_middle_loses_nothing(house: House) -> N
 
     assert house.outputs == NAMES
     assert (summary["paid"], summary["possibly_paid_twice"], house.accepted) == (5, 0, 5)
-    judge(house.emulator, house.destination, summary)
+    judge(house)
 
 
 def test_the_first_picture_goes_alone_and_its_refusal_stops_the_run(house: House) -> None:
@@ -88,7 +88,7 @@ def test_a_lost_answer_is_asked_for_once_more_and_declared(reading: House, momen
     assert reading.outputs == NAMES
     assert summary["possibly_paid_twice"] == 1
     assert reading.emulator.seen()["api"]["routes"]["pfc"] == len(NAMES) + 1
-    judge(reading.emulator, reading.destination, summary)
+    judge(reading)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
@@ -105,7 +105,7 @@ def test_a_broken_pfc_is_never_repeated_blindly(house: House, status: int, commi
     assert house.outputs == NAMES
     assert summary["possibly_paid_twice"] == 1
     assert house.emulator.bill()["billed"] == len(NAMES)
-    judge(house.emulator, house.destination, summary)
+    judge(house)
 
 
 def test_an_answer_that_is_lost_twice_is_asked_for_by_the_next_try(house: House) -> None:
@@ -121,7 +121,7 @@ def test_an_answer_that_is_lost_twice_is_asked_for_by_the_next_try(house: House)
     assert house.outputs == NAMES
     assert summary["possibly_paid_twice"] == 2
     assert house.emulator.bill()["billed"] == len(NAMES)
-    judge(house.emulator, house.destination, summary)
+    judge(house)
 
 
 @pytest.mark.parametrize(("correction", "choice"), [({"cache": False}, "auto"), ({}, "fail")])
@@ -206,7 +206,7 @@ def test_bursts_of_trouble_are_hidden_where_nothing_is_paid(house: House) -> Non
 
     assert house.emulator.unconsumed() == []
     assert (summary["corrected"], summary["possibly_paid_twice"], house.accepted) == (5, 0, 5)
-    judge(house.emulator, house.destination, summary)
+    judge(house)
 
 
 def test_a_service_that_answers_429_for_ever_stops_the_run(
@@ -245,7 +245,7 @@ def test_a_cut_download_is_fetched_again_free(house: House, fault: dict[str, obj
 
     assert house.emulator.unconsumed() == []
     assert (summary["corrected"], house.accepted) == (5, 5)
-    judge(house.emulator, house.destination, summary)
+    judge(house)
 
 
 def test_many_failures_alike_in_a_row_stop_new_starts(house: House) -> None:

@@ -1,13 +1,18 @@
 """
 A worker of a run, as a process of its own: what a test kills.
 
-Reads one JSON object from its first argument, runs the catalog once, and prints one JSON line: the summary, or the
-error. ``die_at`` names the file system call (an audit event, and a part of its arguments) at which it kills
-itself, so that the product needs no test hook; ``full_at`` the one that finds the disk full.
+It runs the catalog once, and hands back one object: the summary, or the error. What the configuration may say
+beside the places, the connection and the options:
 
-``constants`` sets module constants of the catalog, such as ``{"ledger.ABANDONED": 3.0}``. With ``pictures``, a
-list of names, each is corrected by itself, by as many threads as ``threads`` says. SIGTERM cancels the run, as
-Airflow's tasks do.
+* ``die_at``: the file system call (an audit event, and a part of its arguments) at which it kills itself, so that the
+  product needs no test hook. ``fail_at``: the calls that fail, as ``[event, part, errno, times]``.
+* ``die_before``: the store's verb and a part of the path at which it kills itself: for stores that are no file system.
+* ``constants``: module constants of the package, such as ``{"catalog.ledger.ABANDONED": 3.0}``.
+* ``pictures``: names to correct each by itself, by as many ``threads``.
+* ``files``: names instead of a listing. ``resume``: go on after a deferral. ``key_file``: where a rotated key lies.
+* ``settings``: more of the connection, such as ``{"timeout": 2}``. ``environment``: variables.
+
+SIGTERM cancels the run, as Airflow's tasks do.
 """
 
 from __future__ import annotations
@@ -17,10 +22,18 @@ import importlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
+import tempfile
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
@@ -30,6 +43,8 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
 from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 from airflow_provider_perfectlyclear.storage import Store, open_store
+
+log = logging.getLogger("worker")
 
 
 def store_at(place: str, storage_options: dict[str, Any]) -> Store:
@@ -41,36 +56,80 @@ def store_at(place: str, storage_options: dict[str, Any]) -> Store:
     return open_store(s3fs.S3FileSystem(use_listings_cache=False, **storage_options), place)
 
 
-def die_at(event: str, part: str) -> None:
-    """SIGKILL, at the first audit event of that name with ``part`` in one of its arguments."""
+def at(event: str, part: str, action: Callable[[], None]) -> None:
+    """Do something at every audit event of that name with ``part`` in one of its arguments."""
 
     def hook(name: str, arguments: tuple[Any, ...]) -> None:
         if name == event and any(part in str(argument) for argument in arguments):
-            os.kill(os.getpid(), signal.SIGKILL)
+            action()
 
     sys.addaudithook(hook)
 
 
-def full_at(event: str, part: str) -> None:
-    """No space is left at audit events of that name with ``part`` in one of their arguments."""
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def hook(name: str, arguments: tuple[Any, ...]) -> None:
-        if name == event and any(part in str(argument) for argument in arguments):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    sys.addaudithook(hook)
+def fail_at(event: str, part: str, number: str, times: int | None = None) -> None:
+    """Calls fail with that errno (``"ENOSPC"``), or, for a name that is looked up, as if there were none."""
+    left = [times]
+
+    def fail() -> None:
+        if left[0] is not None:
+            if left[0] == 0:
+                return
+            left[0] -= 1
+        log.warning("injected: %s at %s", number, event)
+        if number == "EAI_NONAME":
+            import socket
+
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        code = getattr(errno, number)
+        raise OSError(code, os.strerror(code))
+
+    at(event, part, fail)
+
+
+def die_before(verb: str, part: str) -> None:
+    """SIGKILL when the store's ``verb`` is about to be done to a path with ``part`` in it."""
+    original = getattr(Store, verb)
+
+    def dying(self: Store, name: str, *arguments: Any, **more: Any) -> Any:
+        if part in self.path(name):
+            die()
+        return original(self, name, *arguments, **more)
+
+    setattr(Store, verb, dying)
 
 
 def set_constants(constants: dict[str, Any]) -> None:
     """So that no test waits for as long as a user's run may."""
     for name, value in constants.items():
         module, _, constant = name.rpartition(".")
-        found = importlib.import_module(f"airflow_provider_perfectlyclear.catalog.{module}")
+        found = importlib.import_module(f"airflow_provider_perfectlyclear.{module}")
         assert hasattr(found, constant), name
         setattr(found, constant, value)
 
 
-def correct_each(client: Client, config: dict[str, Any], options: Options) -> dict[str, Any]:
+def options_of(config: dict[str, Any]) -> Options:
+    options = dict(config.get("options", {}))
+    correction = Correction.parse(options.pop("correction", None))
+    renditions = options.pop("renditions", None)
+    if renditions:
+        options["renditions"] = {name: Correction.parse(value) for name, value in renditions.items()}
+    return Options(correction=correction, **options)
+
+
+def client_of(config: dict[str, Any]) -> Client:
+    settings = Settings(api_key=config["key"], base_url=config["base_url"], **config.get("settings", {}))
+
+    def renew() -> Settings:
+        return replace(settings, api_key=Path(config["key_file"]).read_text())
+
+    return Client(settings, renew=renew if "key_file" in config else None)
+
+
+def correct_each(client: Client, config: dict[str, Any]) -> dict[str, Any]:
     """Each picture by itself, as one mapped task each would: what became of how many."""
     storage_options = config.get("storage_options", {})
     destination = store_at(config["destination"], storage_options)
@@ -83,7 +142,7 @@ def correct_each(client: Client, config: dict[str, Any], options: Options) -> di
             destination=destination,
             state=destination.child(".perfectlyclear"),
             run_key=config["run"],
-            options=options,
+            options=options_of(config),
             title=f"run {config['run']!r}",
         )
         try:
@@ -97,49 +156,99 @@ def correct_each(client: Client, config: dict[str, Any], options: Options) -> di
     return {"corrected": said.count("corrected"), "refused": [text for text in said if text != "corrected"]}
 
 
-def main() -> None:
-    """Run once."""
-    config = json.loads(sys.argv[1])
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format=form)
-    set_constants(config.get("constants", {}))
-    if "die_at" in config:
-        die_at(*config["die_at"])
-    if "full_at" in config:
-        full_at(*config["full_at"])
-    options = dict(config.get("options", {}))
-    correction = Correction.parse(options.pop("correction", None))
-    renditions = options.pop("renditions", None)
-    if renditions:
-        options["renditions"] = {name: Correction.parse(value) for name, value in renditions.items()}
-    client = Client(Settings(api_key=config["key"], base_url=config["base_url"]))
-    if "pictures" in config:
-        print("ready", flush=True)
-        print(json.dumps(correct_each(client, config, Options(correction=correction, **options))))
-        return
+def correct_all(client: Client, config: dict[str, Any], ready: Callable[[], None]) -> dict[str, Any]:
+    """The catalog."""
     storage_options = config.get("storage_options", {})
     destination = store_at(config["destination"], storage_options)
+    state = store_at(config["state"], storage_options) if "state" in config else None
     run = CatalogRun(
         client=client,
         source=store_at(config["source"], storage_options),
         destination=destination,
-        state=destination.child(".perfectlyclear"),
+        state=state or destination.child(".perfectlyclear"),
         run_key=config["run"],
-        options=Options(correction=correction, **options),
+        options=options_of(config),
+        files=config.get("files"),
         title=f"run {config['run']!r}",
     )
     signal.signal(signal.SIGTERM, lambda *_: run.cancel())
-    print("ready", flush=True)
+    ready()
     try:
         outcome = run.resume() if config.get("resume") else run.execute()
     except PerfectlyClearError as error:
-        print(json.dumps({"error": type(error).__name__, "message": str(error), "code": error.code}))
-        return
+        log.error("The run failed", exc_info=True)  # its whole chain, for whoever looks for secrets in it
+        helps = getattr(error, "retry_helps", False)
+        return {
+            "error": type(error).__name__,
+            "message": str(error),
+            "code": error.code,
+            "retry_helps": helps,
+        }
     if isinstance(outcome, Waiting):
-        print(json.dumps({"waiting": list(outcome.job_ids), "message": outcome.message}))
-    else:
-        print(json.dumps({"summary": outcome.data}))
+        return {"waiting": list(outcome.job_ids), "message": outcome.message}
+    return {"summary": outcome.data, "skip": outcome.skip}
+
+
+def left_behind() -> list[str]:
+    """Threads and sockets of ours that are still there. fsspec's own thread lives as long as its process."""
+    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    sockets = psutil.Process().net_connections("inet")
+    if "fsspecIO" in threads:  # and so do its connections, and the threads of its loop
+        threads = [name for name in threads if name != "fsspecIO" and not name.startswith("asyncio_")]
+        sockets = []
+    return [*threads, *(str(socket) for socket in sockets)]
+
+
+def peak_memory() -> int:
+    """Bytes. Not by getrusage: what that tells begins with the memory of whoever started the process."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def run(config: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
+    """
+    Run once.
+
+    :param say: hears ``{"ready": True}`` right before the run begins, and at its end what it came to, with what is
+        ``left`` behind, and by how many MB the process ``grew`` at most.
+    """
+    os.environ.update(config.get("environment", {}))
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format=form)
+    set_constants(config.get("constants", {}))
+    if "die_at" in config:
+        at(*config["die_at"], die)
+    if "fail_at" in config:
+        fail_at(*config["fail_at"])
+    if "die_before" in config:
+        die_before(*config["die_before"])
+
+    def ready() -> None:
+        say({"ready": True})
+
+    if config["source"].startswith("s3://"):
+        importlib.import_module("s3fs")  # what it weighs itself is not what a run needs
+        logging.getLogger("botocore").setLevel(logging.INFO)  # at DEBUG it logs how it signs its own requests
+    before = peak_memory()
+    with client_of(config) as client:
+        if "pictures" in config:
+            ready()
+            said = correct_each(client, config)
+        else:
+            said = correct_all(client, config, ready)
+    say({**said, "left": left_behind(), "grew": round((peak_memory() - before) / 2**20, 1)})
+
+
+def forked(config: dict[str, Any], sender: Any, log_path: str, temporary: str) -> None:
+    """The same in a process that was forked from one that has imported all this."""
+    os.environ["TMPDIR"] = tempfile.tempdir = temporary
+    with open(log_path, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    run(config, sender.send)
 
 
 if __name__ == "__main__":
-    main()
+    run(json.loads(sys.stdin.read()), lambda said: print(json.dumps(said), flush=True))

@@ -24,7 +24,7 @@ from tests.catalog.judge import judge
 STORMY_TRIES = 4
 TRIES = 10
 # So that no seed waits for as long as a user's run may. The emulator's jobs take a fifth of a second.
-CONSTANTS = {"starts.LEAST": 0.8, "starts.UNKNOWN": 0.8, "ledger.ABANDONED": 3.0}
+CONSTANTS = {"catalog.starts.LEAST": 0.8, "catalog.starts.UNKNOWN": 0.8, "catalog.ledger.ABANDONED": 3.0}
 
 RENDITIONS = {"web": {"long": 40}, "print": {"output_type": "png"}}
 NAMES = [
@@ -156,7 +156,7 @@ class Storm:
     def play(self) -> None:
         """The night, its invariants, and the night after."""
         summary = self.night()
-        judge(self.house.emulator, self.house.destination, summary)
+        judge(self.house)
         each = 2 if "renditions" in self.house.options else 1
         assert summary["corrected"] == each * len(self.good), summary
         assert len(self.house.outputs) == each * len(self.good)

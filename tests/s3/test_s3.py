@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -12,11 +9,10 @@ import pytest
 
 from airflow_provider_perfectlyclear.errors import LaneLost, StorageFailed
 from airflow_provider_perfectlyclear.storage import Store, open_store
-from tests.catalog.conftest import WORKER
+from tests.catalog.judge import judge
 from tests.s3.conftest import HouseOnS3
 from tests.s3.server import BUCKET, Server
 
-DYING = Path(__file__).with_name("dying_worker.py")
 NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg", "ü #1 %.jpg"]
 ONE_BY_ONE = {"max_in_flight": 1, "transfers": 1, "poll_interval": 0.7}
 RENDITIONS = {"web": {"long": 40}, "print": {"output_type": "png"}}
@@ -48,7 +44,7 @@ def test_a_worker_killed_by_the_service_pays_nothing_twice_in_silence(
     assert house.emulator.unconsumed() == []
     assert said["summary"]["possibly_paid_twice"] <= ambiguous * 2
     assert house.emulator.bill()["billed"] == 2 * len(NAMES)
-    house.judge(said["summary"])
+    judge(house)
 
 
 @pytest.mark.parametrize(
@@ -65,16 +61,15 @@ def test_a_worker_killed_at_an_object_pays_nothing_twice(
 ) -> None:
     house.put(*NAMES)
     house.options = {**ONE_BY_ONE, "renditions": RENDITIONS, "max_in_flight": 2}
-    command = [sys.executable, str(DYING), json.dumps(house.config(die_before=[verb, part]))]
 
-    assert subprocess.run(command, capture_output=True, timeout=200).returncode == -9
+    assert house.work(die_before=[verb, part]) is None
     said = house.work()
 
     assert said is not None and "summary" in said, said
     assert len(house.outputs) == 2 * len(NAMES) == said["summary"]["corrected"]
     assert said["summary"]["possibly_paid_twice"] <= ambiguous
     assert house.emulator.bill()["billed"] == 2 * len(NAMES)
-    house.judge(said["summary"])
+    judge(house)
 
 
 def test_the_second_night_and_a_migrated_bucket_pay_nothing(house: HouseOnS3) -> None:
@@ -117,12 +112,12 @@ def test_only_one_of_many_creates_a_name(s3: Server) -> None:
 def test_two_runs_on_one_destination_pay_once(house: HouseOnS3) -> None:
     house.put(*(f"{number:02d}.jpg" for number in range(30)))
     workers = [house.start(run=f"run-{number}") for number in range(2)]
-    said = [process.communicate(timeout=120)[0] for process in workers]
+    said = [house.end(worker, 120) or {} for worker in workers]
 
     assert house.accepted == 30
-    refused = [text for text in said if "is being corrected by run" in text]
+    refused = [one for one in said if "is being corrected by run" in one.get("message", "")]
     assert len(refused) <= 1
-    assert any('"corrected": 30' in text for text in said)
+    assert any("summary" in one and one["summary"]["corrected"] == 30 for one in said)
 
 
 def test_a_bucket_that_is_not_there_is_named(house: HouseOnS3, s3: Server) -> None:
@@ -154,18 +149,9 @@ def test_a_large_video_passes_through_in_bounded_memory(house: HouseOnS3, tmp_pa
         file.write(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom")
         file.truncate(size)
     house.server.filesystem().put_file(str(video), f"{BUCKET}/{house.prefix}/in/film.mp4")
-    meter = (  # not getrusage: what it tells begins with the memory of whoever started the process
-        "import re, runpy, sys; sys.argv = sys.argv[1:]\n"
-        "import airflow_provider_perfectlyclear.catalog.run, s3fs\n"
-        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
-        "before = peak()\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "print('grew', (peak() - before) // 1024)"
-    )
-    command = [sys.executable, "-c", meter, str(WORKER), json.dumps(house.config())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = house.work(within=200)
 
-    assert '"corrected": 1' in done.stdout, done.stdout + done.stderr[-3000:]
-    assert int(done.stdout.rsplit("grew ", 1)[1]) < 100, done.stdout
+    assert done is not None and done["summary"]["corrected"] == 1, done
+    assert done["grew"] < 100
     entry = house.store("out").stat("film.mp4")
     assert isinstance(house.store("out"), Store) and entry is not None and entry.size == size

@@ -1,0 +1,80 @@
+"""Workers as a test holds them: started, killed, stopped, woken, and heard at their end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.catalog import worker
+
+# Importing all that a worker needs takes longer than most runs here. So one process imports it, and forks them.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["__main__", "tests.catalog.worker"])
+
+
+class Worker:
+    """
+    A process that runs a catalog once.
+
+    :param config: what :mod:`tests.catalog.worker` reads. It is handed over by a pipe: arguments can be seen by all.
+    :param log: where its log is added to, at DEBUG.
+    :param temporary: its folder for temporary files.
+    """
+
+    def __init__(self, config: dict[str, Any], *, log: Path, temporary: Path) -> None:
+        temporary.mkdir(exist_ok=True)
+        self._said, sender = _PROCESSES.Pipe(duplex=False)
+        self._process = _PROCESSES.Process(
+            target=worker.forked, args=(config, sender, str(log), str(temporary)), daemon=True
+        )
+        self._log = log
+        self._process.start()
+        sender.close()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end; nothing if it has ended."""
+        if self._process.is_alive():
+            self.send_signal(signal.SIGKILL)
+        self._process.join(10)
+
+    @property
+    def is_stopped(self) -> bool:
+        """SIGSTOP has reached it."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def wait_until_ready(self) -> None:
+        """Until its run begins."""
+        assert self._said.poll(30) and self._said.recv() == {"ready": True}
+
+    def end(self, seconds: float = 60.0) -> dict[str, Any] | None:
+        """
+        What it said at its end; None if it was killed.
+
+        :param seconds: how long to wait for it.
+        """
+        deadline, said = time.monotonic() + seconds, None
+        try:
+            while self._said.poll(max(0, deadline - time.monotonic())):
+                said = self._said.recv()
+        except EOFError:
+            pass
+        self._process.join(max(1, deadline - time.monotonic()))
+        code = self._process.exitcode
+        if code == -signal.SIGKILL:
+            return None
+        text = self._log.read_text(errors="replace")[-4000:]
+        assert code is not None, f"no end after {seconds} s:\n{text}"
+        assert code == 0 and said is not None and "ready" not in said, text
+        return dict(said)
