@@ -9,8 +9,8 @@ A test that injects one says so, and asks for its row::
         row.consumed(house.emulator)   # each instruction has happened, exactly as often as it said
         row.held(judge(house))         # the seven invariants
 
-A test that passes without having said both fails all the same: it has proved nothing. The table is printed at the end of
-a whole run, and a fault without a row fails the run.
+A test that passes without having said both fails all the same: it has proved nothing. The table is printed at the end
+of a whole run, and a fault without a row fails the run.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ class Row:
         """
         The fault has happened.
 
-        :param witness: the emulator that was told to fail; or, if the fault was brought about by other means, what showed
-            that it happened.
+        :param witness: the emulator that was told to fail; or, if the fault was brought about by other means, what
+            showed that it happened.
         """
         if isinstance(witness, Emulator):
             assert witness.unconsumed() == [], "injected, but it never happened"

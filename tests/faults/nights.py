@@ -1,0 +1,93 @@
+"""A night with a fault in it, and what must come of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD
+from tests.catalog.conftest import House
+from tests.catalog.judge import judge
+from tests.faults.table import Row
+
+NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg"]
+#: No test waits for as long as a user's run may. The emulator's jobs take a fifth of a second.
+SOON = {
+    "api.retry._FIRST_WAIT": 0.05,
+    "api.watch.LOST_AFTER": 1.0,
+    "catalog.engine.LOST_AFTER": 1.0,
+    "catalog.ledger.ABANDONED": 3.0,
+    "catalog.starts.LEAST": 0.5,
+    "catalog.starts.UNKNOWN": 0.5,
+}
+OPTIONS = {"poll_interval": 0.1}
+#: How many retries must be enough when nothing fails any more.
+RETRIES = 3
+
+
+def night(house: House, *, run: str | None = None, within: float = 30.0, **more: Any) -> dict[str, Any]:
+    """One try of a worker that ends by itself. ``more``: what the worker is told beside the usual."""
+    constants = {**SOON, **more.pop("constants", {})}
+    options = {**OPTIONS, **house.options, **more.pop("options", {})}
+    named = {} if run is None else {"run": run}
+    said = house.work(within=within, constants=constants, options=options, **named, **more)
+    assert said is not None, "killed"
+    return said
+
+
+def came_to(house: House, said: dict[str, Any], outcome: str, names: list[str]) -> None:
+    """
+    A try came to its outcome.
+
+    :param outcome: ``hidden``; ``item CODE``, for one of them; ``run CODE``; or ``N ambiguous``.
+    :param names: the outputs that were wanted.
+    """
+    kind, _, code = outcome.partition(" ")
+    if kind == "run":
+        assert said.get("code") == code, said
+    elif kind == "item":
+        assert said.get("error") == "CatalogFailed", said
+        assert [line["code"] for line in failed(house)] == [code]
+        assert len(house.outputs) == len(names) - 1
+    else:
+        ambiguous = 0 if kind == "hidden" else int(kind)
+        assert "summary" in said, said
+        assert said["summary"]["corrected"] == len(names)
+        assert said["summary"]["possibly_paid_twice"] == ambiguous
+        assert house.emulator.seen()["api"]["routes"]["pfc"] - refused_starts(house) <= len(names) + ambiguous
+        assert house.outputs == names
+
+
+def refused_starts(house: House) -> int:
+    """How many calls of ``/pfc`` were answered with 429: nothing was started, and they may be sent again."""
+    return house.log.read_text(errors="replace").count("start -> 429")
+
+
+def failed(house: House, run: str | None = None) -> list[dict[str, Any]]:
+    """The lines of a run's manifest about what failed."""
+    found = [path.read_text().splitlines() for path in house.look().rglob("manifest.jsonl")]
+    lines = [json.loads(line) for text in found for line in text[1:]]
+    return [line for line in lines if line["state"] == "failed"]
+
+
+def ends_well(house: House, row: Row, names: list[str], **more: Any) -> None:
+    """
+    When nothing fails any more, a few retries land all that can be landed; the night after has nothing to pay; and
+    the invariants hold.
+
+    :param names: the outputs that were wanted.
+    """
+    house.emulator.clear_faults()
+    last = house.tries[-1]
+    for _ in range(RETRIES):
+        if "summary" in last or (last.get("error") == "CatalogFailed" and not last["retry_helps"]):
+            break
+        last = night(house, **more)
+    bad = {line["output"] for line in failed(house) if line["code"] in KNOWN_BAD}
+    assert "summary" in last or bad, last
+    assert house.outputs == sorted(set(names) - bad)
+    before = house.emulator.bill(summary=True)
+    after = night(house, run="the night after", **more)
+    assert "summary" in after or after["code"] in KNOWN_BAD, after
+    assert house.emulator.bill(summary=True) == before, "the night after paid again"
+    row.held(judge(house))
