@@ -27,6 +27,7 @@ R = TypeVar("R")
 OpenBody = Callable[[], BinaryIO]
 
 _CHUNK = 64 * 1024
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _REDIRECTS = 3
 
 # What object stores answer when a signature has expired, and once the object is gone.
@@ -74,6 +75,7 @@ class Transfers:
         self._pause = pause
         self._guard = Guard(settings)
         self._http = wire.blocking_client(settings)
+        self._etags_are_md5 = True  # until one is seen that is not
 
     def close(self) -> None:
         """Close all connections."""
@@ -128,21 +130,39 @@ class Transfers:
 
     def _put_once(self, url: httpx.URL, open_body: OpenBody, size: int) -> None | _Setback:
         with open_body() as body, wire.on_the_wire(wire.Deadline(self._settings.call_deadline)) as deadline:
-            content = self._chunks(body, size, deadline)
+            digest = hashlib.md5(usedforsecurity=False)
+            content = self._chunks(body, size, deadline, digest)
             try:
                 with self._http.stream(
                     "PUT", url, content=content, headers={"Content-Length": str(size)}
                 ) as response:
                     log.debug("PUT %s -> %s", without_query(str(url)), response.status_code)
-                    return None if response.is_success else self._refused("upload", response)
+                    if not response.is_success:
+                        return self._refused("upload", response)
+                    self._compare(response, digest.hexdigest())
+                    return None
             except httpx.HTTPError as error:
                 failure = wire.failure(error)
         return self._broke_off("upload", url, failure)
 
-    def _chunks(self, body: BinaryIO, size: int, deadline: wire.Deadline) -> Iterator[bytes]:
+    def _compare(self, response: httpx.Response, md5: str) -> None:
+        """What was stored is judged by the service when it reads it; that it may differ is worth a line."""
+        etag = response.headers.get("etag", "").strip('"')
+        if self._etags_are_md5 and _MD5.fullmatch(etag) and etag != md5:
+            self._etags_are_md5 = False
+            log.warning(
+                "upload of %s: the store's ETag is not the MD5 of what was sent. It encrypts what it stores, or has "
+                "stored something else; the service says if it cannot read it. This is said once.",
+                _name(response.url),
+            )
+
+    def _chunks(
+        self, body: BinaryIO, size: int, deadline: wire.Deadline, digest: hashlib._Hash
+    ) -> Iterator[bytes]:
         left = size
         while chunk := body.read(_CHUNK):
             self._pause(0)
+            digest.update(chunk)
             left -= len(chunk)
             if left < 0:
                 break

@@ -253,6 +253,11 @@ def _choice(*choices: str) -> Callable[[str, Any], Action]:
     return read
 
 
+def _origin(name: str, value: Any) -> Action:
+    expect(isinstance(value, str) and "://" in value, f"{name!r} takes scheme, host and port, not {value!r}")
+    return Action(name, value.rstrip("/"))
+
+
 def _outcome(name: str, value: Any) -> Action:
     if isinstance(value, str):
         expect(value in _OUTCOMES, f"unknown outcome {value!r}; known: {', '.join(_OUTCOMES)}, or an object")
@@ -276,6 +281,7 @@ _READERS: Mapping[str, Callable[[str, Any], Action]] = {
     "patch": _fields,
     "set": _fields,
     "remove": _remove,
+    "origin": _origin,
     "http_status": lambda name, value: Action(name, _status(name, value)),
     "headers": lambda name, value: Action(name, _headers(name, value)),
     "body": _body,

@@ -72,6 +72,7 @@ Changing the service's own answer (its work is done):
 * ``{"patch": {"status": "DONE", "code": null}}``: a JSON merge patch; null removes.
 * ``{"set": {"statusEndpoint": null}}``: set top-level fields as they are, null too. ``{"remove":
   ["correctedFile"]}``.
+* ``{"origin": "https://other.example"}``: every URL in the answer leads to this scheme, host and port; paths stay.
 * ``{"http_status": 500}``: another status with the same body.
 * ``{"headers": {"Retry-After": "Wed, 21 Oct 2035 07:28:00 GMT", "ETag": null}}``: set headers; null removes.
 * ``{"body": "text"}``, ``{"body": {"json": [1]}}`` or ``{"body": {"base64": "..."}}``, each with a

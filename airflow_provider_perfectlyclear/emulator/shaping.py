@@ -85,6 +85,21 @@ def _remove(answer: Answer, names: list[str]) -> Answer:
     return _with_fields(answer, {name: value for name, value in fields.items() if name not in names})
 
 
+def _origin(answer: Answer, origin: str) -> Answer:
+    fields = _fields_of(answer)
+    moved = {name: _moved(value, origin) for name, value in fields.items()}
+    if moved == fields:
+        raise Misfire("the answer names no URL")
+    return _with_fields(answer, moved)
+
+
+def _moved(value: Any, origin: str) -> Any:
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+        return value
+    _, _, path = value.partition("://")[2].partition("/")
+    return f"{origin}/{path}"
+
+
 def _headers(answer: Answer, value: Mapping[str, str | None]) -> Answer:
     changed = {name.lower() for name in value}
     kept = {name: text for name, text in answer.headers.items() if name.lower() not in changed}
@@ -133,6 +148,7 @@ _SHAPERS: Mapping[str, Callable[[Answer, Any], Answer]] = {
     "patch": _patch,
     "set": _set,
     "remove": _remove,
+    "origin": _origin,
     "http_status": lambda answer, value: replace(answer, status=value),
     "headers": _headers,
     "body": _body,

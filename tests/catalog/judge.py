@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 #: What a signed URL of any store has in it.
 SIGNATURES = (b"Signature=", b"signature=", b"X-Amz-Credential")
 STATE = ".perfectlyclear"
+_CONNECTED = re.compile(r"connects to (\S+)")
 
 
 def judge(house: House) -> str:
@@ -85,6 +87,9 @@ def the_key_stays_at_home(house: House) -> None:
     assert not seen["storage"]["api_key_seen"]
     assert not seen["storage"]["key_leaks"] and not seen["api"]["key_leaks"], seen
     assert house.emulator.key not in json.dumps(seen["storage"])
+    if house.log.exists():
+        hosts = set(_CONNECTED.findall(house.log.read_text(errors="replace")))
+        assert all(host.startswith("127.") or host == "::1" for host in hosts), hosts
 
 
 def nothing_secret_is_kept_or_said(house: House, folder: Path) -> None:

@@ -206,6 +206,16 @@ def peak_memory() -> int:
     return int(found[1]) * 1024
 
 
+def note_connections() -> None:
+    """Log every address that is connected to: a judge reads there that nothing else was."""
+
+    def hook(name: str, arguments: tuple[Any, ...]) -> None:
+        if name == "socket.connect" and isinstance(arguments[1], tuple):
+            log.debug("connects to %s", arguments[1][0])
+
+    sys.addaudithook(hook)
+
+
 def run(config: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     """
     Run once.
@@ -216,6 +226,7 @@ def run(config: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     os.environ.update(config.get("environment", {}))
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format=form)
+    note_connections()
     set_constants(config.get("constants", {}))
     if "die_at" in config:
         at(*config["die_at"], die)

@@ -170,6 +170,12 @@ def test_json_answers_can_be_changed_in_order(caller, emulator):
     assert "content-type" not in answer.headers
 
 
+def test_the_urls_of_an_answer_can_lead_elsewhere(caller, emulator, jpeg):
+    emulator.fault("pfc", {"origin": "https://other.example"})
+    answer = caller.pfc(caller.upload(jpeg)).json()
+    assert answer["statusEndpoint"].startswith("https://other.example/v2/status/")
+
+
 @pytest.mark.parametrize(
     ("body", "content"),
     [("plain", b"plain"), ({"json": [1, None]}, b"[1, null]"), ({"base64": "AP8="}, b"\x00\xff")],

@@ -39,16 +39,18 @@ def came_to(house: House, said: dict[str, Any], outcome: str, names: list[str]) 
     """
     A try came to its outcome.
 
-    :param outcome: ``hidden``; ``item CODE``, for one of them; ``run CODE``; or ``N ambiguous``.
+    :param outcome: ``hidden``; ``item CODE``, for one of them, ``items CODE``, for all; ``run CODE``; or
+        ``N ambiguous``.
     :param names: the outputs that were wanted.
     """
     kind, _, code = outcome.partition(" ")
     if kind == "run":
         assert said.get("code") == code, said
-    elif kind == "item":
+    elif kind in ("item", "items"):
+        bad = 1 if kind == "item" else len(names)
         assert said.get("error") == "CatalogFailed", said
-        assert [line["code"] for line in failed(house)] == [code]
-        assert len(house.outputs) == len(names) - 1
+        assert [line["code"] for line in failed(house)] == [code] * bad
+        assert len(house.outputs) == len(names) - bad
     else:
         ambiguous = 0 if kind == "hidden" else int(kind)
         assert "summary" in said, said
