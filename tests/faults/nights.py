@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
+from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD
@@ -27,12 +30,34 @@ RETRIES = 3
 
 def night(house: House, *, run: str | None = None, within: float = 30.0, **more: Any) -> dict[str, Any]:
     """One try of a worker that ends by itself. ``more``: what the worker is told beside the usual."""
-    constants = {**SOON, **more.pop("constants", {})}
-    options = {**OPTIONS, **house.options, **more.pop("options", {})}
-    named = {} if run is None else {"run": run}
-    said = house.work(within=within, constants=constants, options=options, **named, **more)
+    said = house.end(house.start(**told(house, run, more)), within)
     assert said is not None, "killed"
     return said
+
+
+def night_held(
+    house: House, match: dict[str, Any], when: str, meanwhile: Callable[[], None], **more: Any
+) -> dict[str, Any]:
+    """A night whose worker sleeps from a moment of a request on, while something happens."""
+    house.emulator.fault(match, {"kill": {"pid": "peer", "when": when, "signal": "SIGSTOP"}})
+    worker = house.start(**told(house, None, more))
+    ends = time.monotonic() + 30
+    while not worker.is_stopped:
+        assert time.monotonic() < ends, "it did not come to that request"
+        time.sleep(0.02)
+    meanwhile()
+    worker.send_signal(signal.SIGCONT)
+    said = house.end(worker, 30)
+    assert said is not None, "killed"
+    return said
+
+
+def told(house: House, run: str | None, more: dict[str, Any]) -> dict[str, Any]:
+    """What a worker is told in all."""
+    constants = {**SOON, **more.get("constants", {})}
+    options = {**OPTIONS, **house.options, **more.get("options", {})}
+    named = {} if run is None else {"run": run}
+    return {**more, "constants": constants, "options": options, **named}
 
 
 def came_to(house: House, said: dict[str, Any], outcome: str, names: list[str]) -> None:
@@ -67,9 +92,13 @@ def refused_starts(house: House) -> int:
 
 def failed(house: House, run: str | None = None) -> list[dict[str, Any]]:
     """The lines of a run's manifest about what failed."""
+    return [line for line in lines(house) if line["state"] == "failed"]
+
+
+def lines(house: House) -> list[dict[str, Any]]:
+    """The lines of all manifests about single outputs."""
     found = [path.read_text().splitlines() for path in house.look().rglob("manifest.jsonl")]
-    lines = [json.loads(line) for text in found for line in text[1:]]
-    return [line for line in lines if line["state"] == "failed"]
+    return [json.loads(line) for text in found for line in text[1:]]
 
 
 def ends_well(house: House, row: Row, names: list[str], **more: Any) -> None:
