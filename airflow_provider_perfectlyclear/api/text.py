@@ -11,9 +11,12 @@ QUOTED = 200
 # What is looked at before it is shortened: far more than is quoted, far less than a hostile body.
 _LOOKED_AT = 10 * QUOTED
 
+_ESCAPED = re.compile(r"\\u00([2-7][0-9a-fA-F])")
 _USER_INFO = re.compile(r"(?<=:)(//|\\/\\/)[^\s/@\"'<>]*@")
 _URL_QUERY = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*:(?://|\\/\\/)[^\s?#\"'<>]*)[?#][^\s\"'<>]*")
-_SECRET = re.compile(r"(?i)((?:signature|credential|token|secret|password|api-?key|sig)=)[^\s&\"'<>]+")
+_SECRET = re.compile(
+    r"(?i)((?:signature|credential|token|secret|password|api-?key|sig)(?:=|%3d))[^\s&\"'<>]+"
+)
 
 
 def one_line(text: object, limit: int = QUOTED) -> str:
@@ -22,6 +25,7 @@ def one_line(text: object, limit: int = QUOTED) -> str:
 
     Control characters (newlines, ANSI, bidirectional marks, lone surrogates) become spaces, a URL keeps its path
     but not its query or password, and the log-group markers ``::group::`` and ``##[group]`` cannot open a line.
+    What a JSON writer has escaped (``\\u003d``) is read first, or it would hide a signature.
 
     :param text: anything; None is empty.
     :param limit: the most characters of the result.
@@ -29,6 +33,7 @@ def one_line(text: object, limit: int = QUOTED) -> str:
     if text is None:
         return ""
     shown = str(text)[:_LOOKED_AT]
+    shown = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), shown)
     shown = "".join(c if c.isprintable() else " " for c in shown)
     shown = _USER_INFO.sub(r"\1", shown)
     shown = _URL_QUERY.sub(r"\1?...", shown)

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 import os
+import re
 import ssl
 import time
 import zlib
@@ -236,10 +238,22 @@ class Body:
         :param response: its status and headers.
         :param key: the API key.
         """
-        body = b"".join(self._parts)
+        body = _in_utf8(b"".join(self._parts))
         if len(key) >= 8:
-            body = body.replace(key.encode(), b"***")
+            body = _spellings(key).sub(b"***", body) if b"\\" in body else body.replace(key.encode(), b"***")
         return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
+
+
+def _in_utf8(body: bytes) -> bytes:
+    """JSON may come in UTF-16 and UTF-32 as well, in which no key and no signature would be found."""
+    encoding = json.detect_encoding(body)
+    return body if encoding.startswith("utf-8") else body.decode(encoding, "replace").encode()
+
+
+def _spellings(key: str) -> re.Pattern[bytes]:
+    """The key as it is, and as JSON writers escape it: ``\\/``, ``\\u002b``."""
+    letters = (rf"(?:\\?{re.escape(letter)}|\\u00{ord(letter):02x})" for letter in key)
+    return re.compile("".join(letters).encode(), re.IGNORECASE)
 
 
 def _bounded(timeout: float | None, over: type[Exception]) -> float | None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import pickle
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.api.wire import Body
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -114,6 +117,21 @@ def test_an_answer_full_of_secrets_brings_none_into_the_error(
         senders(dataclasses.replace(settings, max_retries=0)).send(call)
     assert not has_canary(settings, everything_of(caught.value))
     assert not has_canary(settings, logged.getvalue())
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "utf-16", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("escaped", ["", "/", "+=&", "ac"])
+def test_a_key_is_found_however_json_spells_it(charset: str, escaped: str) -> None:
+    key = "canary/key+0815=&x"
+    text = json.dumps({"error": f"no such key {key}!"})
+    for letter in escaped:
+        text = text.replace(letter, "\\/" if letter == "/" else f"\\u{ord(letter):04X}")
+    body = Body(None)
+    body.add(text.encode(charset))
+    for call in (calls.list_presets(), calls.start("k")):
+        with pytest.raises(errors.PerfectlyClearError) as caught:
+            call.read(body.answer(httpx.Response(400), key))
+        assert "no such key ***!" in str(caught.value)
 
 
 @pytest.mark.parametrize("fault", ["reset", "hang_up", "403", "500", "cut", "nonsense", "unsafe"])

@@ -24,6 +24,9 @@ from airflow_provider_perfectlyclear.api.text import one_line, without_query
         ("https:\\/\\/h\\/p?sig=abc", "https:\\/\\/h\\/p?..."),
         ("cut X-Amz-Signature=abcdef&z", "cut X-Amz-Signature=...&z"),
         ("token=abc", "token=..."),
+        ("Signature%3Dabc", "Signature%3D..."),
+        ("see https:\\u002f\\u002fh/p\\u003fsig\\u003Dabc", "see https://h/p?..."),
+        ("Signature\\u003dabc", "Signature=..."),
         (7, "7"),
     ],
 )
