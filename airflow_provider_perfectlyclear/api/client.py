@@ -32,7 +32,7 @@ from airflow_provider_perfectlyclear.api.conversation import (
 )
 from airflow_provider_perfectlyclear.api.limiter import limiter_for
 from airflow_provider_perfectlyclear.api.retry import Failure, Trouble
-from airflow_provider_perfectlyclear.api.safety import can_exist, is_loopback
+from airflow_provider_perfectlyclear.api.safety import can_exist, is_loopback, read_url
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.api.transfers import Downloaded, OpenBody, Transfers
 
@@ -291,10 +291,7 @@ def _usable(settings: Settings) -> Settings:
         raise errors.ConfigurationError(f"{who} has no API key: put it in the password.")
     if not settings.api_key.isascii() or not settings.api_key.isprintable() or " " in settings.api_key:
         raise errors.ConfigurationError(f"{who}: its API key has characters that no HTTP header can hold.")
-    try:
-        url = httpx.URL(settings.base_url)
-    except (httpx.InvalidURL, ValueError):
-        url = httpx.URL("")
+    url = read_url(settings.base_url) or httpx.URL("")
     insecure = settings.allow_insecure_hosts or is_loopback(url.host)
     if (
         url.scheme not in (("https", "http") if insecure else ("https",))

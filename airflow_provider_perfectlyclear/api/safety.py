@@ -60,7 +60,9 @@ class Guard:
         :param url: as the service named it.
         :raises UnsafeUrl: naming the host and the reason, never the URL's query.
         """
-        parsed = _parsed(url)
+        parsed = read_url(url)
+        if parsed is None:
+            raise errors.UnsafeUrl("The service named a URL that cannot be read.")
         host = parsed.host.rstrip(".")
         if parsed.scheme not in ("https", "http"):
             raise errors.UnsafeUrl(
@@ -99,12 +101,14 @@ class Guard:
         return [address for address in map(as_address, found) if address]
 
 
-def _parsed(url: str) -> httpx.URL:
+def read_url(url: str) -> httpx.URL | None:
+    """Parse a URL; None when it cannot be, its host included: httpx decodes ``xn--`` only when that is looked at."""
     try:
-        return httpx.URL(url)
+        parsed = httpx.URL(url)
+        str(parsed.host)
     except (httpx.InvalidURL, ValueError, TypeError):
-        pass
-    raise errors.UnsafeUrl("The service named a URL that cannot be read.")
+        return None
+    return parsed
 
 
 def _is_public(address: Address) -> bool:

@@ -74,6 +74,8 @@ HARMFUL = [
     "https://[bad/a",
     "https://store.example:99999999/a",
     "https://sto\nre.example/a",
+    "https://xn--/a",
+    "https://a.xn--\x7f.example/a",
     "javascript:alert(1)",
 ]
 
