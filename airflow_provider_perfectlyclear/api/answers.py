@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api.text import one_line
 
-#: The most bytes of a JSON answer that are read.
-LARGEST_BODY = 4 * 2**20
+#: The most bytes of a JSON answer that are read: reading more than these stops an event loop for too long.
+LARGEST_BODY = 2**20
+
+_NOT_JSON = object()
 
 # Where services put their reason, in the order of trust.
 _REASONS = ("error", "errors", "message", "statusText", "detail", "msg", "reason", "title")
@@ -31,6 +34,19 @@ class Answer:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
+    @cached_property
+    def is_html(self) -> bool:
+        """Whether the body is a web page, whatever its headers say."""
+        return self.body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+    @cached_property
+    def data(self) -> Any:
+        """The body as JSON, parsed once: it may be large, and an event loop may wait for it."""
+        try:
+            return json.loads(self.body, parse_constant=lambda _: None)
+        except (ValueError, RecursionError):
+            return _NOT_JSON
+
     def quoted(self) -> str:
         """Quote the body for a message: at most 200 safe characters."""
         return one_line(self.body[:4000].decode("utf-8", "replace")) or "an empty body"
@@ -42,13 +58,11 @@ def parsed(answer: Answer, what: str) -> Any:
 
     :raises ProtocolError: for everything that is not, whatever it is.
     """
-    if _is_html(answer):
+    if answer.is_html:
         raise errors.ProtocolError(f"{what}: HTML, not JSON (HTTP {answer.status}): {answer.quoted()}")
-    try:
-        return json.loads(answer.body, parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
-        pass
-    raise errors.ProtocolError(f"{what}: not JSON (HTTP {answer.status}): {answer.quoted()}")
+    if answer.data is _NOT_JSON:
+        raise errors.ProtocolError(f"{what}: not JSON (HTTP {answer.status}): {answer.quoted()}")
+    return answer.data
 
 
 def parsed_or_none(answer: Answer) -> Any:
@@ -112,7 +126,7 @@ def _failed(answer: Answer, what: str) -> errors.PerfectlyClearError:
 
 def reason(answer: Answer) -> str:
     """Return the service's own words on why it refused, as one safe line."""
-    if _is_html(answer):
+    if answer.is_html:
         return f"HTML, not JSON: {answer.quoted()}"
     return refusal(parsed_or_none(answer)) or answer.quoted()
 
@@ -135,7 +149,3 @@ def _short_json(value: Any) -> str:
         return json.dumps(value)
     except (ValueError, RecursionError):
         return "an unreadable error"
-
-
-def _is_html(answer: Answer) -> bool:
-    return answer.body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")

@@ -47,6 +47,9 @@ __all__ = [
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
+# More than anybody lists at once, so not what was asked for; reading each would take its time.
+_LONGEST_PAGE = 10_000
+
 _JOB_ID = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 
 
@@ -88,7 +91,9 @@ def upload_url(file_type: str = FileType.IMAGE) -> Call[UploadTarget]:
     what = "GET /upload"
     if file_type not in tuple(FileType):
         raise errors.ConfigurationError(f"{one_line(file_type, 60)!r} is no file type: image or video.")
-    return Call(what, "GET", "/upload", partial(_read_upload, what), query={"fileType": str(file_type)})
+    return Call(
+        what, "GET", "/upload", partial(_read_model, what, UploadTarget), query={"fileType": str(file_type)}
+    )
 
 
 def start(file_key: str, correction: Correction | None = None) -> Call[str]:
@@ -187,13 +192,6 @@ def _is_job_id(text: Any) -> bool:
     return isinstance(text, str) and _JOB_ID.fullmatch(text) is not None and text not in (".", "..")
 
 
-def _read_upload(what: str, answer: Answer) -> UploadTarget:
-    target = _read_model(what, UploadTarget, answer)
-    if not target.file_key.isprintable() or not target.upload_url.isprintable():
-        raise errors.ProtocolError(f"{what}: the file key or the URL has unprintable characters")
-    return target
-
-
 def _read_model(what: str, model: type[M], answer: Answer) -> M:
     data = answers.json_object(answer, what)
     try:
@@ -254,10 +252,10 @@ def _read_presets(what: str, answer: Answer) -> list[Preset]:
     answers.check(answer, what)
     data = answers.parsed(answer, what)
     listed = data.get("presets") if isinstance(data, dict) else data
-    if not isinstance(listed, list):
+    if not isinstance(listed, list) or len(listed) > _LONGEST_PAGE:
         if said := answers.refusal(data):
             raise errors.RequestRefused(f"{what}: {said}")
-        raise answers.unexpected(answer, what, "a list of presets was expected")
+        raise answers.unexpected(answer, what, "a page of presets was expected")
     return [_preset(what, answer, one) for one in listed]
 
 

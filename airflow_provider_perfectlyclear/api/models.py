@@ -7,13 +7,14 @@ never makes the rest unreadable: of the wrong type, it is simply absent.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
@@ -46,6 +47,13 @@ _LARGEST_COUNT = 2**53
 
 # How deep the service's own structures are passed on; the reference's go four deep.
 _DEEPEST = 12
+
+# How many values of one part of an answer are passed on: the reference's have 16 for each face.
+_MOST_VALUES = 10_000
+
+_LONGEST_ID = 2_000
+_LONGEST_NAME = 1_000
+_LONGEST_URL = 20_000
 
 _URL = re.compile(r"[^\s\"'<>()]*://[^\s\"'<>]*")
 
@@ -82,10 +90,25 @@ def _safe_text(value: Any, check: ValidatorFunctionWrapHandler) -> str | None:
     return one_line(value) if isinstance(value, str) else None
 
 
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("unprintable characters")
+    return value
+
+
+def _line(value: str) -> str:
+    # To the letter if it can be: corrections name a preset by it.
+    fits = value.isprintable() and len(value) <= _LONGEST_NAME
+    return value if fits else one_line(value, _LONGEST_NAME)
+
+
 _Lenient = WrapValidator(_or_none)
 _Whole = Annotated[int, Field(strict=True, ge=-_LARGEST_COUNT, le=_LARGEST_COUNT)]
 _Count = Annotated[_Whole | None, _Lenient]
 _Number = Annotated[_Whole | Annotated[float, Field(strict=True, allow_inf_nan=False)] | None, _Lenient]
+_Id = Annotated[str, Field(min_length=1, max_length=_LONGEST_ID), AfterValidator(_printable)]
+_Url = Annotated[str, Field(min_length=1, max_length=_LONGEST_URL), AfterValidator(_printable)]
+_Name = Annotated[str, AfterValidator(_line)]
 _Text = Annotated[str | None, WrapValidator(_safe_text)]
 
 
@@ -214,7 +237,10 @@ class JobStatus(_Received):
         :param data: the answer's JSON object.
         """
         raw = data["status"]
-        rest = _Optional.model_validate(_pruned(data))
+        parts = {name: value for name, value in data.items() if name in _PARTS}
+        rest = _Optional.model_validate(
+            {name: value if isinstance(value, str) else _plain(value) for name, value in parts.items()}
+        )
         return cls(job_id=job_id, state=JobState.read(raw), raw_status=one_line(raw, 40), **dict(rest))
 
     def public(self) -> dict[str, Any]:
@@ -247,28 +273,35 @@ class _Optional(_Received):
     code: _Count = None
 
 
-def _pruned(value: Any, depth: int = 0) -> Any:
-    """Cut off what is nested too deep to be carried on: serialisers give up on it."""
-    if not isinstance(value, Mapping | list):
-        return value
-    if depth >= _DEEPEST:
-        return None
-    if isinstance(value, list):
-        return [_pruned(one, depth + 1) for one in value]
-    return {name: _pruned(one, depth + 1) for name, one in value.items()}
+_PARTS = {spelling for name, field in _Optional.model_fields.items() for spelling in (name, field.alias)}
 
 
 def _plain(value: Any) -> Any:
-    """Bring a structure of the service to plain data: no URL, no control character, no NaN."""
-    if isinstance(value, bool | None):
-        return value
-    if isinstance(value, int | float):
-        return value if math.isfinite(value) and abs(value) <= 1e300 else None
-    if isinstance(value, str):
-        return _URL.sub("URL", one_line(value))
-    if isinstance(value, Mapping):
-        return {one_line(name, 60): _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else None
+    """
+    Bring a structure of the service to plain data: no URL, no control character, no NaN.
+
+    What is nested too deep for a serialiser is cut off, and what is too much to be carried on by anybody: reading it
+    would stop an event loop for seconds.
+    """
+    room = _MOST_VALUES
+
+    def plain(value: Any, depth: int) -> Any:
+        nonlocal room
+        if isinstance(value, bool | None):
+            return value
+        if isinstance(value, int | float):
+            return value if -1e300 <= value <= 1e300 else None
+        if isinstance(value, str):
+            return _URL.sub("URL", one_line(value))
+        if not isinstance(value, dict | list) or depth >= _DEEPEST:
+            return None
+        count = min(len(value), room)
+        room -= count
+        if isinstance(value, list):
+            return [plain(one, depth + 1) for one in islice(value, count)]
+        return {one_line(name, 60): plain(one, depth + 1) for name, one in islice(value.items(), count)}
+
+    return plain(value, 0)
 
 
 class Preset(_Received):
@@ -281,9 +314,9 @@ class Preset(_Received):
     :param uri: ``uri``: the signed URL of the preset's file; only ``GET /presets/{id}`` has it. Never print it.
     """
 
-    preset_id: str = Field(validation_alias=AliasChoices("preset_id", "presetId", "_id", "id"), min_length=1)
-    name: str
-    description: Annotated[str | None, _Lenient] = None
+    preset_id: _Id = Field(validation_alias=AliasChoices("preset_id", "presetId", "_id", "id"))
+    name: _Name
+    description: Annotated[_Name | None, _Lenient] = None
     uri: Annotated[str | None, _Lenient] = Field(None, repr=False)
 
 
@@ -295,10 +328,8 @@ class UploadTarget(_Received):
     :param upload_url: ``upload_url``: a signed URL for one PUT. Never print or store it.
     """
 
-    file_key: str = Field(validation_alias=AliasChoices("file_key", "fileKey"), min_length=1, max_length=2000)
-    upload_url: str = Field(
-        validation_alias=AliasChoices("upload_url", "uploadUrl"), min_length=1, max_length=20_000, repr=False
-    )
+    file_key: _Id = Field(validation_alias=AliasChoices("file_key", "fileKey"))
+    upload_url: _Url = Field(validation_alias=AliasChoices("upload_url", "uploadUrl"), repr=False)
 
 
 class PresetTarget(_Received):
@@ -309,9 +340,5 @@ class PresetTarget(_Received):
     :param upload_url: ``uploadUrl``: a signed URL for one PUT. Never print or store it.
     """
 
-    preset_id: str = Field(
-        validation_alias=AliasChoices("preset_id", "presetId"), min_length=1, max_length=2000
-    )
-    upload_url: str = Field(
-        validation_alias=AliasChoices("upload_url", "uploadUrl"), min_length=1, max_length=20_000, repr=False
-    )
+    preset_id: _Id = Field(validation_alias=AliasChoices("preset_id", "presetId"))
+    upload_url: _Url = Field(validation_alias=AliasChoices("upload_url", "uploadUrl"), repr=False)

@@ -303,6 +303,21 @@ class TestStatus:
         assert job.time_taken is None
         json.dumps(job.public(), allow_nan=False)
 
+    @pytest.mark.parametrize("huge", [10**400, -(10**400), 1e301, -1e301])
+    def test_a_number_beyond_all_measure_is_no_number(self, huge: float) -> None:
+        job = read_status({"status": "COMPLETED", "detectionData": {"zoom": huge, "scene": huge}})
+        assert job.public()["detection_data"] == {"zoom": None, "scene": None}
+
+    def test_more_than_anybody_could_carry_on_is_cut_off(self) -> None:
+        job = read_status({"status": "COMPLETED", "detectionData": {"facesCount": 1, "faces": [{}] * 50_000}})
+        assert job.detection_data is not None and job.detection_data.faces is not None
+        assert 5_000 < len(job.detection_data.faces) <= 10_000
+
+    def test_a_crowd_is_passed_on_in_full(self) -> None:
+        face = COMPLETED["detectionData"]["faces"][0] | {"rightEye": {"x": 1, "y": 2}}  # type: ignore[index]
+        job = read_status({"status": "COMPLETED", "detectionData": {"faces": [face] * 500}})
+        assert job.public()["detection_data"]["faces"][499]["rightEye"] == {"x": 1, "y": 2}
+
     def test_deep_nesting_is_cut_off(self) -> None:
         deep = '{"a":' * 450 + "1" + "}" * 450
         for part in ("detectionData", "usage", "code", "other"):
@@ -336,6 +351,24 @@ class TestPresets:
     def test_any_other_listing_is_a_protocol_error(self, body: Any) -> None:
         with pytest.raises(errors.ProtocolError):
             calls.list_presets().read(answer(200, body))
+
+    @pytest.mark.parametrize("name", ["Studio  7", "# 1: rosé", "x" * 1000, "https://h/a?b"])
+    def test_a_name_is_kept_to_the_letter(self, name: str) -> None:
+        [preset] = calls.list_presets().read(answer(200, [{**PRESET, "name": name}]))
+        assert preset.name == name
+
+    @pytest.mark.parametrize(
+        ("name", "shown"), [("a\nb", "a b"), ("\u202ea", "a"), ("x" * 2001, "x" * 997 + "..."), ("\x00", "")]
+    )
+    def test_a_name_that_nobody_could_print_is_made_a_line_and_hides_no_other(
+        self, name: str, shown: str
+    ) -> None:
+        first, second = calls.list_presets().read(answer(200, [{**PRESET, "name": name}, PRESET]))
+        assert (first.name, second.name) == (shown, "Studio 7")
+
+    def test_a_page_longer_than_any_is_no_page(self) -> None:
+        with pytest.raises(errors.ProtocolError, match="a page of presets was expected"):
+            calls.list_presets().read(answer(200, [PRESET] * 10_001))
 
     def test_a_preset_is_read_with_the_url_of_its_file(self) -> None:
         assert calls.get_preset("p1").read(answer(200, PRESET)).uri == SIGNED
