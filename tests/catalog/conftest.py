@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +134,12 @@ class House:
         outcome = self.catalog_run(key, correction, **options).execute()
         assert isinstance(outcome, Summary)
         return outcome.data
+
+    def evidence(self) -> Iterator[tuple[str, bytes]]:
+        """All that was said and logged: where, and what. What is named ``log...`` is read by people."""
+        yield "what was said", json.dumps(self.tries).encode()
+        if self.log.exists():
+            yield "log", self.log.read_bytes()
 
     @property
     def accepted(self) -> int:
