@@ -138,6 +138,18 @@ class Plan:
             'correction, reprocess="source_changed" corrects only new and changed pictures.'
         )
 
+    def refuse(self, refusal: Refusal, rows: Mapping[str, Row]) -> None:
+        """
+        Leave an output out of what is to be made: said once, and known from then on.
+
+        :param rows: the ledger; what it knows to be refused for the same reason is no news.
+        """
+        row = rows.get(refusal_key(refusal.item.source, refusal.item.rendition))
+        if row is not None and row.reason == refusal.reason:
+            self.known_bad.append(row)
+        else:
+            self.refused.append(refusal)
+
     def settle(self, digests: Mapping[str, str | None]) -> list[Item]:
         """
         Take out what has other fingerprints but the same bytes: it is unchanged.
@@ -231,7 +243,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 def in_shard(name: str, shard: tuple[int, int] | None) -> bool:
     """Whether a source is in a shard: by its name alone, so that it stays when others come."""
-    return shard is None or zlib.crc32(name.encode("utf-8", "surrogateescape")) % shard[1] == shard[0] - 1
+    return shard is None or zlib.crc32(name.encode("utf-8", "surrogatepass")) % shard[1] == shard[0] - 1
 
 
 def _folded(name: str) -> str:
@@ -308,11 +320,7 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
     size = known.destination.get(item.output)
     made.existing += size is not None
     if (refusal := _refusal(item, clash, known.closed)) is not None:
-        row = known.rows.get(refusal_key(item.source, item.rendition))
-        if row is not None and row.reason == refusal.reason:
-            made.known_bad.append(row)
-        else:
-            made.refused.append(refusal)
+        made.refuse(refusal, known.rows)
         return
     row = known.rows.get(item.output)
     verdict = verdict_on(item, size, row, known.digests[item.rendition], options.reprocess, known.run)

@@ -16,12 +16,13 @@ from airflow_provider_perfectlyclear.catalog.plan import (
     Known,
     Plan,
     Refusal,
+    in_shard,
     plan,
     refusal_key,
 )
 from airflow_provider_perfectlyclear.catalog.records import Row
-from airflow_provider_perfectlyclear.errors import PlanRefused
-from airflow_provider_perfectlyclear.storage import Entry, Store, digest_of, is_part
+from airflow_provider_perfectlyclear.errors import InvalidSource, PlanRefused
+from airflow_provider_perfectlyclear.storage import Entry, Store, check_name, digest_of, is_part
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Survey:
         self.state = state
         self.options = options
         self._files = None if files is None else list(dict.fromkeys(files))
-        self._missing: list[str] = []
+        self._not_there: list[tuple[str, str, str]] = []  # name, code, reason
         self._look = look
 
     def plan(self, rows: Mapping[str, Row], digests: Mapping[str, str], *, run: str) -> Plan:
@@ -70,20 +71,31 @@ class Survey:
             destination=sizes, rows=rows, digests=digests, run=run, now=time.time(), closed=self._closed()
         )
         made = plan(lambda: entries, known, self.options)
-        self._refuse_leaving(made)
-        for name in self._missing:
-            item = Item(name, name, 0, "", "", "missing")
-            made.refused.append(Refusal(item, "SOURCE_CHANGED", f"there is no file {self.source.uri(name)}"))
-            made.listed += 1
+        self._refuse_leaving(made, rows)
+        for name, code, reason in sorted(self._not_there):
+            if in_shard(name, self.options.shard_of()):
+                made.refuse(Refusal(Item(name, name, 0, "", "", "not there"), code, reason), rows)
+                made.listed += 1
         return made
 
     def _list_source(self) -> list[Entry]:
         if self._files is None:
             return list(self.source.list(prune=self._inside(self.source, self.destination, self.state)))
+        self._not_there = []
         with ThreadPoolExecutor(16) as pool:
-            found = list(pool.map(self.source.stat, self._files))
-        self._missing = [name for name, entry in zip(self._files, found, strict=True) if entry is None]
-        return [entry for entry in found if entry is not None]
+            return [entry for entry in pool.map(self._look_for, self._files) if entry is not None]
+
+    def _look_for(self, name: str) -> Entry | None:
+        """One of the given files. An unsafe name is not even looked for: it may lead out of the source."""
+        try:
+            entry = self.source.stat(check_name(name))
+        except InvalidSource as refusal:
+            self._not_there.append((name, refusal.code, refusal.reason))
+            return None
+        if entry is None:
+            reason = f"there is no file {self.source.uri(name)}"
+            self._not_there.append((name, "SOURCE_CHANGED", reason))
+        return entry
 
     def _list_destination(self) -> dict[str, int]:
         """Output name -> size, kept as they arrive; temporary files that nobody owns any more are removed."""
@@ -140,7 +152,7 @@ class Survey:
                 future.cancel()
             raise
 
-    def _refuse_leaving(self, made: Plan) -> None:
+    def _refuse_leaving(self, made: Plan, rows: Mapping[str, Row]) -> None:
         """A linked folder in the destination may lead out of it: found before anything is paid."""
         if self.destination is None:
             return
@@ -149,7 +161,7 @@ class Survey:
         reason = "a link in its folder leads out of the destination"
         for item in made.todo if leaving else ():
             if item.output.rpartition("/")[0] in leaving:
-                made.refused.append(Refusal(item, "UNSAFE_NAME", reason))
+                made.refuse(Refusal(item, "UNSAFE_NAME", reason), rows)
         made.todo = [item for item in made.todo if item.output.rpartition("/")[0] not in leaving]
 
     def _digest(self, name: str) -> str | None:
