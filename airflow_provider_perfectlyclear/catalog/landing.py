@@ -119,7 +119,7 @@ def _blocks(source: Store, name: str) -> Iterator[bytes]:
         with source.open(name) as file:
             while block := file.read(_BLOCK):
                 yield block
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise _changed(name) from None
     except Exception as error:  # whatever the filesystem's library raises
         raise TransferFailed(f"{source.uri(name)} cannot be read: {short(error)}") from None
