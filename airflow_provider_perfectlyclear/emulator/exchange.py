@@ -25,6 +25,7 @@ from airflow_provider_perfectlyclear.emulator.wire import (
     disconnected,
     flush,
     send_signal,
+    stopped,
 )
 
 Handler = Callable[["Exchange"], Awaitable[Answer]]
@@ -120,9 +121,11 @@ class Exchange:
             await self.client.end(action.name)
 
     async def _kill(self, instruction_id: str, action: Action) -> None:
-        pid = action.value["pid"]
-        if not send_signal(self._peer if pid == "peer" else pid, action.value["signal"]):
-            self._book.misfire(instruction_id, f"kill: no process {pid} to kill")
+        pid = self._peer if action.value["pid"] == "peer" else action.value["pid"]
+        if not send_signal(pid, action.value["signal"]):
+            self._book.misfire(instruction_id, f"kill: no process {action.value['pid']} to kill")
+        elif action.value["signal"] == signal.SIGSTOP:
+            await stopped(pid)
         if action.value["signal"] == signal.SIGKILL and action.when != actions.ANSWERED:
             # The dead client's socket may live on in a child that it forked.
             await self.client.end("reset")

@@ -97,6 +97,21 @@ def send_signal(pid: int | None, number: signal.Signals) -> bool:
     return True
 
 
+async def stopped(pid: int) -> None:
+    """Wait until SIGSTOP has reached a process: until then, one of its threads may hear what comes next."""
+    try:
+        import psutil
+    except ImportError:
+        return
+    for _ in range(1000):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_STOPPED:
+                return
+        except psutil.NoSuchProcess:
+            return
+        await asyncio.sleep(0.001)
+
+
 class Sender(Protocol):
     """Writes one answer."""
 
