@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -36,10 +37,10 @@ def night(house: House, *, run: str | None = None, within: float = 30.0, **more:
 
 
 def night_held(
-    house: House, match: dict[str, Any], when: str, meanwhile: Callable[[], None], **more: Any
+    house: House, match: dict[str, Any], when: dict[str, Any], meanwhile: Callable[[], None], **more: Any
 ) -> dict[str, Any]:
     """A night whose worker sleeps from a moment of a request on, while something happens."""
-    house.emulator.fault(match, {"kill": {"pid": "peer", "when": when, "signal": "SIGSTOP"}})
+    house.emulator.fault(match, {"kill": {"pid": "peer", "signal": "SIGSTOP", **when}})
     worker = house.start(**told(house, None, more))
     ends = time.monotonic() + 30
     while not worker.is_stopped:
@@ -86,8 +87,8 @@ def came_to(house: House, said: dict[str, Any], outcome: str, names: list[str]) 
 
 
 def refused_starts(house: House) -> int:
-    """How many calls of ``/pfc`` were answered with 429: nothing was started, and they may be sent again."""
-    return house.log.read_text(errors="replace").count("start -> 429")
+    """How many calls of ``/pfc`` were refused: nothing was started, and they may be sent again."""
+    return len(re.findall(r"GET /pfc -> 4\d\d", house.log.read_text(errors="replace")))
 
 
 def failed(house: House, run: str | None = None) -> list[dict[str, Any]]:

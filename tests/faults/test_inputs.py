@@ -1,0 +1,388 @@
+"""What lies at the source: names, links and files that are not what a catalog hopes for, in one table."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_perfectlyclear.catalog.landing import MAX_SOURCE
+from tests.catalog.conftest import House, jpeg
+from tests.faults.nights import came_to, ends_well, lines, night, night_held
+from tests.faults.table import Row
+
+GOOD = ["good/1.jpg", "good/2.jpg"]
+BROKEN = jpeg(7, (640, 480))[:900]
+MB = 2**20
+LARGE = 200 * MB
+SECRET = jpeg(4711)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """
+    One odd file beside good ones.
+
+    :param outcome: as :func:`tests.faults.nights.came_to` reads it; or ``ignored``.
+    :param name: as it is listed.
+    :param content: what is in the file; None: nothing is put there.
+    :param files: the names are given one by one instead of by a listing.
+    """
+
+    fault: str
+    way: str
+    outcome: str
+    name: str
+    content: bytes | None = field(default_factory=lambda: jpeg(1000))
+    files: bool = False
+
+    @property
+    def parameter(self) -> Any:
+        marks = pytest.mark.fault(self.fault, self.way, self.outcome)
+        return pytest.param(self, marks=marks, id=f"{self.fault}-{self.way}".replace(" ", "-"))
+
+    def put(self, house: House) -> dict[str, Any]:
+        """Make the files. :return: what the worker is told of them."""
+        house.put(*GOOD)
+        if self.content is not None:
+            path = house.source / self.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.content)
+        return {"files": [*GOOD, self.name]} if self.files else {}
+
+
+def odd_names() -> Iterator[Odd]:
+    for name in ("..\\x.jpg", "C:\\x.jpg", "C:x.jpg", "b\\c.jpg"):
+        hidden = name.startswith(".")
+        yield Odd("F28", f"{name} listed", "ignored" if hidden else "item UNSAFE_NAME", name)
+        yield Odd("F28", f"{name} given", "item UNSAFE_NAME", name, files=True)
+    yield Odd("F28", "no UTF-8 listed", "item UNSAFE_NAME", os.fsdecode(b"\xff\xfe.jpg"))
+    for name in ("../x.jpg", "good/../../x.jpg", "./x.jpg", "good/./x.jpg", "good//x.jpg"):
+        yield Odd("F28", f"{name} given", "item UNSAFE_NAME", name, files=True)
+    for name in ("/x.jpg", "a\0b.jpg", "\ud800.jpg", "", "n" * 300 + ".jpg"):
+        way = f"{name[:8]!a} given"
+        yield Odd("F28", way, "item UNSAFE_NAME", name, content=None, files=True)
+    for name in ("..%2fx.jpg", "good/..%2f..%2fx.jpg"):
+        yield Odd("F28", f"{name} listed", "ignored", name)
+    for name in ("b..%2f..%2fx.jpg", "%2e%2e%2fx.jpg", "con.jpg", "NUL.jpg", "aux .jpg", "~", "$HOME.jpg"):
+        name = name if "." in name else f"{name}.jpg"
+        yield Odd("F28", f"{name} listed", "hidden", name)
+        yield Odd("F28", f"{name} given", "hidden", name, files=True)
+
+
+def odd_contents() -> Iterator[Odd]:
+    yield Odd("F32", "empty", "item INVALID_SOURCE", "x.jpg", b"")
+    yield Odd("F32", "a text", "item INVALID_SOURCE", "x.jpg", b"this is no picture")
+    yield Odd("F32", "a page", "item INVALID_SOURCE", "x.jpg", b"<!DOCTYPE html><html></html>")
+    yield Odd("F32", "two bytes of a JPEG", "item INVALID_SOURCE", "x.jpg", b"\xff\xd8")
+    yield Odd("F32", "zeros", "item INVALID_SOURCE", "x.png", bytes(5000))
+    yield Odd("F32", "a broken JPEG", "item FAILED", "x.jpg", BROKEN)
+    yield Odd("F32", "a PNG's first bytes", "item FAILED", "x.png", b"\x89PNG\r\n\x1a\n" + bytes(100))
+
+
+def honest_names() -> Iterator[Odd]:
+    names = {
+        "emoji": "😀👩‍👩‍👧/🏳️‍🌈.jpg",
+        "right to left": "אבג/صورة ١.jpg",
+        "a mark that turns the text": "photo\u202egpj.jpg",
+        "spaces": " leading and trailing /  x  .jpg",
+        "signs of a URL": "a&b+c?d#e%f=g;h@i:j,k.jpg",
+        "signs of a shell": "$(x)`y`'z'\"*[!a]{b}|<c>.jpg",
+        "percent": "100%25%.jpg",
+        "newline": "new\nline/a\r\nb\tc.jpg",
+        "composed": unicodedata.normalize("NFC", "é.jpg"),
+        "decomposed": unicodedata.normalize("NFD", "é.jpg"),
+        "255 bytes": "n" * 251 + ".jpg",
+        "255 bytes of emoji": "😀" * 62 + "nnn.jpg",
+        "deep": "/".join(["deep"] * 60) + "/x.jpg",
+    }
+    for way, name in names.items():
+        yield Odd("F33", way, "hidden", name)
+
+
+ODD = [*odd_names(), *odd_contents(), *honest_names()]
+
+
+@pytest.mark.parametrize("odd", [odd.parameter for odd in ODD])
+def test_an_odd_file_beside_good_ones(row: Row, house: House, odd: Odd) -> None:
+    more = odd.put(house)
+    good = sorted([*GOOD, odd.name]) if odd.outcome == "hidden" else GOOD
+
+    said = night(house, **more)
+
+    if odd.outcome == "ignored":
+        came_to(house, said, "hidden", GOOD)
+        assert said["summary"]["ignored"] == 1
+        row.consumed("ignored by the summary")
+    else:
+        came_to(house, said, odd.outcome, sorted([*GOOD, odd.name]))
+        about = [line for line in lines(house) if line["source"] == odd.name]
+        assert [line["state"] for line in about] == ["corrected" if odd.outcome == "hidden" else "failed"]
+        row.consumed("named in the manifest")
+    ends_well(house, row, good, **more)
+
+
+@pytest.mark.fault("F28", "too long by its template", "item UNSAFE_NAME")
+def test_a_name_that_its_template_makes_too_long_is_refused_before_it_is_paid(row: Row, house: House) -> None:
+    house.put("n" * 240 + ".jpg", "a.jpg", "b.jpg")
+    template = {"name_template": "{stem}" + "_x" * 10 + ".{ext}"}
+    wanted = ["a" + "_x" * 10 + ".jpg", "b" + "_x" * 10 + ".jpg"]
+
+    said = night(house, options=template)
+
+    came_to(house, said, row.outcome, [*wanted, "long"])
+    row.consumed("255 bytes are the most")
+    ends_well(house, row, wanted, options=template)
+
+
+# ---- links
+
+
+@pytest.fixture
+def outside(house: House) -> Path:
+    """A folder beside the places, with a picture in it that nobody may send or overwrite."""
+    folder = house.root / "outside"
+    folder.mkdir()
+    (folder / "secret.jpg").write_bytes(SECRET)
+    return folder
+
+
+def nothing_outside_was_touched(house: House, outside: Path) -> None:
+    assert [path.name for path in outside.iterdir()] == ["secret.jpg"]
+    assert (outside / "secret.jpg").read_bytes() == SECRET
+    sent = {entry["sha256"] for entry in house.emulator.bill()["entries"]}
+    assert hashlib.sha256(SECRET).hexdigest() not in sent
+
+
+@pytest.mark.parametrize(
+    ("link", "to"),
+    [
+        pytest.param("x.jpg", "secret.jpg", marks=pytest.mark.fault("F29", "file, listed", "hidden")),
+        pytest.param("good/x.jpg", "secret.jpg", marks=pytest.mark.fault("F29", "file, deeper", "hidden")),
+        pytest.param("x", "", marks=pytest.mark.fault("F29", "folder, listed", "hidden")),
+        pytest.param("good/x.jpg", "gone.jpg", marks=pytest.mark.fault("F29", "to nowhere", "hidden")),
+    ],
+)
+def test_a_link_that_leads_out_of_the_source_is_not_followed(
+    row: Row, house: House, outside: Path, link: str, to: str
+) -> None:
+    house.put(*GOOD)
+    (house.source / link).symlink_to(outside / to)
+
+    said = night(house)
+
+    came_to(house, said, row.outcome, GOOD)
+    assert said["summary"]["listed"] == len(GOOD)
+    row.consumed("a link at the source")
+    ends_well(house, row, GOOD)
+    nothing_outside_was_touched(house, outside)
+
+
+@pytest.mark.parametrize(
+    ("link", "to", "name"),
+    [
+        pytest.param(
+            "x.jpg",
+            "secret.jpg",
+            "x.jpg",
+            marks=pytest.mark.fault("F29", "file, given", "item SOURCE_CHANGED"),
+        ),
+        pytest.param(
+            "x", "", "x/secret.jpg", marks=pytest.mark.fault("F29", "folder, given", "item SOURCE_CHANGED")
+        ),
+    ],
+)
+def test_a_given_name_that_a_link_leads_out_of_the_source_is_not_there(
+    row: Row, house: House, outside: Path, link: str, to: str, name: str
+) -> None:
+    house.put(*GOOD)
+    (house.source / link).symlink_to(outside / to)
+
+    said = night(house, files=[*GOOD, name])
+
+    came_to(house, said, row.outcome, [*GOOD, name])
+    row.consumed("a link at the source")
+    ends_well(house, row, GOOD, files=GOOD)
+    nothing_outside_was_touched(house, outside)
+
+
+@pytest.mark.fault("F29", "folder at the destination", "item UNSAFE_NAME")
+def test_nothing_is_paid_for_what_a_link_would_lead_out_of_the_destination(
+    row: Row, house: House, outside: Path
+) -> None:
+    house.put(*GOOD, "x/y/1.jpg")
+    house.destination.mkdir()
+    (house.destination / "x").symlink_to(outside)
+
+    said = night(house)
+
+    came_to(house, said, row.outcome, [*GOOD, "x/y/1.jpg"])
+    assert house.accepted == len(GOOD)
+    row.consumed("a link at the destination")
+    (house.source / "x" / "y" / "1.jpg").unlink()
+    ends_well(house, row, GOOD)
+    nothing_outside_was_touched(house, outside)
+
+
+@pytest.mark.fault("F29", "folder at the destination, while its picture is made", "run STORAGE_FAILED")
+def test_a_link_that_comes_later_leads_nothing_out_either(row: Row, house: House, outside: Path) -> None:
+    house.put("x/1.jpg")
+    link = house.destination / "x"
+
+    said = night_held(house, {"route": "download"}, {"when": "before"}, lambda: link.symlink_to(outside))
+
+    came_to(house, said, row.outcome, [])
+    assert "a link in its path leads out of the destination" in said["message"]
+    row.consumed(house.emulator)
+    link.unlink()
+    ends_well(house, row, ["x/1.jpg"])
+    assert house.accepted == 1
+    nothing_outside_was_touched(house, outside)
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        pytest.param("secret.jpg", marks=pytest.mark.fault("F29", "file at the destination", "hidden")),
+        pytest.param("gone.jpg", marks=pytest.mark.fault("F29", "to nowhere at the destination", "hidden")),
+    ],
+)
+def test_a_link_in_an_outputs_place_is_replaced_not_followed(
+    row: Row, house: House, outside: Path, to: str
+) -> None:
+    house.put(*GOOD)
+    place = house.destination / GOOD[0]
+    place.parent.mkdir(parents=True)
+    place.symlink_to(outside / to)
+
+    said = night(house)
+
+    came_to(house, said, row.outcome, GOOD)
+    assert not place.is_symlink()
+    row.consumed("a link at the destination")
+    ends_well(house, row, GOOD)
+    nothing_outside_was_touched(house, outside)
+
+
+# ---- huge files
+
+
+@pytest.mark.fault("F31", "over the limit", "item INVALID_SOURCE")
+def test_a_file_over_the_limit_is_refused_by_its_size(row: Row, house: House) -> None:
+    house.put(*GOOD)
+    sparse(house.source / "x.mov", MAX_SOURCE + 1)
+
+    said = night(house)
+
+    came_to(house, said, row.outcome, [*GOOD, "x.mov"])
+    assert "5,368,709,121 bytes; at most 5,368,709,120" in said["message"]
+    assert house.emulator.seen()["storage"]["routes"]["put"] == len(GOOD)
+    row.consumed("refused by its size")
+    ends_well(house, row, GOOD)
+
+
+@pytest.mark.fault("F31", "200 MB of a video", "hidden")
+def test_a_large_video_passes_through_little_memory(row: Row, house: House) -> None:
+    house.put(*GOOD)
+    sparse(house.source / "x.mp4", LARGE)
+
+    said = night(house, within=120)
+
+    came_to(house, said, row.outcome, sorted([*GOOD, "x.mp4"]))
+    assert (house.destination / "x.mp4").stat().st_size == LARGE
+    assert said["summary"]["bytes_in"] > LARGE
+    assert said["grew"] < 50
+    row.consumed("its bytes have come in again")
+    ends_well(house, row, sorted([*GOOD, "x.mp4"]))
+
+
+def sparse(path: Path, size: int) -> None:
+    """A video of zeros, which take no place on the disk."""
+    path.write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2")
+    os.truncate(path, size)
+
+
+# ---- sources that change or vanish after they were listed
+
+
+def grow(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+def redraw(path: Path) -> None:
+    """Another picture of the same size."""
+    data = bytearray(path.read_bytes())
+    data[-20:-2] = bytes(18)
+    path.write_bytes(data)
+
+
+def shrink(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def vanish(path: Path) -> None:
+    path.unlink()
+
+
+def become_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+AFTER_LISTING, WHILE_SENT = (
+    ({"route": "upload"}, {"when": "before"}, "z.jpg"),
+    ({"route": "put"}, {"when": "committed"}, "a.jpg"),
+)
+
+
+@pytest.mark.parametrize(
+    ("moment", "change"),
+    [
+        pytest.param(
+            moment,
+            change,
+            marks=pytest.mark.fault("F34", f"{change.__name__} {when}", "item SOURCE_CHANGED"),
+            id=f"{change.__name__}-{when}".replace(" ", "-"),
+        )
+        for when, moment in {"after it was listed": AFTER_LISTING, "while it is sent": WHILE_SENT}.items()
+        for change in (grow, redraw, shrink, vanish, become_a_folder)
+    ],
+)
+def test_a_source_that_changes_is_not_paid_for_as_it_was(
+    row: Row, house: House, moment: tuple[dict[str, Any], dict[str, Any], str], change: Callable[[Path], None]
+) -> None:
+    names = ["a.jpg", *GOOD, "z.jpg"]
+    house.put(*names)
+    match, when, name = moment
+
+    said = night_held(house, match, when, lambda: change(house.source / name))
+
+    came_to(house, said, row.outcome, names)
+    assert f"{name} SOURCE_CHANGED" in said["message"]
+    assert house.accepted == len(names) - 1
+    row.consumed(house.emulator)
+    if change is shrink:  # what is left of it is no whole picture
+        (house.source / name).unlink()
+    left = [one for one in names if (house.source / one).is_file()]
+    ends_well(house, row, left)
+    assert house.accepted == len(names) - 1 + (name in left)
+
+
+@pytest.mark.fault("F34", "cut while it is sent", "item SOURCE_CHANGED")
+def test_a_source_that_is_cut_while_it_is_sent_is_no_failure_of_the_wire(row: Row, house: House) -> None:
+    house.put("b.jpg")
+    sparse(house.source / "a.mp4", 60 * MB)  # more than is on its way at any moment
+    reading = {"when": "reading", "after": 1000}
+
+    said = night_held(house, {"route": "put"}, reading, lambda: shrink(house.source / "a.mp4"))
+
+    came_to(house, said, row.outcome, ["a.mp4", "b.jpg"])
+    row.consumed(house.emulator)
+    (house.source / "a.mp4").unlink()
+    ends_well(house, row, ["b.jpg"])
