@@ -156,6 +156,7 @@ def test_a_digest_is_of_all_bytes(store: Store) -> None:
         "x" * 256,
         "folder/" + "ü" * 128 + "/a.jpg",
         os.fsdecode(b"caf\xe9.jpg"),
+        "a/.pfc-0-12.part",
     ],
 )
 def test_a_name_that_could_leave_or_could_not_be_written_is_refused(name: str) -> None:
@@ -163,6 +164,19 @@ def test_a_name_that_could_leave_or_could_not_be_written_is_refused(name: str) -
         check_name(name)
     assert failure.value.code == "UNSAFE_NAME"
     str(failure.value).encode()  # it can be printed
+
+
+@pytest.mark.parametrize("name", ["../up.jpg", "/etc/passwd", "nul\0.jpg", "a\\..\\b.jpg", ""])
+def test_no_store_writes_under_a_name_that_could_leave(store: Store, tmp_path: Path, name: str) -> None:
+    store.prepare()
+    for write in (
+        lambda: store.publish(name, file_at(tmp_path / "spooled")),
+        lambda: store.write(name, b"x"),
+        lambda: store.create(name, b"x"),
+    ):
+        with pytest.raises(InvalidSource):
+            write()
+    assert list(store.list()) == []
 
 
 @pytest.mark.parametrize("name", ["a..b.jpg", "...", "ab:c.jpg", "..a/b.jpg"])

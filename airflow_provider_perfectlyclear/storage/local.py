@@ -158,7 +158,7 @@ class LocalStore(Store):
         self, name: str, fill: Callable[[BinaryIO], object], place: Callable[[str, str], None]
     ) -> None:
         """Write a temporary file beside ``name``, make it durable, and give it its name in one step."""
-        path = self.path(name)
+        path = self.path_to_write(name)
         folder = os.path.dirname(path)
         part = os.path.join(folder, f".pfc-{self.part_tag}-{secrets.token_hex(6)}.part")
         self._refuse_leaving(folder)

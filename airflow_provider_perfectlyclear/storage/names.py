@@ -39,7 +39,8 @@ def check_name(name: str) -> str:
     Return ``name`` if it stays under its root on every filesystem.
 
     :raises InvalidSource: (``UNSAFE_NAME``) absolute, ``..``, a drive, a backslash, NUL, empty parts, parts of more
-        than 255 bytes, bytes that are no Unicode: found out before anything is paid, not when it is to be written.
+        than 255 bytes, bytes that are no Unicode, a name of our temporary files: found out before anything is paid,
+        not when it is to be written.
     """
     try:
         long = any(len(part.encode()) > LONGEST_PART for part in name.split("/"))
@@ -53,6 +54,8 @@ def check_name(name: str) -> str:
     drive = len(parts[0]) > 1 and parts[0][1] == ":" and parts[0][0].isalpha()
     if not name or "\0" in name or "\\" in name or drive or any(part in ("", ".", "..") for part in parts):
         raise InvalidSource(f"the name {name!r} is not a plain relative path", code="UNSAFE_NAME")
+    if is_part(name):  # never seen again, and swept away after a day
+        raise InvalidSource(f"the name {name!r} is one of temporary files", code="UNSAFE_NAME")
     return name
 
 

@@ -16,7 +16,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_perfectlyclear.errors import StorageFailed
-from airflow_provider_perfectlyclear.storage.names import Entry, short, unix_seconds
+from airflow_provider_perfectlyclear.storage.names import Entry, check_name, short, unix_seconds
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,14 @@ class Store:
     def path(self, name: str) -> str:
         """The file's path as the filesystem spells it."""
         return f"{self.root}/{name}" if name else self.root
+
+    def path_to_write(self, name: str) -> str:
+        """
+        The path of a file that is to be written: whoever made the name, it stays below the root.
+
+        :raises InvalidSource: it is not a plain relative name.
+        """
+        return self.path(check_name(name))
 
     def child(self, folder: str) -> Store:
         """The store of a folder below this one."""
@@ -197,8 +205,9 @@ class Store:
         Put a finished local file under its final name, whole, replacing what was there.
 
         :raises StorageFailed: the store is full, denied or failing; the old content, if any, still stands.
+        :raises InvalidSource: the name would leave the root.
         """
-        path, extra = self.path(name), self._content_type(content_type)
+        path, extra = self.path_to_write(name), self._content_type(content_type)
         try:
             if os.path.getsize(file) <= ONE_REQUEST:
                 self.fs.pipe_file(path, Path(file).read_bytes(), **extra)
@@ -213,8 +222,9 @@ class Store:
 
         :raises StorageFailed: as :meth:`publish`.
         """
+        path = self.path_to_write(name)
         try:
-            self.fs.pipe_file(self.path(name), data, **self._content_type(content_type))
+            self.fs.pipe_file(path, data, **self._content_type(content_type))
         except Exception as error:
             raise StorageFailed(f"{self.uri(name)} cannot be written: {short(error)}") from None
 
@@ -241,8 +251,9 @@ class Store:
                 return False
             self.write(name, data)
             return True
+        path = self.path_to_write(name)
         try:
-            self.fs.pipe_file(self.path(name), data, mode="create")
+            self.fs.pipe_file(path, data, mode="create")
             return True
         except Exception as error:
             return self._judge(name, data, error)
