@@ -20,6 +20,7 @@ from airflow_provider_perfectlyclear.api import wire as wires
 from airflow_provider_perfectlyclear.api.client import AsyncClient, Client
 from airflow_provider_perfectlyclear.api.models import JobState
 from airflow_provider_perfectlyclear.api.settings import Settings
+from tests.certificate import self_signed
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -290,39 +291,9 @@ def test_a_certificate_that_is_not_trusted_stops(
 
 def tls_server(folder: Path) -> tuple[Any, str, Path]:
     """A server with a certificate of its own for 127.0.0.1, that says PENDING."""
-    import datetime
-    import ipaddress
     import socket
 
-    x509 = pytest.importorskip("cryptography.x509")
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    ca = folder / "ca.pem"
-    ca.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    secret = folder / "key.pem"
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
+    ca, secret = self_signed(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(ca, secret)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -387,6 +358,7 @@ class TestProxies:
     "wrong",
     [{"api_key": ""}, {"api_key": "a b"}, {"api_key": "a\nb"}, {"api_key": "schlüssel"}, {"base_url": "http://api.example/v2"},
      {"base_url": "https://u:p@api.example/v2"}, {"base_url": "nonsense"}, {"base_url": "https://[bad/v2"},
+     {"base_url": "https://xn--/v2"},
      {"proxy": "nonsense://u:secret@h"}, {"verify": "/no/such/file"}],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
