@@ -350,7 +350,8 @@ def _refusal(item: Item, clash: list[str] | None, closed: Collection[str]) -> Re
     except InvalidSource as error:
         return Refusal(item, error.code, error.reason)
     for folder in closed:
-        if item.output.startswith(f"{folder}/"):
+        # Also where a disk would take it for the folder: in other case, or as a file of its name.
+        if _folded(f"{item.output}/").startswith(_folded(f"{folder}/")):
             reason = f"{item.output!r} would be written into {folder!r}, where the source or the ledger lies"
             return Refusal(item, "UNSAFE_NAME", reason)
     return None

@@ -381,6 +381,15 @@ def test_an_unsafe_name_fails_alone_and_is_known_the_next_night(name: str) -> No
     assert planned([name, "good.jpg"], rows=refused_rows(made)).refused == []
 
 
+@pytest.mark.parametrize("template", ["IN/{path}", "in", "In/deep/{path}", "in/{path}"])
+def test_a_closed_folder_is_closed_in_any_case_and_its_name_is_taken(template: str) -> None:
+    known = Known({}, {}, {"": "d"}, "tonight", NOW, closed=["in"])
+    made = plan(
+        lambda: [Entry("a.jpg", 1, "x")], known, Options(correction=Correction(), name_template=template)
+    )
+    assert [refusal.code for refusal in made.refused] == ["UNSAFE_NAME"] and not made.todo
+
+
 @pytest.mark.parametrize("closed", ["in", "in/deep", ".perfectlyclear"])
 def test_no_original_and_no_record_is_ever_overwritten(closed: str) -> None:
     listed = [Entry(name, 1, "x") for name in ("a.jpg", f"{closed}/a.jpg", f"{closed}side/a.jpg")]
