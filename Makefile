@@ -3,6 +3,7 @@
 # make lint    the same without the suite
 # make bench   the benchmarks
 # make chaos   random faults and kills: make chaos SEEDS=500 FIRST=1
+# make safeguards   each taken out of a copy in turn: which faults of the table catch it (an hour)
 # make clean   remove everything made here, the environment too
 #
 # All of them start from nothing but Python 3.11 or newer. PYTHON=/path/to/python chooses another.
@@ -15,7 +16,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test lint bench chaos clean
+.PHONY: demo test lint bench chaos safeguards clean
 
 demo: $(READY)
 	$(BIN)/python demo/run.py
@@ -47,6 +48,9 @@ SEEDS ?= 100
 FIRST ?= 1
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos.storm --seeds $(SEEDS) --first $(FIRST)
+
+safeguards: $(READY)
+	$(BIN)/python -m tests.faults.without
 
 clean:
 	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,115 @@
+"""
+Take one safeguard at a time out of a copy of the package, and see which faults of the table catch it.
+
+``python -m tests.faults.without`` takes all of them, one after the other, some minutes each; with names, only those.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MATRIX = ("tests/faults", "tests/catalog/test_kills.py", "tests/catalog/test_owners.py")
+
+
+@dataclass(frozen=True)
+class Safeguard:
+    """
+    What protects, and how it is taken out.
+
+    :param file: below the package.
+    :param text: of the file; occurs once.
+    :param instead: what takes its place.
+    """
+
+    name: str
+    file: str
+    text: str
+    instead: str
+
+
+SAFEGUARDS = [
+    Safeguard(
+        "record before pay",
+        "catalog/engine.py",
+        "self._guarded(lambda: self._book.append(*intents))",
+        "self._guarded(lambda: [self._book.note(one) for one in intents] and None)",
+    ),
+    Safeguard(
+        "temporary name",
+        "storage/local.py",
+        "            self._place_whole(name, copy, os.replace)",
+        "            with open(self.path(name), 'wb') as part:\n                copy(part)",
+    ),
+    Safeguard(
+        "keyless storage client",
+        "api/transfers.py",
+        'headers={"Content-Length": str(size)}',
+        'headers={"Content-Length": str(size), "X-API-KEY": self._settings.api_key}',
+    ),
+    Safeguard(
+        "losing a number",
+        "catalog/ledger.py",
+        "if not self.store.create(",
+        "if None is self.store.create(",
+    ),
+    Safeguard("redo guard", "catalog/survey.py", 'made.guard_redo(self.destination.uri(""))', "pass"),
+    Safeguard(
+        "deadline of a request", "api/wire.py", "return self._ends - time.monotonic()", "return 3600.0"
+    ),
+    Safeguard(
+        "deadline of a job",
+        "catalog/jobs.py",
+        "return now >= (ends if self._deadline is None else min(ends, self._deadline))",
+        "return False",
+    ),
+    Safeguard(
+        "no blind repeat of /pfc",
+        "api/conversation.py",
+        "(outcome.trouble is Trouble.LOST and call.repeatable)",
+        "outcome.trouble is Trouble.LOST",
+    ),
+    Safeguard("end marker", "catalog/landing.py", "has_end(", "(lambda *_: True)("),
+    Safeguard("unsafe URLs", "api/safety.py", "        if not self._anything:", "        if False:"),
+]
+
+
+def rows_that_catch(safeguard: Safeguard, folder: Path) -> Iterator[str]:
+    """The ways of the table that fail without it."""
+    subprocess.run(["git", "-C", str(ROOT), "checkout-index", "--all", f"--prefix={folder}/"], check=True)
+    path = folder / "airflow_provider_perfectlyclear" / safeguard.file
+    text = path.read_text()
+    assert text.count(safeguard.text) == 1, f"{safeguard.name}: not found once in {safeguard.file}"
+    path.write_text(text.replace(safeguard.text, safeguard.instead))
+    said = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *MATRIX],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    ).stdout
+    yield from re.findall(r"^(F\d+ +)BAD (.*)$", said, re.MULTILINE)
+
+
+def main() -> int:
+    chosen = [one for one in SAFEGUARDS if not sys.argv[1:] or one.name in sys.argv[1:]]
+    missed = 0
+    for safeguard in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            rows = list(rows_that_catch(safeguard, Path(folder)))
+        faults = ", ".join(dict.fromkeys(number.strip() for number, _ in rows)) or "NOTHING"
+        print(f"without {safeguard.name}: caught by {faults} ({len(rows)} ways)", flush=True)
+        missed += not rows
+    print(f"{len(chosen)} safeguards, {missed} of them caught by no row")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
