@@ -37,7 +37,8 @@ Every failure of this package, split by what its reader can do about it.
     └─ CatalogFailed              a run landed what it could; more failed than allowed
 
 Every error pickles, carries a stable ``code``, and says what it is about, its state and what to do.
-No message, chain or field holds a key, a signature or a signed URL.
+No message, chain or field holds a key, a signature or a signed URL. A message is one line: what a file's name or
+a service's text would do to a log or a terminal is shown, not done.
 """
 
 from __future__ import annotations
@@ -49,6 +50,13 @@ class PerfectlyClearError(Exception):
     """Anything this package raises on purpose."""
 
     code: ClassVar[str] = "ERROR"
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in self._said())
+
+    def _said(self) -> str:
+        """The message, with whatever names and texts are in it."""
+        return super().__str__()
 
 
 class ConfigurationError(PerfectlyClearError):
@@ -193,7 +201,7 @@ class StartUnknown(PerfectlyClearError):
         self.file_key = file_key
         self.why = why
 
-    def __str__(self) -> str:
+    def _said(self) -> str:
         return (
             f"The answer to starting a correction of file key {self.file_key!r} was lost ({self.why}). "
             "It may have been started and paid; it was not sent again."
@@ -240,7 +248,7 @@ class ItemFailed(PerfectlyClearError):
         if code is not None:
             self.code = code  # type: ignore[misc]
 
-    def __str__(self) -> str:
+    def _said(self) -> str:
         return self.reason
 
 
@@ -271,7 +279,7 @@ class JobError(ItemFailed):
         self.job_id = job_id
         self.reason = reason
 
-    def __str__(self) -> str:
+    def _said(self) -> str:
         return f"Job {self.job_id} {self.code}: {self.reason or 'no reason given'}"
 
 
@@ -314,5 +322,5 @@ class CatalogFailed(PerfectlyClearError):
         self.message = message
         self.retry_helps = retry_helps
 
-    def __str__(self) -> str:
+    def _said(self) -> str:
         return self.message

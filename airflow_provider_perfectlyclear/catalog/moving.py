@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
+from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.landing import Landed, Wanted, staged
 from airflow_provider_perfectlyclear.catalog.landing import land as _land
 from airflow_provider_perfectlyclear.catalog.plan import Item
@@ -84,7 +85,8 @@ class Mover:
         except RunStopped:
             raise
         except PerfectlyClearError as error:
-            log.info("%s: its earlier result is gone (%s); corrected again", item.output, error.code)
+            gone = "%s: its earlier result is gone (%s); corrected again"
+            log.info(gone, one_line(item.output), error.code)
             return None
 
     def land(self, status: JobStatus, output: str, wanted: Wanted, *, fresh: bool = True) -> Landed:

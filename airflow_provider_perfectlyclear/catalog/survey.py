@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.kept import Counts
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan import (
@@ -170,7 +171,7 @@ class Survey:
         except (
             Exception
         ) as error:  # whatever the store's library raises: the upload reads it again and reports
-            log.debug("%s could not be read: %s", name, type(error).__name__)
+            log.debug("%s could not be read: %s", one_line(name), type(error).__name__)
             return None
 
     def brake(self, made: Plan) -> None:

@@ -271,7 +271,7 @@ class Store:
         except FileNotFoundError:
             pass
         except Exception as error:  # e.g. who may write to a bucket may not always delete from it
-            log.info("%s cannot be removed: %s", self.uri(name), short(error))
+            log.info("%s", StorageFailed(f"{self.uri(name)} cannot be removed: {short(error)}"))
 
     def probe(self, folder: str) -> bool:
         """
