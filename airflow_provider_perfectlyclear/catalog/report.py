@@ -12,10 +12,12 @@ from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.kept import Kept
 from airflow_provider_perfectlyclear.catalog.plan import Item
 from airflow_provider_perfectlyclear.catalog.progress import Failure
-from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD, Row, State
+from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD, Bill, Row, State
 
 #: How many failures the summary and the message name; the manifest has all.
 NAMED = 5
+#: The longest summary (bytes as JSON): it is kept for every run in Airflow's database.
+LONGEST = 1999
 #: How many that failed in earlier runs the manifest's first line names.
 KNOWN_NAMED = 1000
 
@@ -55,21 +57,20 @@ class Outcome:
         return self.not_started > 0 or any(failure.retry_helps for failure in self.failures)
 
 
-def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str) -> Outcome:
+def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, bill: Bill) -> Outcome:
     """
     Gather what became of every output that was not unchanged.
 
     :param rows: the ledger's; those of this run count.
     :param left: what was not begun.
     :param run: this run's key.
+    :param bill: what it has paid.
     """
-    found = Outcome()
+    found = Outcome(paid=bill.paid, twice=bill.twice)
     memory = dict(kept.progress.failures)
     for row in rows:
         if row.run != run:
             continue
-        found.paid += row.paid
-        found.twice += row.twice
         found.usage.update(row.usage or {})
         _add_row(found, row, memory.pop(row.output, None), kept)
     for failure in memory.values():
@@ -116,11 +117,11 @@ def manifest(summary: Mapping[str, Any], outcome: Outcome, kept: Kept) -> bytes:
 
 
 def summary_of(kept: Kept, outcome: Outcome, *, seconds: float, manifest_uri: str) -> dict[str, Any]:
-    """The operator's return value, under 2 kB whatever the pictures are called."""
+    """The operator's return value, under 2 kB whatever the pictures and the service's counters are called."""
     counts, progress = kept.counts, kept.progress
     seen = {*counts.own, *counts.edited}
     beyond = sum(line["output"] not in seen for line in outcome.lines)
-    return {
+    summary: dict[str, Any] = {
         "listed": counts.listed + beyond,
         "ignored": counts.ignored,
         "unchanged": counts.unchanged + progress.same_bytes,
@@ -129,6 +130,7 @@ def summary_of(kept: Kept, outcome: Outcome, *, seconds: float, manifest_uri: st
         "corrected": outcome.corrected,
         "failed": len(outcome.failures),
         "not_started": outcome.not_started,
+        "warnings": sum("warnings" in line for line in outcome.lines),
         "paid": outcome.paid,
         "possibly_paid_twice": outcome.twice,
         "reasons": counts.reasons,
@@ -143,6 +145,11 @@ def summary_of(kept: Kept, outcome: Outcome, *, seconds: float, manifest_uri: st
             for f in outcome.failures[:NAMED]
         ],
     }
+    while len(json.dumps(summary)) > LONGEST and summary["failures"]:  # a sign may take twelve bytes
+        summary["failures"].pop()
+    while len(json.dumps(summary)) > LONGEST and summary["usage"]:
+        summary["usage"].popitem()
+    return summary
 
 
 def failure_message(outcome: Outcome, *, destination: str, manifest_uri: str, attempted: int) -> str:
