@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.plan import Item
 from airflow_provider_perfectlyclear.catalog.progress import Failure, Progress
-from airflow_provider_perfectlyclear.catalog.records import Row
+from airflow_provider_perfectlyclear.catalog.records import Bill, Row
 
 #: Its layout; another one is not read, and the run plans afresh instead.
 LAYOUT = 1
@@ -53,6 +53,7 @@ class Kept:
     :param todo: what is still to be begun.
     :param later: what ``limit`` leaves for later runs.
     :param rows: this run's rows, and those that are open.
+    :param bill: what this run has paid so far.
     :param digests: rendition -> digest of its correction.
     :param head: the number of the ledger's segment at which the lane was parked.
     :param checkpoint: the number of the ledger's newest checkpoint.
@@ -66,6 +67,7 @@ class Kept:
     todo: list[Item] = field(default_factory=list)
     later: list[Item] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    bill: Bill = field(default_factory=Bill)
     digests: dict[str, str] = field(default_factory=dict)
     head: int = 0
     checkpoint: int = 0
@@ -83,6 +85,7 @@ class Kept:
             "todo": self.todo,
             "later": self.later,
             "rows": [row.to_json() for row in self.rows],
+            "bill": asdict(self.bill),
         }
         return gzip.compress(json.dumps(data, separators=(",", ":")).encode(), 3)
 
@@ -102,6 +105,7 @@ class Kept:
                 todo=[Item(*item) for item in data.pop("todo")],
                 later=[Item(*item) for item in data.pop("later")],
                 rows=[Row.from_json(row) for row in data.pop("rows")],
+                bill=Bill(**data.pop("bill")),
                 **data,
             )
         except (ValueError, KeyError, TypeError, OSError, EOFError):

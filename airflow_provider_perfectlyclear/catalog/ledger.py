@@ -18,15 +18,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from itertools import chain
 
-from airflow_provider_perfectlyclear.catalog.records import SCHEMA, Record, Row, apply
+from airflow_provider_perfectlyclear.catalog.records import SCHEMA, Bill, Record, Row, apply, billed, charge
 from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost, LedgerError
 from airflow_provider_perfectlyclear.storage import Entry, Store, is_part
 
 #: A checkpoint is written when this many segments stand since the last one.
 CHECKPOINT_EVERY = 500
 #: Segments below a checkpoint are removed when older than this (seconds). A number must not become free
-#: while a stopped process may wake up and take it.
+#: while a stopped process may wake up and take it. A run's bill is kept for as long after its last start.
 KEEP = 7 * 86_400.0
 #: A live owner appends at least this often (seconds) ...
 HEARTBEAT = 25.0
@@ -61,6 +62,7 @@ class View:
     What a lane says when it is read.
 
     :param rows: output name -> row.
+    :param bills: run key -> what it has paid.
     :param head: the number of the newest segment, 0 when there is none.
     :param checkpoint: the number of the newest checkpoint.
     :param holder: the newest header while its owner neither parked nor released.
@@ -68,6 +70,7 @@ class View:
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
+    bills: dict[str, Bill] = field(default_factory=dict)
     head: int = 0
     checkpoint: int = 0
     holder: Header | None = None
@@ -98,8 +101,8 @@ def read_lane(store: Store, lane: str, entries: Iterable[Entry] | None = None, *
     newest = _Segment(store, lane, numbers[-1])
     view.checkpoint, view.head = newest.header.checkpoint, numbers[-1]
     for number in range(max(view.checkpoint, 1), view.head):
-        _Segment(store, lane, number).replay(view.rows, run)
-    newest.replay(view.rows, run)
+        _Segment(store, lane, number).replay(view, run)
+    newest.replay(view, run)
     view.is_parked = newest.last == "parked"
     view.holder = None if newest.last in ("parked", "released") else newest.header
     return view
@@ -145,12 +148,14 @@ class _Segment:
         with self._understood():
             self.header = Header(first["run"], first["title"], int(first["checkpoint"]), float(first["at"]))
 
-    def replay(self, rows: dict[str, Row], run: str) -> None:
-        """Apply its records to the rows, as ``run`` needs them; then ``last`` is the kind of the last one."""
+    def replay(self, view: View, run: str) -> None:
+        """Apply its records to a view, as ``run`` needs it; then ``last`` is the kind of the last one."""
+        rows = view.rows
         with self._understood():
             for line in self._lines:
                 record = dict(json.loads(line))
                 apply(rows, record, run=self.header.run, at=self.header.at)
+                charge(view.bills, record, run=self.header.run, at=self.header.at)
                 self.last = record.get("r")
                 if self.last == "row" and record.get("run") != run:
                     rows[record["output"]] = rows[record["output"]].settled()
@@ -181,6 +186,19 @@ def _broken(store: Store, lane: str, number: int, what: str) -> str:
         f"back from a backup; or move the folder {folder} away, and the run goes on without what it held: "
         "outputs made before are then unknown, and jobs that were open are lost."
     )
+
+
+def _line(record: Record) -> bytes:
+    return json.dumps(record, separators=(",", ":")).encode()
+
+
+def _packed(lines: Iterable[bytes]) -> bytes:
+    """Compressed line by line: a checkpoint of 100,000 rows is never there as a whole."""
+    sink = BytesIO()
+    with gzip.GzipFile(fileobj=sink, mode="wb", compresslevel=3) as file:
+        for number, line in enumerate(lines):
+            file.write(b"\n" + line if number else line)
+    return sink.getvalue()
 
 
 class Ledger:
@@ -216,6 +234,11 @@ class Ledger:
     def head(self) -> int:
         return self.view.head
 
+    @property
+    def bill(self) -> Bill:
+        """What this run has paid in this lane, over all its tries."""
+        return self.view.bills.get(self.run, Bill())
+
     def load(self, entries: Iterable[Entry] | None = None) -> None:
         """
         Read the lane.
@@ -226,9 +249,11 @@ class Ledger:
         self.view = read_lane(self.store, self.lane, entries, run=self.run)
         self.complete = True
 
-    def continue_from(self, rows: dict[str, Row], head: int, checkpoint: int) -> None:
+    def continue_from(
+        self, rows: dict[str, Row], head: int, checkpoint: int, bill: Bill | None = None
+    ) -> None:
         """Go on from what this run kept for itself, without reading the lane."""
-        self.view = View(rows=rows, head=head, checkpoint=checkpoint)
+        self.view = View(rows=rows, bills={self.run: bill or Bill()}, head=head, checkpoint=checkpoint)
         self.complete = False
 
     def take(self) -> bool:
@@ -240,12 +265,12 @@ class Ledger:
         self.owned = True
         return True
 
-    def append(self, records: Sequence[Record], *, checkpoint: bool = False) -> None:
+    def append(self, records: Iterable[Record], *, checkpoint: bool = False) -> None:
         """
         Write records as the next segment, and apply them.
 
         :param records: what to write; may be empty, which only shows that this owner lives.
-        :param checkpoint: the records are the whole map.
+        :param checkpoint: the records are the whole map, and are gone through once.
         :raises LaneLost: another owner has come. Start nothing more.
         :raises StorageFailed: the ledger cannot be written. Start nothing more.
         """
@@ -261,10 +286,8 @@ class Ledger:
             "at": at,
             "token": secrets.token_hex(8),
         }
-        lines = "\n".join(json.dumps(line, separators=(",", ":")) for line in (header, *records)).encode()
-        if not self.store.create(
-            segment_name(self.lane, number), gzip.compress(lines, 3) if checkpoint else lines
-        ):
+        data = (_packed if checkpoint else b"\n".join)(map(_line, chain((header,), records)))
+        if not self.store.create(segment_name(self.lane, number), data):
             self.owned = False
             raise LaneLost(
                 f"Another run has taken over {self.store.uri('')} (lane {self.lane!r}): segment {number} of "
@@ -276,6 +299,7 @@ class Ledger:
         if not checkpoint:
             for record in records:
                 apply(self.view.rows, record, run=self.run, at=at)
+                charge(self.view.bills, record, run=self.run, at=at)
 
     @property
     def silence(self) -> float:
@@ -310,13 +334,15 @@ class Ledger:
     def checkpoint(self, *, release: bool = False) -> None:
         """Write the whole map as one segment, and remove segments that are long below it."""
         if not self.complete:
-            self.view.rows, self.complete = read_lane(self.store, self.lane, run=self.run).rows, True
+            whole = read_lane(self.store, self.lane, run=self.run)
+            self.view.rows, self.view.bills, self.complete = whole.rows, whole.bills, True
         for row in list(self.rows.values()):
             if row.run != self.run:
                 self.rows[row.output] = row.settled()  # its own run's manifest has the rest
-        records: list[Record] = [{"r": "row", **row.to_json()} for row in self.rows.values()]
-        before = self.view.checkpoint
-        self.append([*records, *([{"r": "released"}] if release else [])], checkpoint=True)
+        before, recent = self.view.checkpoint, self._clock() - KEEP
+        rows: Iterator[Record] = ({"r": "row", **row.to_json()} for row in self.rows.values())
+        bills = (billed(run, bill) for run, bill in self.view.bills.items() if bill.at > recent)
+        self.append(chain(rows, bills, [{"r": "released"}] if release else []), checkpoint=True)
         self.owned = not release
         self._clean(below=before)
 

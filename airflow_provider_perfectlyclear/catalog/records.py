@@ -121,6 +121,21 @@ class Row:
         return replace(self, file_key=None, usage=None, started_at=None, paid=0, twice=0)
 
 
+@dataclass(slots=True)
+class Bill:
+    """
+    What one run has paid, over all its tries: whoever lands its jobs, and whatever becomes of its rows.
+
+    :param paid: accepted ``/pfc`` calls.
+    :param twice: calls that were sent again although an earlier one may have been accepted.
+    :param at: Unix seconds of the last of them.
+    """
+
+    paid: int = 0
+    twice: int = 0
+    at: float = 0.0
+
+
 _DEFAULTS = {field.name: field.default for field in fields(Row)}
 _NAMES = frozenset(_DEFAULTS)
 
@@ -149,6 +164,11 @@ def started(output: str, job_id: str) -> dict[str, Any]:
 def landed(output: str, *, size: int | None, usage: Mapping[str, int] | None) -> dict[str, Any]:
     """The corrected file stands at the destination (``size`` None: only its data was wanted)."""
     return {"r": "landed", "output": output, "size": size, "usage": usage or None}
+
+
+def billed(run: str, bill: Bill) -> dict[str, Any]:
+    """A checkpoint's record of what a run has paid."""
+    return {"r": "bill", "run": run, "paid": bill.paid, "twice": bill.twice, "at": bill.at}
 
 
 def seen(output: str, fingerprint: str) -> dict[str, Any]:
@@ -191,6 +211,18 @@ def apply(rows: dict[str, Row], record: Record, *, run: str, at: float) -> None:
         if before.run != run:  # what an earlier run paid is not this run's bill
             before = replace(before, run=run, paid=0, twice=0)
         rows[output] = replace(_CHANGES[kind](before, record, at), at=at)
+
+
+def charge(bills: dict[str, Bill], record: Record, *, run: str, at: float) -> None:
+    """Let one record change the bills (run key -> bill); otherwise as :func:`apply`."""
+    kind, again = record.get("r"), bool(record.get("again"))
+    if kind == "bill":
+        bills[record["run"]] = Bill(record["paid"], record["twice"], record["at"])
+    elif kind == "started" or (kind == "intent" and again):
+        bill = bills.setdefault(run, Bill())
+        bill.paid += kind == "started"
+        bill.twice += again
+        bill.at = at
 
 
 def _intent(row: Row, record: Record, at: float) -> Row:

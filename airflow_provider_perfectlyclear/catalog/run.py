@@ -148,7 +148,8 @@ class CatalogRun:
         if kept is None or kept.digests.keys() != self.options.corrections.keys():
             return self.execute()
         with self._letting_go():
-            self.ledger.continue_from({row.output: row for row in kept.rows}, kept.head, kept.checkpoint)
+            rows = {row.output: row for row in kept.rows}
+            self.ledger.continue_from(rows, kept.head, kept.checkpoint, kept.bill)
             if self.ledger.take():
                 corrections = self.options.corrections.items()
                 self._prepared = {name: Prepared(one, kept.digests[name]) for name, one in corrections}
@@ -318,8 +319,8 @@ class CatalogRun:
         """At most ``limit`` starts in this Dag run, those of earlier tries included."""
         if self.options.limit is None:
             return todo
-        begun = sum(row.paid + row.twice for row in self.ledger.rows.values() if row.run == self.run)
-        return todo[: max(0, self.options.limit - begun)]
+        begun = self.ledger.bill
+        return todo[: max(0, self.options.limit - begun.paid - begun.twice)]
 
     def _record_refused(self, made: Plan, kept: Kept) -> None:
         records = []
@@ -398,6 +399,7 @@ class CatalogRun:
             for row in self.ledger.rows.values()
             if row.state.is_open or row.run == self.run or row.code == JobLost.code
         ]
+        kept.bill = self.ledger.bill
         kept.digests = {name: prepared.digest for name, prepared in self._prepared.items()}
         kept.head, kept.checkpoint = self.ledger.head + 1, self.ledger.view.checkpoint
         self.state.write(f"{self.folder}/run.json.gz", kept.to_bytes())
@@ -421,7 +423,7 @@ class CatalogRun:
 
     def _write_manifest(self, kept: Kept, left: Iterable[Item] = ()) -> tuple[Outcome, Summary]:
         unbegun = [*left, *kept.progress.unbegun, *kept.later]
-        outcome = outcome_of(kept, self.ledger.rows.values(), unbegun, self.run)
+        outcome = outcome_of(kept, self.ledger.rows.values(), unbegun, self.run, self.ledger.bill)
         summary = self._summary(kept, outcome)
         self.state.write(f"{self.folder}/manifest.jsonl", manifest(summary.data, outcome, kept))
         return outcome, summary

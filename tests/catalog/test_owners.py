@@ -120,6 +120,22 @@ def test_a_second_run_is_told_who_holds_the_destination_and_its_retry_finishes(h
     judge(house)
 
 
+def test_what_a_run_has_paid_stays_its_bill_when_another_run_lands_it(house: House) -> None:
+    house.emulator.fault({"route": "pfc", "nth": 2}, {"garble": "html"})  # accepted; its answer is lost
+    stop = {"kill": {"pid": "peer", "when": "committed", "signal": "SIGTERM"}}
+    house.emulator.fault({"route": "pfc", "nth": 6}, stop)
+    stopped = work(house, "monday")
+    landed = work(house, "tuesday")["summary"]
+    retried = work(house, "monday")["summary"]
+
+    assert stopped["error"] == "Cancelled"
+    assert house.outputs == NAMES
+    assert retried["paid"] > 0 and landed["corrected"] > landed["paid"]
+    assert retried["paid"] + landed["paid"] == len(NAMES)
+    assert retried["possibly_paid_twice"] + landed["possibly_paid_twice"] == 1
+    judge(house)
+
+
 def test_runs_that_begin_at_the_same_moment_pay_for_each_picture_once(house: House) -> None:
     runs = ["mars", "venus", "pluto"]
 
