@@ -95,6 +95,14 @@ def test_a_fault_that_cannot_be_done_is_reported(caller, emulator):
     emulator.clear_faults()
 
 
+@pytest.mark.parametrize("kind", ["html", "gzip_bomb", "cut_json"])
+def test_fields_cannot_be_set_in_what_another_fault_has_garbled(caller, emulator, kind):
+    emulator.fault("upload", [{"garble": kind}, {"patch": {"fileKey": "x"}}])
+    assert caller.get("/upload").status_code == 200
+    assert "not a JSON object" in str(emulator.unconsumed())
+    emulator.clear_faults()
+
+
 @pytest.mark.parametrize(
     ("match", "do", "complaint"),
     [
