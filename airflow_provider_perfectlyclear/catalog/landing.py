@@ -95,7 +95,10 @@ def staged(source: Store, name: str, size: int, fingerprint: str, spool: Spool) 
                     raise _changed(name)
 
         path = Path(source.path(name)) if local else copy
-        yield Staged(lambda: open(path, "rb"), length, sha256, kind, unchanged)
+        try:
+            yield Staged(lambda: open(path, "rb"), length, sha256, kind, unchanged)
+        except OSError as error:  # it is read again while it is sent
+            raise _unreadable(source, name, error) from None
 
 
 def _changed(name: str) -> InvalidSource:
@@ -119,10 +122,14 @@ def _blocks(source: Store, name: str) -> Iterator[bytes]:
         with source.open(name) as file:
             while block := file.read(_BLOCK):
                 yield block
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise _changed(name) from None
     except Exception as error:  # whatever the filesystem's library raises
-        raise TransferFailed(f"{source.uri(name)} cannot be read: {short(error)}") from None
+        raise _unreadable(source, name, error) from None
+
+
+def _unreadable(source: Store, name: str, error: Exception) -> PerfectlyClearError:
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return _changed(name)
+    return TransferFailed(f"{source.uri(name)} cannot be read: {short(error)}")
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,14 @@ class Spool:
     """
     A temporary folder, held by a lock that ends with its process. Folders without their process are removed
     by the next spool on the same machine. Use as a context manager.
+
+    :raises StorageFailed: this machine's temporary folder cannot be written.
     """
 
     def __init__(self) -> None:
-        _sweep()
-        self.folder, self._lock = _locked_folder()
+        with _writable(Path(tempfile.gettempdir())):
+            _sweep()
+            self.folder, self._lock = _locked_folder()
 
     def __enter__(self) -> Spool:
         return self
@@ -39,8 +42,9 @@ class Spool:
     @contextmanager
     def file(self) -> Iterator[Path]:
         """A path to write to, gone at the end."""
-        handle, name = tempfile.mkstemp(dir=self.folder)
-        os.close(handle)
+        with _writable(self.folder.parent):
+            handle, name = tempfile.mkstemp(dir=self.folder)
+            os.close(handle)
         try:
             yield Path(name)
         finally:
@@ -55,11 +59,15 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
     :raises StorageFailed: it is this machine's temporary folder that is full or failing, not somebody's store.
     """
+    with _writable(path.parent.parent), open(path, "wb") as sink:
+        yield sink
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
     try:
-        with open(path, "wb") as sink:
-            yield sink
+        yield
     except OSError as error:
-        folder = path.parent.parent
         raise StorageFailed(
             f"The worker's temporary folder {folder} cannot be written: {error.strerror}"
         ) from None

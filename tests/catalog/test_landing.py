@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -170,6 +171,18 @@ def test_a_source_that_cannot_be_read_is_a_transfer_that_failed(spool: Spool) ->
     assert "secret" not in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(OSError(errno.EIO, "Input/output error"), TransferFailed), (FileNotFoundError(), InvalidSource)],
+)
+def test_a_source_that_cannot_be_read_again_while_it_is_sent_is_one_pictures_matter(
+    tmp_path: Path, spool: Spool, error: OSError, expected: type[Exception]
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    with pytest.raises(expected), staged_as_listed(Store.local(tmp_path), "a.jpg", spool):
+        raise error
+
+
 TEMPORARY_FOLDER_FULL = """
 import resource, signal
 from fsspec.implementations.memory import MemoryFileSystem
@@ -188,6 +201,22 @@ with Spool() as spool:
     except StorageFailed as error:
         print(error)
 """
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_said_in_one_line(
+    own_temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Spool() as spool:
+        monkeypatch.setattr(tempfile, "mkstemp", full)
+        with pytest.raises(StorageFailed, match=f"{own_temporary_folder} cannot be written: No space"):
+            spool.file().__enter__()
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(StorageFailed, match=f"{own_temporary_folder} cannot be written: No space"):
+        Spool()
+
+
+def full(**_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_full_temporary_folder_is_not_blamed_on_the_source(own_temporary_folder: Path) -> None:
