@@ -6,7 +6,7 @@ import logging
 from collections import deque
 
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
-from airflow_provider_perfectlyclear.api.watch import Watch
+from airflow_provider_perfectlyclear.api.watch import LOST_AFTER, Watch
 from airflow_provider_perfectlyclear.catalog.records import Row
 from airflow_provider_perfectlyclear.errors import JobError, JobFailed, JobLost, JobRejected, JobTimeout
 
@@ -137,9 +137,15 @@ class OpenJobs:
         return kind(job_id, status.status_text)
 
     def missing(self, job_id: str, now: float) -> JobError | None:
-        """Take in a 404. Returns why the job is over, if it is."""
+        """
+        Take in a 404. Returns why the job is over, if it is.
+
+        A job that has had its time is asked about only once in a try, so that once is enough: who called it late
+        would do so in every later try, and nobody would ever start it again.
+        """
         self._asking.discard(job_id)
-        if self._watch.missing(job_id, now=now):
+        is_old = self.age(job_id, now) >= max(self._job_timeout, LOST_AFTER)
+        if self._watch.missing(job_id, now=now) or is_old:
             return JobLost(job_id, "the service no longer knows the job (404)")
         return self._late(job_id, "unknown to the service (404)", now)
 

@@ -112,6 +112,21 @@ def test_a_lost_job_is_started_again_once_by_a_later_run(
     assert (tuesday["paid"], tuesday["possibly_paid_twice"]) == (1, 1)
 
 
+def test_a_lost_job_whose_time_is_up_is_lost_and_not_late_for_ever(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.jobs.LOST_AFTER", 0.5)
+    house.put(*NAMES)
+    house.emulator.fault({"route": "pfc", "nth": 2}, {"outcome": "lost"})
+
+    with pytest.raises(errors.CatalogFailed, match="JOB_LOST"):
+        house.correct(job_timeout=1.0)  # which is over long before a minute of 404
+    tuesday = house.correct("tuesday")
+
+    assert house.outputs == NAMES
+    assert tuesday["reasons"] == {"job lost": 1}
+
+
 def test_many_failures_alike_in_a_row_stop_new_starts(house: House) -> None:
     house.put(*(f"{number:03d}.jpg" for number in range(60)))
     house.emulator.fault(
