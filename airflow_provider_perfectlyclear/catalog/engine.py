@@ -296,10 +296,14 @@ class Engine:
                 if item.output in done.fetched:
                     self._book.landed(item.output, done.fetched[item.output])
                 else:
-                    self.progress.same_bytes += 1
+                    self.progress.same_bytes += not self._is_own(item.output)
                     self._book.note(records.seen(item.output, item.fingerprint))
 
         return then
+
+    def _is_own(self, output: str) -> bool:
+        """Whether this very run has made it: then it is told about as that, and not as unchanged too."""
+        return output in self.ledger.rows and self.ledger.rows[output].run == self.ledger.run
 
     def _row(self, item: Item, uploaded: Uploaded | None = None) -> Row:
         prepared = self.prepared[item.rendition]

@@ -150,11 +150,12 @@ class Plan:
         else:
             self.refused.append(refusal)
 
-    def settle(self, digests: Mapping[str, str | None]) -> list[Item]:
+    def settle(self, digests: Mapping[str, str | None], own: Collection[str] = ()) -> list[Item]:
         """
         Take out what has other fingerprints but the same bytes: it is unchanged.
 
         :param digests: source -> SHA-256 of its bytes.
+        :param own: outputs that this very run has made, or found bad.
         :returns: what was taken out.
         """
         settled, rest = list[Item](), list[Item]()
@@ -162,7 +163,9 @@ class Plan:
             same = item.sha256 is not None and digests.get(item.source) == item.sha256
             (settled if same else rest).append(item)
         self.todo = rest
-        self.unchanged += len(settled)
+        mine = [item.output for item in settled if item.output in own]
+        self.own += mine
+        self.unchanged += len(settled) - len(mine)
         return settled
 
 

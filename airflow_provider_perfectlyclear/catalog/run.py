@@ -280,7 +280,7 @@ class CatalogRun:
     def _plan_and_work(self, kept: Kept) -> Waiting | Summary | None:
         made = self._make_plan()
         log.info("%s: %s", self.options.shard or self.ledger.lane, made.line())
-        touched = self._survey.settle_touched(made) if self._survey.may_refuse(made) else []
+        touched = self._settle_touched(made) if self._survey.may_refuse(made) else []
         kept.planned, kept.counts = True, counts_of(made, self.run)
         if self.options.plan_only:
             return self._planned(kept, made)
@@ -297,6 +297,10 @@ class CatalogRun:
         todo = self._limited(made.todo)
         kept.later = made.todo[len(todo) :]
         return self._work(kept, todo, unsettled)
+
+    def _settle_touched(self, made: Plan) -> list[Item]:
+        own = {row.output for row in self.ledger.rows.values() if row.run == self.run}
+        return self._survey.settle_touched(made, own)
 
     def _planned(self, kept: Kept, made: Plan) -> Summary:
         """Nothing is started or written; a brake that would stop the run is what one wants to hear of."""

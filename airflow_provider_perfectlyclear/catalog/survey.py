@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -125,10 +125,11 @@ class Survey:
         most = self.options.max_new_jobs
         return made.pays_much_again or (most is not None and len(made.todo) > most)
 
-    def settle_touched(self, made: Plan) -> list[Item]:
+    def settle_touched(self, made: Plan, own: Collection[str]) -> list[Item]:
         """
         Before the brakes judge: files that were only touched, copied or sent again are not changed.
 
+        :param own: outputs that this very run has made, or found bad.
         :returns: what was taken out of the plan.
         """
         touched = (item for item in made.todo if item.reason == "source changed" and item.sha256)
@@ -139,7 +140,7 @@ class Survey:
         with ThreadPoolExecutor(self.options.transfers) as pool:
             futures = [pool.submit(self._digest, name) for name in names]
             self._wait_for(*futures)
-        settled = made.settle({name: done.result() for name, done in zip(names, futures, strict=True)})
+        settled = made.settle({name: done.result() for name, done in zip(names, futures, strict=True)}, own)
         log.info("%d of them have the same bytes as before; now %s", len(settled), made.line())
         return settled
 

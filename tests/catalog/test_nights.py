@@ -87,6 +87,22 @@ def test_files_touched_copied_or_sent_again_cost_nothing(house: House) -> None:
     judge_paid_nothing(house, wednesday)
 
 
+@pytest.mark.parametrize("touched", [FORTY[:3], FORTY])
+def test_files_touched_between_a_try_and_its_retry_are_told_of_once(house: House, touched: list[str]) -> None:
+    house.put(*FORTY)
+    house.put("text.jpg")
+    (house.source / "text.jpg").write_text("no picture")
+    with pytest.raises(CatalogFailed):
+        house.correct()
+    for name in [*touched, "text.jpg"]:
+        os.utime(house.source / name, (1, 1))
+
+    retried = house.correct(max_failures=1)
+
+    assert (retried["corrected"], retried["unchanged"], retried["failed"]) == (len(FORTY), 0, 1)
+    judge(house)
+
+
 def test_a_few_files_touched_are_no_jobs_for_max_new_jobs(house: House) -> None:
     house.put(*FORTY)
     house.correct("monday")
