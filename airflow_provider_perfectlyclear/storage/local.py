@@ -92,7 +92,7 @@ class LocalStore(Store):
         if not stat.S_ISREG(info.st_mode):
             return None
         return Entry(
-            name=sys.intern(name), size=info.st_size, tag=str(info.st_mtime_ns), modified=info.st_mtime
+            name=sys.intern(name), size=info.st_size, tag=info.st_mtime_ns, modified=info.st_mtime
         )
 
     def stat(self, name: str) -> Entry | None:

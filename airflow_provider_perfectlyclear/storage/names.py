@@ -25,7 +25,7 @@ class Entry:
 
     name: str
     size: int
-    tag: str
+    tag: str | int
     modified: float | None = None
 
     @property
