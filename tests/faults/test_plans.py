@@ -1,0 +1,393 @@
+"""What a run makes of a catalog before it pays: collisions, places inside places, records lost, sources moved."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.catalog.conftest import House, jpeg
+from tests.catalog.judge import judge
+from tests.catalog.test_nights import upload_preset
+from tests.catalog.test_owners import no_job_ends, records, until
+from tests.faults.nights import NAMES, came_to, ends_well, failed, night, told
+from tests.faults.table import Row
+
+THIRTY = [f"{number:02d}.jpg" for number in range(30)]
+
+
+# ---- names that collide
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Two sources whose outputs would have one name."""
+
+    way: str
+    names: tuple[str, str]
+    options: dict[str, Any] = field(default_factory=dict)
+    good: str = "good.jpg"
+
+    @property
+    def parameter(self) -> Any:
+        marks = pytest.mark.fault("F30", self.way, "items NAME_COLLISION")
+        return pytest.param(self, marks=marks, id=self.way.replace(" ", "-"))
+
+
+AS_JPG, FLAT = {"correction": {"output_type": "jpg"}}, {"name_template": "{stem}.{ext}"}
+CLASHES = [
+    Clash("case", ("a.jpg", "A.jpg")),
+    Clash("case of a folder", ("b/a.jpg", "B/a.jpg")),
+    Clash("case of the extension", ("a.jpg", "a.JPG")),
+    Clash("case of another script", ("straße.jpg", "STRASSE.jpg")),
+    Clash("normal form", tuple(unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))),  # type: ignore[arg-type]
+    Clash("change of extension", ("a.png", "a.jpg"), AS_JPG),
+    Clash("background removed", ("a.png", "a.jpg"), {"correction": {"remove_background": True}}, "good.png"),
+    Clash("flattened folders", ("x/a.jpg", "y/a.jpg"), FLAT),
+    Clash("flattened folders and change of extension", ("x/a.png", "y/A.jpg"), FLAT | AS_JPG),
+]
+
+
+@pytest.mark.parametrize("clash", [clash.parameter for clash in CLASHES])
+def test_names_that_collide_are_found_before_they_are_paid(row: Row, house: House, clash: Clash) -> None:
+    house.put(*clash.names, "good.jpg")
+
+    said = night(house, options=clash.options)
+
+    assert said["error"] == "CatalogFailed" and not said["retry_helps"]
+    found = failed(house)
+    assert {line["source"] for line in found} == set(clash.names)
+    assert {line["code"] for line in found} == {"NAME_COLLISION"}
+    for line in found:
+        assert all(repr(name) in line["reason"] for name in clash.names)
+    assert all(shown(name) in said["message"] for name in clash.names)
+    assert house.accepted == 1
+    row.consumed("both are named in the manifest")
+    ends_well(house, row, [clash.good], options=clash.options)
+
+
+def shown(name: str) -> str:
+    """As a message has it: its quotations are short."""
+    return repr(name)[1:-1]
+
+
+# ---- places inside places
+
+
+class Elsewhere(House):
+    """
+    A house whose destination and record may lie anywhere below its root.
+
+    ``destination_at`` and ``state_at`` are relative to it.
+    """
+
+    destination_at = "out"
+    state_at: str | None = None
+
+    @property
+    def destination(self) -> Path:
+        return self.root / self.destination_at
+
+    def config(self, **more: Any) -> dict[str, Any]:
+        state = {} if self.state_at is None else {"state": str(self.root / self.state_at)}
+        return super().config(**state, **more)
+
+    def look(self) -> Path:
+        return self.root if self.state_at else self.destination
+
+
+@pytest.fixture
+def elsewhere(house: House) -> Elsewhere:
+    return Elsewhere(house.root, house.emulator)
+
+
+@pytest.mark.parametrize(
+    ("destination", "state"),
+    [
+        pytest.param(destination, state, marks=pytest.mark.fault("F57", way, "hidden"))
+        for way, destination, state in (
+            ("destination in the source", "in/corrected", None),
+            ("destination deep in the source", "in/b/corrected/2026", None),
+            ("record in the source", "out", "in/record"),
+            ("record hidden in the source", "out", "in/.record"),
+            ("record and destination in the source", "in/corrected", "in/record"),
+        )
+    ],
+)
+def test_places_inside_the_source_are_never_listed(
+    row: Row, elsewhere: Elsewhere, destination: str, state: str | None
+) -> None:
+    elsewhere.put(*NAMES)
+    elsewhere.destination_at, elsewhere.state_at = destination, state
+    everything = {"options": {"pattern": ["*"]}}
+
+    said = night(elsewhere, **everything)
+    again = night(elsewhere, run="the second night", **everything)["summary"]
+
+    assert (said["summary"]["listed"], said["summary"]["corrected"]) == (len(NAMES), len(NAMES))
+    assert (again["listed"], again["unchanged"], again["paid"]) == (len(NAMES), len(NAMES), 0)
+    row.consumed("all names match the pattern")
+    ends_well(elsewhere, row, NAMES, **everything)
+
+
+@pytest.mark.fault("F57", "source in the destination", "item UNSAFE_NAME")
+def test_nothing_is_written_into_a_source_inside_the_destination(row: Row, elsewhere: Elsewhere) -> None:
+    elsewhere.put("a.jpg", "in/a.jpg")
+    elsewhere.destination_at = ""
+    before = (elsewhere.source / "a.jpg").read_bytes()
+
+    said = night(elsewhere)
+
+    assert said["error"] == "CatalogFailed"
+    assert [(line["source"], line["code"]) for line in failed(elsewhere)] == [("in/a.jpg", "UNSAFE_NAME")]
+    assert (elsewhere.source / "a.jpg").read_bytes() == before
+    assert elsewhere.accepted == 1
+    row.consumed("its output would lie in the source")
+    assert night(elsewhere, run="the night after")["summary"]["known_bad"] == 1
+    row.held(judge(elsewhere))
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        pytest.param("in", marks=pytest.mark.fault("F57", "equal", "run CONFIGURATION")),
+        pytest.param(
+            "in/../in/.", marks=pytest.mark.fault("F57", "equal, written otherwise", "run CONFIGURATION")
+        ),
+        pytest.param("link", marks=pytest.mark.fault("F57", "equal, by a link", "run CONFIGURATION")),
+    ],
+)
+def test_a_destination_that_is_the_source_is_refused(
+    row: Row, elsewhere: Elsewhere, destination: str
+) -> None:
+    elsewhere.put(*NAMES)
+    (elsewhere.root / "link").symlink_to(elsewhere.source)
+    elsewhere.destination_at = destination
+
+    said = night(elsewhere)
+
+    came_to(elsewhere, said, row.outcome, NAMES)
+    assert "are the same place" in said["message"]
+    assert sorted(path.name for path in elsewhere.source.iterdir()) == ["a.jpg", "b", "d.jpg", "e.jpg"]
+    row.consumed("said")
+    elsewhere.destination_at = "out"
+    ends_well(elsewhere, row, NAMES)
+
+
+# ---- all would be paid again
+
+
+@dataclass(frozen=True)
+class Redo:
+    """
+    Why all that stands would be made again.
+
+    :param why: as the message has it.
+    :param way_out: the choice that leaves alone what stands.
+    :param first: the first night's options. ``second``: the second night's.
+    :param between: what happens between them.
+    """
+
+    way: str
+    why: str
+    way_out: str
+    first: dict[str, Any] = field(default_factory=dict)
+    second: dict[str, Any] = field(default_factory=dict)
+    between: Callable[[House], None] = lambda house: None
+
+    @property
+    def parameter(self) -> Any:
+        marks = pytest.mark.fault("F58", self.way, "run PLAN_REFUSED")
+        return pytest.param(self, marks=marks, id=self.way.replace(" ", "-"))
+
+
+def lose_the_record(house: House) -> None:
+    shutil.rmtree(house.destination / ".perfectlyclear")
+
+
+def other_bytes(house: House) -> None:
+    """Every time that the preset's file is fetched, it is another."""
+    for nth in (1, 2, 3):
+        do = {"body": {"text": f"other {nth}"}}
+        house.emulator.fault({"route": "preset_get_file", "nth": nth}, do)
+
+
+PRESET = {"correction": {"preset": "Studio 7"}}
+REDOS = [
+    Redo("state folder lost", "30 not in the ledger", "missing", between=lose_the_record),
+    Redo(
+        "default correction edited",
+        "30 correction changed",
+        "source_changed",
+        {},
+        {"correction": {"width": 40}},
+    ),
+    Redo(
+        "another preset",
+        "30 correction changed",
+        "source_changed",
+        {"correction": {"preset": "none"}},
+        {"correction": {"preset": "Vivid"}},
+    ),
+    Redo(
+        "a preset whose bytes differ every night",
+        "30 correction changed",
+        "source_changed",
+        PRESET,
+        PRESET,
+        other_bytes,
+    ),
+]
+
+
+@pytest.mark.parametrize("redo", [redo.parameter for redo in REDOS])
+def test_a_night_that_would_pay_for_everything_again_stops_before_it_pays(
+    row: Row, house: House, redo: Redo
+) -> None:
+    house.put(*THIRTY)
+    upload_preset(house, "Studio 7", b"warm")
+    came_to(house, night(house, options=redo.first), "hidden", THIRTY)
+    redo.between(house)
+
+    refused = [night(house, run=f"night {number}", options=redo.second) for number in (2, 3)]
+    free = night(house, run="night 4", options={**redo.second, "reprocess": redo.way_out})
+
+    for said in refused:
+        came_to(house, said, row.outcome, THIRTY)
+        assert "30 of the 30 corrected pictures" in said["message"]
+        assert f"({redo.why}); nothing was started" in said["message"]
+        assert "max_new_jobs=30" in said["message"] and f'reprocess="{redo.way_out}"' in said["message"]
+    assert (free["summary"]["unchanged"], free["summary"]["paid"]) == (30, 0)
+    assert house.accepted == 30
+    assert house.emulator.unconsumed() == []
+    row.consumed("refused twice")
+    row.held(judge(house))
+
+
+# ---- sources that are gone while their jobs are open
+
+
+def deleted(house: House) -> None:
+    for name in NAMES:
+        (house.source / name).unlink()
+
+
+def replaced(house: House) -> None:
+    for number, name in enumerate(NAMES):
+        (house.source / name).write_bytes(jpeg(500 + number))
+
+
+def moved(house: House) -> None:
+    house.source.rename(house.root / "in-2027")
+
+
+@pytest.mark.parametrize("run", [None, "the next run"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(change, marks=pytest.mark.fault("F60", change.__name__, "hidden"))
+        for change in (deleted, replaced, moved)
+    ],
+)
+def test_what_is_open_is_landed_first_whatever_became_of_its_source(
+    row: Row, house: House, change: Callable[[House], None], run: str | None
+) -> None:
+    house.put(*NAMES)
+    with no_job_ends(house):
+        worker = house.start(**told(house, None, {}))
+        until(lambda: records(house, "started") == len(NAMES))
+        worker.kill()
+    row.consumed("killed with four jobs in the record")
+    change(house)
+    more = {"options": {"if_empty": "succeed"}}
+    if change is moved:
+        more["source"] = str(house.root / "in-2027")
+
+    said = night(house, run=run, **more)["summary"]
+
+    assert (said["possibly_paid_twice"], said["failed"]) == (0, 0)
+    assert house.outputs == NAMES
+    changed = len(NAMES) if change is replaced else 0
+    assert house.accepted == len(NAMES) + changed
+    assert said["reasons"] == ({"source changed": changed} if changed else {})
+    ends_well(house, row, NAMES, **more)
+
+
+# ---- other fingerprints, same bytes
+
+
+def touch(path: Path) -> None:
+    os.utime(path, (1, 1))
+
+
+def copy(path: Path) -> None:
+    """Another file in its place."""
+    shutil.copyfile(path, path.with_name("copy"))
+    path.with_name("copy").replace(path)
+
+
+def send_again(path: Path) -> None:
+    path.write_bytes(path.read_bytes())
+    os.utime(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "change"),
+    [
+        pytest.param(names, change, marks=pytest.mark.fault("F61", f"{len(names)} {word}", "hidden"))
+        for names in (NAMES, THIRTY)
+        for word, change in {"touched": touch, "copied": copy, "sent again": send_again}.items()
+    ],
+)
+def test_files_with_the_same_bytes_as_before_are_unchanged(
+    row: Row, house: House, names: list[str], change: Callable[[Path], None]
+) -> None:
+    house.put(*names)
+    came_to(house, night(house), "hidden", names)
+    before = [os.stat(house.source / name).st_mtime_ns for name in names]
+    for name in names:
+        change(house.source / name)
+
+    said = night(house, run="the second night")["summary"]
+
+    assert (said["unchanged"], said["corrected"], said["paid"]) == (len(names), 0, 0)
+    assert house.accepted == house.emulator.seen()["storage"]["routes"]["put"] == len(names)
+    assert not set(before) & {os.stat(house.source / name).st_mtime_ns for name in names}
+    row.consumed("other times")
+    ends_well(house, row, names)
+
+
+@pytest.mark.fault("F61", "a rejected one touched", "item REJECTED")
+def test_a_rejected_picture_that_was_only_touched_is_not_paid_again(row: Row, house: House) -> None:
+    house.put(*NAMES)
+    house.emulator.fault("pfc", {"outcome": {"status": "REJECTED", "statusText": "no photograph"}})
+    came_to(house, night(house), row.outcome, NAMES)
+    row.consumed(house.emulator)
+    for name in NAMES:
+        touch(house.source / name)
+
+    said = night(house, run="the second night")
+
+    assert house.accepted == len(NAMES), said
+    ends_well(house, row, NAMES)
+
+
+@pytest.mark.fault("F61", "one of 30 really changed", "hidden")
+def test_what_really_changed_among_what_was_touched_is_all_that_is_paid(row: Row, house: House) -> None:
+    house.put(*THIRTY)
+    night(house)
+    for name in THIRTY:
+        touch(house.source / name)
+    (house.source / "07.jpg").write_bytes(jpeg(4711))
+
+    said = night(house, run="the second night")["summary"]
+
+    assert (said["unchanged"], said["corrected"], said["paid"]) == (29, 1, 1)
+    row.consumed("other times")
+    ends_well(house, row, THIRTY)
