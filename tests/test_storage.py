@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -486,6 +487,17 @@ def test_a_fingerprint_is_what_the_filesystem_says_changes(
     entry = Store._entry("a.jpg", {"size": 7, **info})
     assert entry == Entry("a.jpg", 7, tag, modified)
     assert entry.fingerprint == f"7-{tag}"
+
+
+def test_a_folder_that_cannot_be_looked_through_for_temporary_files_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "scandir", fails)
+    with pytest.raises(StorageFailed, match="cannot be listed"):
+        list(Store.local(tmp_path).parts(""))
 
 
 def test_a_listing_that_fails_is_said_without_signatures() -> None:

@@ -85,6 +85,8 @@ class LocalStore(Store):
                 ]
         except (FileNotFoundError, NotADirectoryError):
             return
+        except OSError as error:
+            raise StorageFailed(f"{self.path(folder)} cannot be listed: {short(error)}") from None
         yield from (entry for name in names if (entry := self.stat(name)) is not None)
 
     @staticmethod
