@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from urllib.parse import quote
 
-
 #: What every signature begins with: a test that finds it in a log has found a signed URL, or a part of one.
 MARK = "emulator-signed-"
 

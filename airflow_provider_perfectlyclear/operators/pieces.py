@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_perfectlyclear.connection import DEFAULT_CONN_ID
-from airflow_provider_perfectlyclear.errors import ConfigurationError
+from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource
 from airflow_provider_perfectlyclear.operators import arguments
-from airflow_provider_perfectlyclear.tasks import told_to_airflow
+from airflow_provider_perfectlyclear.tasks import run_key, run_title, told_to_airflow
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -26,9 +26,13 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
     """
     Upload a file and start its correction; return the job id.
 
-    **Each try is one paid call. A retry may pay again**: this operator keeps no record.
-    :class:`PerfectlyClearCorrectOperator` keeps one. When the answer to the paid call is lost, the task fails
-    without retrying. The file key is under a second XCom key, ``file_key``.
+    **Without ``state_path`` each try is one paid call: a retry may pay again**, and when the answer to the paid call
+    is lost, the task fails without retrying. With it, the intent is recorded before the call and the job id after it: a
+    retry, or a clear, of this task instance returns the job that was started, as long as source and correction are
+    the same. If a try died in between, or its answer was lost, the next one asks once more with the same file key,
+    at the earliest a minute later; that may pay twice, and the log says so.
+
+    The file key is under a second XCom key, ``file_key``.
 
     :param source: the file: an absolute local path, a URL such as ``s3://bucket/a.jpg``, or an ObjectStoragePath.
     :param file_key: instead of ``source``: the service's ``fileKey`` of a file that is uploaded already.
@@ -37,6 +41,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
     :param file_type: ``"image"`` or ``"video"``. None: found out from the first bytes; with a ``file_key``, image.
     :param perfectlyclear_conn_id: Airflow's connection to the service.
     :param source_conn_id: Airflow's connection to the source's store.
+    :param state_path: a folder or prefix for the record of what was started; many tasks may share one.
     """
 
     template_fields: Sequence[str] = (
@@ -44,6 +49,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         "file_key",
         "correction",
         "file_type",
+        "state_path",
         "perfectlyclear_conn_id",
         "source_conn_id",
     )
@@ -59,6 +65,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         file_type: Literal["image", "video"] | None = None,
         perfectlyclear_conn_id: str = DEFAULT_CONN_ID,
         source_conn_id: str | None = None,
+        state_path: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -68,6 +75,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         self.file_type = file_type
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
         self.source_conn_id = source_conn_id
+        self.state_path = state_path
         arguments.check_when_parsed(self, correction)
 
     def execute(self, context: Context) -> str:
@@ -78,10 +86,38 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
             if bool(self.source) == bool(self.file_key):
                 raise ConfigurationError("Give source or file_key, one of them.")
             correction = arguments.parse_correction(self.correction, file_type=self.file_type)
-            file_key, file_type = self._uploaded(hook, correction)
+            start = self._start_once if self.state_path else self._start
+            file_key, job_id = start(hook, correction, context)
             context["ti"].xcom_push(key=FILE_KEY, value=file_key)
-            self.log.info("Starting a correction of file key %s. From here on, a retry pays again.", file_key)
-            return hook.start(file_key, arguments.parse_correction(correction, file_type=file_type))
+            return job_id
+
+    def _start(self, hook: PerfectlyClearHook, correction: Correction, context: Context) -> tuple[str, str]:
+        file_key, file_type = self._uploaded(hook, correction)
+        context["ti"].xcom_push(key=FILE_KEY, value=file_key)  # also when the answer to the next call is lost
+        self.log.info("Starting a correction of file key %s. From here on, a retry pays again.", file_key)
+        return file_key, hook.start(file_key, arguments.parse_correction(correction, file_type=file_type))
+
+    def _start_once(
+        self, hook: PerfectlyClearHook, correction: Correction, context: Context
+    ) -> tuple[str, str]:
+        from airflow_provider_perfectlyclear.airflow_storage import open_file, open_state
+        from airflow_provider_perfectlyclear.catalog.start_once import StartOnce
+
+        source, fingerprint = str(self.file_key), ""
+        if self.source:
+            store, name = open_file(self.source, conn_id=self.source_conn_id, argument="source")
+            entry = store.stat(name)
+            if entry is None:
+                raise InvalidSource(f"there is no file {store.uri(name)}", code="SOURCE_CHANGED")
+            source, fingerprint = store.uri(name), entry.fingerprint
+        ti = context["ti"]
+        once = StartOnce(
+            hook.get_conn(), open_state(self.state_path, None), run_key=run_key(ti), title=run_title(ti)
+        )
+        row = once.run(
+            correction, lambda: self._uploaded(hook, correction), source=source, fingerprint=fingerprint
+        )
+        return str(row.file_key), str(row.job_id)
 
     def _uploaded(self, hook: PerfectlyClearHook, correction: Correction) -> tuple[str, str]:
         from airflow_provider_perfectlyclear.hooks.files import file_type_of, opened
