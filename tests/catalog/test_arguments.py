@@ -87,15 +87,6 @@ def test_a_template_that_cannot_be_meant_is_refused_before_anything_is_sent(hous
     assert house.emulator.seen()["api"]["requests"] == 0
 
 
-def test_files_flattened_onto_one_name_are_refused_by_both_names(house: House) -> None:
-    house.put("a/x.jpg", "b/x.jpg", "c/y.jpg")
-
-    with pytest.raises(CatalogFailed, match="'a/x.jpg' and 'b/x.jpg' would all be written as 'x.jpg'"):
-        house.correct(name_template="{stem}.{ext}")
-    assert house.outputs == ["y.jpg"]
-    assert house.accepted == 1
-
-
 def test_detection_data_is_in_the_manifest_when_asked_for(house: House) -> None:
     house.put("a.jpg")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,7 @@ import pytest
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.settings import Settings
-from airflow_provider_perfectlyclear.catalog import ledger
-from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError, PlanRefused
+from airflow_provider_perfectlyclear.errors import CatalogFailed, PlanRefused
 from tests.catalog.conftest import House, jpeg
 from tests.catalog.judge import judge
 
@@ -52,39 +50,6 @@ def test_bad_files_cost_nothing_the_good_ones_land_and_the_next_night_is_green(h
 def judge_paid_nothing(house: House, summary: dict[str, Any]) -> None:
     assert summary["paid"] == summary["possibly_paid_twice"] == 0
     judge(house)
-
-
-def test_names_come_out_as_they_went_in(house: House) -> None:
-    names = [
-        "ü #1 %.jpg",
-        "a&b+c?.jpg",
-        "new\nline.jpg",
-        "😀.jpg",
-        "אבג.jpg",
-        "sp ace/x.jpg",
-        "n" * 251 + ".jpg",
-    ]
-    house.put(*names)
-
-    house.correct()
-
-    assert house.outputs == sorted(names)
-
-
-def test_files_touched_copied_or_sent_again_cost_nothing(house: House) -> None:
-    house.put(*FORTY)
-    house.correct("monday")
-    for name in FORTY:
-        os.utime(house.source / name, (1, 1))
-
-    tuesday = house.correct("tuesday")
-    for name in FORTY[:5]:
-        os.utime(house.source / name, (2, 2))
-    wednesday = house.correct("wednesday")
-
-    assert house.accepted == len(FORTY)
-    assert tuesday["unchanged"] == wednesday["unchanged"] == len(FORTY)
-    judge_paid_nothing(house, wednesday)
 
 
 @pytest.mark.parametrize("touched", [FORTY[:3], FORTY])
@@ -214,41 +179,6 @@ def test_always_means_once_a_run(house: House) -> None:
     assert house.accepted == 4
 
 
-def test_a_destination_inside_the_source_is_never_a_source(house: House) -> None:
-    house.put("a.jpg", "b.jpg")
-    nested = NestedHouse(house.root, house.emulator)
-    nested.correct("monday")
-
-    tuesday = nested.correct("tuesday")
-
-    assert tuesday["listed"] == 2
-    assert house.accepted == 2
-
-
-class NestedHouse(House):
-    """Its outputs lie in a folder of the source."""
-
-    @property
-    def destination(self) -> Path:
-        return self.root / "in" / "corrected"
-
-
-class SamePlace(House):
-    """Its outputs would overwrite their sources."""
-
-    @property
-    def destination(self) -> Path:
-        return self.root / "in"
-
-
-def test_source_and_destination_must_differ(house: House) -> None:
-    house.put("a.jpg")
-
-    with pytest.raises(ConfigurationError, match="same place"):
-        SamePlace(house.root, house.emulator).correct()
-    assert house.accepted == 0
-
-
 def test_a_brake_stops_before_anything_is_paid(house: House) -> None:
     house.put(*FORTY)
 
@@ -362,22 +292,6 @@ def test_some_failures_may_be_allowed(house: House) -> None:
     with pytest.raises(CatalogFailed, match="1 of 41 pictures failed; 40 are in"):
         (house.source / "text.jpg").write_text("no picture either")
         house.correct()
-
-
-def test_a_picture_deleted_while_its_job_is_open_is_landed_all_the_same(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger, "ABANDONED", 3.0)  # how long a stranger watches a dead owner's lane
-    house.put("a.jpg", "b.jpg")
-    house.emulator.fault("status", {"kill": {"pid": "peer", "when": "before"}})
-    assert house.work(options={"poll_interval": 0.7}) is None
-    for path in house.source.iterdir():
-        path.unlink()
-
-    summary = house.correct("tuesday", if_empty="succeed")
-
-    assert summary["corrected"] >= 1
-    assert len(house.outputs) == house.accepted == summary["corrected"]
 
 
 def upload_preset(house: House, name: str, content: bytes) -> str:
