@@ -163,17 +163,38 @@ class Engine:
         """
         Work until all is done (True) or only waiting is left that a trigger does better (False).
 
-        What fails for one output is in ``progress.failures``; what ends the run is in ``stopped``.
+        What fails for one output is in ``progress.failures``; what ends the run is in ``stopped``. However it ends,
+        the ledger has the answers to all that was sent.
         """
-        with self._pools:
+        try:
+            with self._pools:
+                self._loop()
+        finally:
+            self._pools.handle(0.0)
+            self._guarded(self._book.flush)
+            self._say_what_goes_on()
+        return self._is_done()
+
+    def _loop(self) -> None:
+        try:
             while not self._is_done():
                 self._feed()
                 if self._should_defer() or self._is_done():  # what feeding finds out may end it
                     break
                 self._pools.handle(self._patience())
-        self._pools.handle(0.0)
-        self._guarded(self._book.flush)
-        return self._is_done()
+        except BaseException:
+            # Such as Airflow's timeout, which is raised out of a signal handler, at any line.
+            self.cancel()
+            self.client.cancel()
+            raise
+
+    def _say_what_goes_on(self) -> None:
+        if self.stopped is not None and self._jobs:
+            log.warning(
+                "%s jobs go on at the service, which has no way to cancel them. They are paid, and the next try or "
+                "run fetches them.",
+                f"{len(self._jobs):,}",
+            )
 
     def _is_done(self) -> bool:
         if self._pools.busy("transfers") or self._pools.busy("calls"):
