@@ -162,7 +162,7 @@ class CatalogRun:
         """However a try ends, its lane is free for the next, unless its process dies."""
         try:
             yield
-        except Exception:
+        except BaseException:  # Airflow's timeout of a task is no Exception
             with suppress(RunStopped):
                 self.ledger.release()
             raise
