@@ -26,8 +26,8 @@ from tests.catalog.workers import Worker
 def jpeg(seed: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
     """A small real picture, unlike any other seed's."""
     picture = Image.radial_gradient("L").resize(size).convert("RGB")
-    picture.putpixel((seed % size[0], seed // size[0] % size[1]), (255, seed % 256, 0))
     picture.paste((seed * 37 % 256, seed * 91 % 256, seed % 256), (0, 0, 8, 8))
+    picture.putpixel((seed % size[0], seed // size[0] % size[1]), (255, seed % 256, 0))
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=95)
     return data.getvalue()

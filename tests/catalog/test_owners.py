@@ -6,25 +6,28 @@ Workers are processes of their own. They are held in the middle by the service, 
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from airflow_provider_perfectlyclear.catalog.ledger import Ledger
 from airflow_provider_perfectlyclear.errors import LaneHeld
 from tests.catalog.conftest import House
-from tests.catalog.judge import judge
+from tests.catalog.judge import (
+    every_visible_picture_is_whole,
+    judge,
+    nothing_is_left_behind,
+    nothing_is_paid_twice_in_silence,
+    nothing_secret_is_kept_or_said,
+    the_key_stays_at_home,
+)
 from tests.catalog.workers import Worker
+from tests.faults.table import Row
 
 NAMES = [f"{number:02d}.jpg" for number in range(12)]
 #: A stranger waits for three seconds instead of ninety; the rest in proportion.
@@ -93,6 +96,11 @@ def stop_at(house: House, match: dict[str, Any], when: str, *more: dict[str, Any
     house.emulator.fault(match, [*more, {"kill": {"pid": "peer", "when": when, "signal": "SIGSTOP"}}])
 
 
+def row_of(fault: str, way: str, outcome: str, *what: Any) -> Any:
+    """A row of the table."""
+    return pytest.param(*what, marks=pytest.mark.fault(fault, way, outcome), id=way.replace(" ", "-"))
+
+
 def wake(worker: Worker) -> None:
     worker.send_signal(signal.SIGCONT)
 
@@ -100,7 +108,10 @@ def wake(worker: Worker) -> None:
 # ---- two at once
 
 
-def test_a_second_run_is_told_who_holds_the_destination_and_its_retry_finishes(house: House) -> None:
+@pytest.mark.fault("F41", "one comes while another works", "run LANE_HELD")
+def test_a_second_run_is_told_who_holds_the_destination_and_its_retry_finishes(
+    row: Row, house: House
+) -> None:
     with no_job_ends(house):
         first = start(house, "monday")
         until(lambda: house.accepted == 4)
@@ -117,7 +128,8 @@ def test_a_second_run_is_told_who_holds_the_destination_and_its_retry_finishes(h
     assert done["summary"]["corrected"] == done["summary"]["paid"] == len(NAMES)
     assert (retried["summary"]["unchanged"], retried["summary"]["paid"]) == (len(NAMES), 0)
     assert house.outputs == NAMES
-    judge(house)
+    row.consumed("the second was refused")
+    row.held(judge(house))
 
 
 def test_what_a_run_has_paid_stays_its_bill_when_another_run_lands_it(house: House) -> None:
@@ -136,7 +148,8 @@ def test_what_a_run_has_paid_stays_its_bill_when_another_run_lands_it(house: Hou
     judge(house)
 
 
-def test_runs_that_begin_at_the_same_moment_pay_for_each_picture_once(house: House) -> None:
+@pytest.mark.fault("F41", "three begin at the same moment", "run LANE_HELD")
+def test_runs_that_begin_at_the_same_moment_pay_for_each_picture_once(row: Row, house: House) -> None:
     runs = ["mars", "venus", "pluto"]
 
     said = [end(house, worker) for worker in [start(house, run) for run in runs]]
@@ -148,9 +161,12 @@ def test_runs_that_begin_at_the_same_moment_pay_for_each_picture_once(house: Hou
     assert house.outputs == NAMES
     assert house.emulator.bill()["accepted"] == len(NAMES)
     assert sorted(one["paid"] for one in retried) == [0, 0, len(NAMES)]  # counted over all tries of a run
+    row.consumed("three workers were started before the first ended")
+    row.held(judge(house))
 
 
-def test_a_task_cleared_while_it_runs_starts_nothing_more(house: House) -> None:
+@pytest.mark.fault("F41", "a task is cleared while it runs", "run LANE_LOST")
+def test_a_task_cleared_while_it_runs_starts_nothing_more(row: Row, house: House) -> None:
     with no_job_ends(house):
         first = start(house, "night")
         until(lambda: records(house, "started") == 4)
@@ -165,10 +181,12 @@ def test_a_task_cleared_while_it_runs_starts_nothing_more(house: House) -> None:
     assert "Another run has taken over" in lost["message"] and "starts nothing more" in lost["message"]
     assert house.outputs == NAMES
     assert (done["corrected"], done["paid"], done["possibly_paid_twice"]) == (len(NAMES), len(NAMES), 0)
-    judge(house)
+    row.consumed("the first lost its lane")
+    row.held(judge(house))
 
 
-def test_a_task_cleared_twice_in_a_moment_declares_what_it_may_pay_twice(house: House) -> None:
+@pytest.mark.fault("F41", "a task is cleared twice in a moment", "hidden")
+def test_a_task_cleared_twice_in_a_moment_declares_what_it_may_pay_twice(row: Row, house: House) -> None:
     workers = [start(house, "night") for _ in range(3)]
     for worker in workers:
         end(house, worker)
@@ -176,15 +194,22 @@ def test_a_task_cleared_twice_in_a_moment_declares_what_it_may_pay_twice(house: 
 
     assert house.outputs == NAMES
     assert house.emulator.bill()["billed"] <= len(NAMES) + done["possibly_paid_twice"]
-    judge(house)
+    row.consumed("three workers were started before the first ended")
+    row.held(judge(house))
 
 
 # ---- two layouts of shards at once
 
 
-@pytest.mark.parametrize(("shard", "other"), [("1/2", "1/3"), (None, "1/2")])
+@pytest.mark.parametrize(
+    ("shard", "other"),
+    [
+        row_of("F41", "thirds come while halves work", "run LANE_HELD", "1/2", "1/3"),
+        row_of("F41", "halves come while the whole works", "run LANE_HELD", None, "1/2"),
+    ],
+)
 def test_a_run_of_another_layout_is_refused_while_one_works(
-    house: House, shard: str | None, other: str | None
+    row: Row, house: House, shard: str | None, other: str | None
 ) -> None:
     with no_job_ends(house):
         first = start(house, "halves", options={**OPTIONS, "shard": shard})
@@ -198,16 +223,23 @@ def test_a_run_of_another_layout_is_refused_while_one_works(
     assert "summary" in retried
     assert house.outputs == NAMES
     assert house.emulator.bill()["accepted"] == len(NAMES)
-    judge(house)
+    row.consumed("the second was refused")
+    row.held(judge(house))
 
 
 def lane_of(shard: str | None) -> str:
     return "all" if shard is None else "{:02d}of{:02d}".format(*map(int, shard.split("/")))
 
 
-@pytest.mark.parametrize(("shard", "other"), [("1/2", "1/3"), (None, "1/2")])
+@pytest.mark.parametrize(
+    ("shard", "other"),
+    [
+        row_of("F41", "halves and thirds have both planned", "run LANE_HELD", "1/2", "1/3"),
+        row_of("F41", "the whole and halves have both planned", "run LANE_HELD", None, "1/2"),
+    ],
+)
 def test_two_layouts_that_have_both_planned_before_either_begins_pay_nothing_twice(
-    house: House, monkeypatch: pytest.MonkeyPatch, shard: str | None, other: str | None
+    row: Row, house: House, monkeypatch: pytest.MonkeyPatch, shard: str | None, other: str | None
 ) -> None:
     both_planned, take = threading.Barrier(2), Ledger.take
 
@@ -238,12 +270,15 @@ def test_two_layouts_that_have_both_planned_before_either_begins_pay_nothing_twi
     house.correct("rest")
     assert house.outputs == NAMES
     assert house.emulator.bill()["accepted"] == len(NAMES)
+    row.consumed("at least one was refused")
+    row.held(judge(house))
 
 
 # ---- pictures one by one
 
 
-def test_two_hundred_single_pictures_go_into_one_folder_at_once(house: House) -> None:
+@pytest.mark.fault("F41", "200 single pictures into one folder", "hidden")
+def test_two_hundred_single_pictures_go_into_one_folder_at_once(row: Row, house: House) -> None:
     names = [f"single-{number:03d}.jpg" for number in range(200)]
     house.put(*names)
 
@@ -256,9 +291,12 @@ def test_two_hundred_single_pictures_go_into_one_folder_at_once(house: House) ->
     assert house.outputs == names
     bill = house.emulator.bill(summary=True)
     assert bill["accepted"] == bill["billed"] == len(names)
+    row.consumed("four workers with fifty threads each")
+    row.held(judge_singles(house))
 
 
-def test_a_picture_that_two_tasks_correct_at_once_is_paid_once(house: House) -> None:
+@pytest.mark.fault("F41", "two tasks for each picture", "run LANE_HELD")
+def test_a_picture_that_two_tasks_correct_at_once_is_paid_once(row: Row, house: House) -> None:
     workers = [start(house, f"task-{number}", pictures=NAMES, threads=12) for number in range(2)]
     said = [end(house, worker) for worker in workers]
     again = [work(house, f"task-{number}", pictures=NAMES) for number in range(2)]
@@ -268,12 +306,25 @@ def test_a_picture_that_two_tasks_correct_at_once_is_paid_once(house: House) -> 
     assert [one["corrected"] for one in again] == [len(NAMES)] * 2
     assert house.outputs == NAMES
     assert house.emulator.bill()["accepted"] == len(NAMES)
+    row.consumed("two workers with a thread for each picture")
+    row.held(judge_singles(house))
+
+
+def judge_singles(house: House) -> str:
+    """Pictures one by one write no manifest: each says itself what became of it, which the test looks at (I3, I4)."""
+    every_visible_picture_is_whole(house.destination)
+    nothing_is_paid_twice_in_silence(house, [])
+    the_key_stays_at_home(house)
+    nothing_secret_is_kept_or_said(house, house.destination)
+    nothing_is_left_behind(house, house.destination)
+    return "I1-I7"
 
 
 # ---- owners that die
 
 
-def test_a_killed_owners_retry_starts_at_once(house: House) -> None:
+@pytest.mark.fault("F37", "its retry starts at once", "1 ambiguous")
+def test_a_killed_owners_retry_starts_at_once(row: Row, house: House) -> None:
     patient = {**SOON, "catalog.ledger.ABANDONED": 90.0}
     house.emulator.fault({"route": "pfc", "nth": 3}, {"kill": {"pid": "peer", "when": "answered"}})
     assert house.work(run="night", constants=patient) is None
@@ -283,10 +334,14 @@ def test_a_killed_owners_retry_starts_at_once(house: House) -> None:
 
     assert time.monotonic() - began < 20
     assert house.outputs == NAMES
-    judge(house)
+    row.consumed(house.emulator)
+    row.held(judge(house))
 
 
-def test_a_stranger_takes_a_killed_owners_place_after_watching_it_for_long_enough(house: House) -> None:
+@pytest.mark.fault("F37", "a stranger takes its place", "hidden")
+def test_a_stranger_takes_a_killed_owners_place_after_watching_it_for_long_enough(
+    row: Row, house: House
+) -> None:
     house.emulator.fault({"route": "status", "nth": 3}, {"kill": {"pid": "peer", "when": "before"}})
     assert house.work(run="monday", constants=SOON) is None
     paid = house.accepted
@@ -298,29 +353,31 @@ def test_a_stranger_takes_a_killed_owners_place_after_watching_it_for_long_enoug
     assert house.outputs == NAMES
     assert paid <= house.accepted <= len(NAMES) + done["possibly_paid_twice"]
     assert house.emulator.bill()["billed"] == len(NAMES)
+    row.consumed(house.emulator)
+    row.held(judge(house))
 
 
 # ---- owners that sleep
 
 
+BUSY = [{"answer": {"status": 429, "headers": {"Retry-After": "1"}}}]
+
+
 @pytest.mark.parametrize(
     ("match", "when", "more"),
     [
-        pytest.param({"route": "put", "nth": 4}, "committed", [], id="in-an-upload"),
-        pytest.param({"route": "pfc", "nth": 2}, "before", [], id="when-it-has-sent-pfc"),
-        pytest.param({"route": "pfc", "nth": 2}, "answered", [], id="when-pfc-was-answered"),
-        pytest.param(
-            {"route": "pfc", "nth": 2},
-            "answered",
-            [{"answer": {"status": 429, "headers": {"Retry-After": "1"}}}],
-            id="in-a-pause-before-pfc",
+        row_of("F59", "in an upload", "run LANE_LOST", {"route": "put", "nth": 4}, "committed", []),
+        row_of("F59", "when it has sent /pfc", "run LANE_LOST", {"route": "pfc", "nth": 2}, "before", []),
+        row_of("F59", "when /pfc was answered", "run LANE_LOST", {"route": "pfc", "nth": 2}, "answered", []),
+        row_of(
+            "F59", "in a pause before /pfc", "run LANE_LOST", {"route": "pfc", "nth": 2}, "answered", BUSY
         ),
-        pytest.param({"route": "status", "nth": 3}, "answered", [], id="while-it-waits"),
-        pytest.param({"route": "download", "nth": 2}, "committed", [], id="in-a-download"),
+        row_of("F59", "while it waits", "run LANE_LOST", {"route": "status", "nth": 3}, "answered", []),
+        row_of("F59", "in a download", "run LANE_LOST", {"route": "download", "nth": 2}, "committed", []),
     ],
 )
 def test_an_owner_that_wakes_when_another_has_finished_starts_nothing_more(
-    house: House, match: dict[str, Any], when: str, more: list[dict[str, Any]]
+    row: Row, house: House, match: dict[str, Any], when: str, more: list[dict[str, Any]]
 ) -> None:
     options = {**OPTIONS, "max_in_flight": 8}
     stop_at(house, match, when, *more)
@@ -332,18 +389,19 @@ def test_an_owner_that_wakes_when_another_has_finished_starts_nothing_more(
     wake(first)
     lost = end(house, first)
 
-    assert house.emulator.unconsumed() == []
+    row.consumed(house.emulator)
     assert house.emulator.bill(summary=True) == before
     assert lost["error"] == "LaneLost" and "starts nothing more" in lost["message"], lost
     assert before["billed"] == len(NAMES)
     assert before["accepted"] <= len(NAMES) + done["possibly_paid_twice"]
     assert house.outputs == NAMES
-    judge(house)
+    row.held(judge(house))
 
 
-def test_an_owner_that_wakes_while_another_works_starts_nothing_more(house: House) -> None:
-    stop_at(house, {"route": "put", "nth": 4}, "committed")
-    first = start(house, "monday")
+@pytest.mark.fault("F59", "it wakes while the other works", "run LANE_LOST")
+def test_an_owner_that_wakes_while_another_works_starts_nothing_more(row: Row, house: House) -> None:
+    stop_at(house, {"route": "put", "nth": 2}, "committed")
+    first = start(house, "monday", options={**OPTIONS, "transfers": 1})  # so that nothing else is on the wire
     until(lambda: first.is_stopped)
     with no_job_ends(house):
         second = start(house, "tuesday")
@@ -356,6 +414,8 @@ def test_an_owner_that_wakes_while_another_works_starts_nothing_more(house: Hous
     assert house.outputs == NAMES
     assert done["possibly_paid_twice"] == 0
     assert house.emulator.bill()["accepted"] == len(NAMES)
+    row.consumed("the first was stopped by SIGSTOP, and lost its lane")
+    row.held(judge(house))
 
 
 def test_a_long_pause_that_the_service_asks_for_is_no_sleep(house: House) -> None:
@@ -372,7 +432,8 @@ def test_a_long_pause_that_the_service_asks_for_is_no_sleep(house: House) -> Non
 # ---- owners that are told to stop
 
 
-def test_a_run_that_is_told_to_stop_ends_soon_and_the_next_one_collects(house: House) -> None:
+@pytest.mark.fault("F38", "SIGTERM while jobs are open", "run CANCELLED")
+def test_a_run_that_is_told_to_stop_ends_soon_and_the_next_one_collects(row: Row, house: House) -> None:
     with no_job_ends(house):
         first = start(house, "monday")
         until(lambda: records(house, "started") == 4)
@@ -385,9 +446,12 @@ def test_a_run_that_is_told_to_stop_ends_soon_and_the_next_one_collects(house: H
     assert house.outputs == NAMES
     assert house.emulator.bill()["accepted"] == len(NAMES)
     assert done["possibly_paid_twice"] == 0
+    row.consumed("it was told to stop, and ended")
+    row.held(judge(house))
 
 
-def test_the_answer_of_a_paid_call_is_waited_for_when_a_run_is_told_to_stop(house: House) -> None:
+@pytest.mark.fault("F38", "SIGTERM while /pfc is on the wire", "run CANCELLED")
+def test_the_answer_of_a_paid_call_is_waited_for_when_a_run_is_told_to_stop(row: Row, house: House) -> None:
     house.emulator.fault({"route": "pfc", "nth": 3}, {"delay": {"seconds": 2, "when": "committed"}})
     first = start(house, "monday")
     until(lambda: house.emulator.unconsumed() == [])  # it is on the wire
@@ -401,9 +465,61 @@ def test_the_answer_of_a_paid_call_is_waited_for_when_a_run_is_told_to_stop(hous
     assert done["possibly_paid_twice"] == 0
     assert house.outputs == NAMES
     assert house.emulator.bill()["accepted"] == len(NAMES)
+    row.consumed(house.emulator)
+    row.held(judge(house))
 
 
-def test_a_run_that_waits_for_another_stops_waiting_when_told_to(house: House) -> None:
+@pytest.mark.parametrize(
+    ("match", "do"),
+    [
+        row_of(
+            "F38", "SIGTERM in an upload", "run CANCELLED", {"route": "put", "nth": 3}, {"silence": "reading"}
+        ),
+        row_of(
+            "F38",
+            "SIGTERM in a download",
+            "run CANCELLED",
+            {"route": "download", "nth": 2},
+            {"silence": {"when": "answering"}},
+        ),
+        row_of(
+            "F38",
+            "SIGTERM while an answer about a job is waited for",
+            "run CANCELLED",
+            {"route": "status", "nth": 3},
+            {"silence": "before"},
+        ),
+        row_of(
+            "F38",
+            "SIGTERM in a pause that the service asked for",
+            "run CANCELLED",
+            {"route": "pfc", "nth": 3},
+            {"answer": {"status": 429, "headers": {"Retry-After": "60"}}},
+        ),
+    ],
+)
+def test_a_run_that_is_told_to_stop_waits_no_longer_than_for_one_request(
+    row: Row, house: House, match: dict[str, Any], do: dict[str, Any]
+) -> None:
+    house.emulator.fault(match, do)
+    first = start(house, "monday", settings={"timeout": 2.0, "call_deadline": 2.0, "max_retries": 50})
+    until(lambda: house.emulator.unconsumed() == [])
+    first.send_signal(signal.SIGTERM)
+    said = end(house, first, 10)
+    paid = house.accepted
+    done = work(house, "tuesday", constants={})["summary"]
+
+    assert said["error"] == "Cancelled"
+    assert paid < len(NAMES)
+    assert done["possibly_paid_twice"] == 0
+    assert house.outputs == NAMES
+    assert house.emulator.bill()["accepted"] == len(NAMES)
+    row.consumed(house.emulator)
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F38", "SIGTERM while it waits for another run", "run CANCELLED")
+def test_a_run_that_waits_for_another_stops_waiting_when_told_to(row: Row, house: House) -> None:
     with no_job_ends(house):
         first = start(house, "monday", constants={})  # which says nothing for long
         until(lambda: records(house, "started") == 4)
@@ -414,12 +530,15 @@ def test_a_run_that_waits_for_another_stops_waiting_when_told_to(house: House) -
         said = end(house, second, 10)
     assert said["error"] == "Cancelled"
     assert end(house, first)["summary"]["corrected"] == len(NAMES)
+    row.consumed("it was told to stop, and ended")
+    row.held(judge(house))
 
 
-# ---- disks that are full, folders that are gone
+# ---- ledgers that cannot be written
 
 
-def test_nothing_more_is_paid_when_the_ledger_cannot_be_written(house: House) -> None:
+@pytest.mark.fault("F40", "its folder became a file", "run STORAGE_FAILED")
+def test_nothing_more_is_paid_when_the_ledger_cannot_be_written(row: Row, house: House) -> None:
     stop_at(house, {"route": "put", "nth": 4}, "committed")
     first = start(house, "monday", constants={})
     until(lambda: first.is_stopped)
@@ -437,47 +556,35 @@ def test_nothing_more_is_paid_when_the_ledger_cannot_be_written(house: House) ->
     done = work(house, "monday")["summary"]
     assert house.outputs == NAMES
     assert done["paid"] == len(NAMES) == house.emulator.bill()["billed"]
-    judge(house)
+    row.consumed(house.emulator)
+    row.held(judge(house))
 
 
-@contextmanager
-def small_disk(place: Path, size: str) -> Iterator[Callable[[str], bool]]:
-    """A file system of its own for a folder, where one may be mounted; a function to make it larger."""
-
-    def mount(*arguments: str) -> bool:
-        command = ["mount", "-t", "tmpfs", *arguments, "tmpfs", str(place)]
-        return (
-            shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0
-        )
-
-    place.mkdir()
-    mounted = os.geteuid() == 0 and mount("-o", f"size={size}")
-    try:
-        yield lambda size: mounted and mount("-o", f"remount,size={size}")
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(place)], check=True)
+def unwritable(way: str, event: str, part: str, number: str, paid: int) -> Any:
+    return row_of("F40", way, "run STORAGE_FAILED", event, part, number, paid)
 
 
-@pytest.mark.parametrize("real", [True, False], ids=["a-small-disk", "no-space-at-one-name"])
-def test_a_full_destination_stops_the_run_and_the_next_one_fetches_free(house: House, real: bool) -> None:
-    for name in NAMES:  # more than a megabyte in all: noise cannot be made smaller
-        Image.frombytes("RGB", (256, 256), os.urandom(3 * 2**16)).save(house.source / name, quality=95)
-    full = {} if real else {"fail_at": ["os.rename", "out/05.jpg", "ENOSPC"]}
-    options = {**OPTIONS, "max_in_flight": 20}
-    with small_disk(house.destination, "512k" if real else "100m") as enlarge:
-        if real and not enlarge("512k"):
-            pytest.skip("only root can mount a small disk; the other case has the same error at one name")
-        with no_job_ends(house):
-            first = start(house, "monday", options=options, **full)
-            until(lambda: records(house, "started") == len(NAMES))
-        said = end(house, first)
-        landed = len(house.outputs)
-        real = real and enlarge("100m")
-        done = work(house, "tuesday", options=options)["summary"]
+@pytest.mark.parametrize(
+    ("event", "part", "number", "paid"),
+    [
+        unwritable("full before the owner", "os.link", "lanes/all/00000001.jsonl", "ENOSPC", 0),
+        unwritable("read-only before the first intent", "os.link", "lanes/all/00000002.jsonl", "EROFS", 0),
+        unwritable("failing before the first answer", "os.link", "lanes/all/00000003.jsonl", "EIO", 1),
+        unwritable("full before later intents", "os.link", "lanes/all/00000004.jsonl", "ENOSPC", 1),
+        unwritable("no temporary file", "open", "lanes/all/.pfc-", "EACCES", 0),
+    ],
+)
+def test_nothing_is_paid_that_cannot_be_written_down(
+    row: Row, house: House, event: str, part: str, number: str, paid: int
+) -> None:
+    said = work(house, "monday", fail_at=[event, part, number])
+    accepted = house.accepted
+    done = work(house, "monday")["summary"]
 
-        assert said.get("error") == "StorageFailed" and "no space left" in said["message"], said
-        assert landed < len(NAMES)
-        assert house.outputs == NAMES
-        assert (done["paid"], house.accepted) == (0, len(NAMES))
-        judge(house)
+    assert said["code"] == "STORAGE_FAILED" and said["retry_helps"], said
+    assert "lanes/" in said["message"]
+    assert accepted == paid
+    assert house.outputs == NAMES
+    assert house.emulator.bill()["billed"] <= len(NAMES) + done["possibly_paid_twice"]
+    row.consumed(f"{house.log.read_text().count('injected: ')} calls failed")
+    row.held(judge(house))
