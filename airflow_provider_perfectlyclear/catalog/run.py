@@ -42,7 +42,7 @@ from airflow_provider_perfectlyclear.catalog.report import (
     outcome_of,
     summary_of,
 )
-from airflow_provider_perfectlyclear.catalog.spool import Spool
+from airflow_provider_perfectlyclear.catalog.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.catalog.survey import Survey, counts_of
 from airflow_provider_perfectlyclear.errors import (
     Cancelled,
@@ -234,8 +234,9 @@ class CatalogRun:
             raise
 
     def _sweep(self) -> None:
-        """Temporary files that a killed try left in the state folder."""
-        for folder in (f"{LANES}/{self.ledger.lane}", self.folder):
+        """Temporary files that a killed try left in the state folder, and on this machine."""
+        sweep_spools()
+        for folder in (LANES, f"{LANES}/{self.ledger.lane}", self.folder):
             self.state.sweep(list(self.state.parts(folder)))
 
     def _check_places(self) -> None:

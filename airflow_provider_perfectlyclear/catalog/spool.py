@@ -20,14 +20,14 @@ _PREFIX = "perfectlyclear-spool-"
 class Spool:
     """
     A temporary folder, held by a lock that ends with its process. Folders without their process are removed
-    by the next spool on the same machine. Use as a context manager.
+    by the next run on the same machine. Use as a context manager.
 
     :raises StorageFailed: this machine's temporary folder cannot be written.
     """
 
     def __init__(self) -> None:
         with _writable(Path(tempfile.gettempdir())):
-            _sweep()
+            sweep_spools()
             self.folder, self._lock = _locked_folder()
 
     def __enter__(self) -> Spool:
@@ -76,18 +76,22 @@ def _writable(folder: Path) -> Iterator[None]:
 def _locked_folder() -> tuple[Path, IO[str]]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        lock = open(folder / "lock", "w")
+        try:
+            lock = open(folder / "lock", "w")
+        except FileNotFoundError:  # another's sweep has been faster
+            continue
         fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.exists():  # else another's sweep had the lock first, and took the folder for abandoned
             return folder, lock
         lock.close()
 
 
-def _sweep() -> None:
+def sweep_spools() -> None:
+    """Remove the folders on this machine whose processes are gone."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
-            with open(folder / "lock") as lock:
+            with open(folder / "lock", "a") as lock:  # its process may have been killed before it made one
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # its process lives, it is just being made, or it is another user's
+        except OSError:  # its process lives, or it is another user's
             continue

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -316,3 +318,17 @@ def test_an_edited_preset_is_another_correction(house: House) -> None:
     friday = house.correct("friday", {"preset": "Studio 7"}, max_new_jobs=40)
     assert friday["reasons"] == {"correction changed": 40}
     assert (friday["paid"], house.accepted) == (40, 80)
+
+
+def test_what_killed_tries_left_behind_is_removed_even_if_nothing_is_to_be_done(house: House) -> None:
+    house.put("a.jpg")
+    house.correct("monday")
+    spool = Path(tempfile.mkdtemp(prefix="perfectlyclear-spool-"))
+    lanes = house.destination / ".perfectlyclear" / "lanes"
+    part = lanes / f".pfc-{house.catalog_run('tuesday').run[:8]}-0123456789abcdef.part"
+    part.touch()
+
+    house.correct("tuesday")
+
+    assert not spool.exists()
+    assert not part.exists()
