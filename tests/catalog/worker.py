@@ -4,8 +4,9 @@ A worker of a run, as a process of its own: what a test kills.
 It runs the catalog once, and hands back one object: the summary, or the error. What the configuration may say
 beside the places, the connection and the options:
 
-* ``die_at``: the file system call (an audit event, and a part of its arguments) at which it kills itself, so that the
-  product needs no test hook. ``fail_at``: the calls that fail, as ``[event, part, errno, times]``.
+* ``die_at``: the file system call (an audit event, a part of its arguments, and which of them if not the first) at
+  which it kills itself, so that the product needs no test hook. ``fail_at``: the calls that fail, as ``[event, part,
+  errno, times, first]``.
 * ``die_before``: the store's verb and a part of the path at which it kills itself: for stores that are no file system.
 * ``constants``: module constants of the package, such as ``{"catalog.ledger.ABANDONED": 3.0}``.
 * ``pictures``: names to correct each by itself, by as many ``threads``.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import itertools
 import json
 import logging
 import os
@@ -38,6 +40,7 @@ import psutil
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.api.wire import tls_context
 from airflow_provider_perfectlyclear.catalog.one import CorrectOne
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
@@ -45,6 +48,8 @@ from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 from airflow_provider_perfectlyclear.storage import Store, open_store
 
 log = logging.getLogger("worker")
+
+tls_context(True)  # read once, by the process that forks all workers
 
 
 def store_at(place: str, storage_options: dict[str, Any]) -> Store:
@@ -56,21 +61,27 @@ def store_at(place: str, storage_options: dict[str, Any]) -> Store:
     return open_store(s3fs.S3FileSystem(use_listings_cache=False, **storage_options), place)
 
 
-def at(event: str, part: str, action: Callable[[], None]) -> None:
-    """Do something at every audit event of that name with ``part`` in one of its arguments."""
+def at(event: str, part: str, action: Callable[[], None], first: int = 1) -> None:
+    """Do something at every audit event of that name with ``part`` in one of its arguments, from the first one on."""
+    seen = itertools.count(1)
 
     def hook(name: str, arguments: tuple[Any, ...]) -> None:
-        if name == event and any(part in str(argument) for argument in arguments):
+        if name == event and any(part in str(argument) for argument in arguments) and next(seen) >= first:
             action()
 
     sys.addaudithook(hook)
+
+
+def die_at(event: str, part: str, first: int = 1) -> None:
+    """SIGKILL at that call."""
+    at(event, part, die, first)
 
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fail_at(event: str, part: str, number: str, times: int | None = None) -> None:
+def fail_at(event: str, part: str, number: str, times: int | None = None, first: int = 1) -> None:
     """Calls fail with that errno (``"ENOSPC"``), or, for a name that is looked up, as if there were none."""
     left = [times]
 
@@ -87,7 +98,7 @@ def fail_at(event: str, part: str, number: str, times: int | None = None) -> Non
         code = getattr(errno, number)
         raise OSError(code, os.strerror(code))
 
-    at(event, part, fail)
+    at(event, part, fail, first)
 
 
 def die_before(verb: str, part: str) -> None:
@@ -229,7 +240,7 @@ def run(config: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     note_connections()
     set_constants(config.get("constants", {}))
     if "die_at" in config:
-        at(*config["die_at"], die)
+        die_at(*config["die_at"])
     if "fail_at" in config:
         fail_at(*config["fail_at"])
     if "die_before" in config:

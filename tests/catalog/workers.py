@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
+from contextlib import suppress
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from tests.catalog import worker
 # Importing all that a worker needs takes longer than most runs here. So one process imports it, and forks them.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["__main__", "tests.catalog.worker"])
+# Workers may be started and waited for by several threads; whoever starts one looks after all that have ended.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Worker:
@@ -32,7 +37,9 @@ class Worker:
             target=worker.forked, args=(config, sender, str(log), str(temporary)), daemon=True
         )
         self._log = log
-        self._process.start()
+        self._code: int | None = None
+        with _ONE_AT_A_TIME:
+            self._process.start()
         sender.close()
 
     @property
@@ -41,18 +48,30 @@ class Worker:
         return self._process.pid
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         """SIGKILL, and wait for the end; nothing if it has ended."""
-        if self._process.is_alive():
+        if not self.has_ended():
             self.send_signal(signal.SIGKILL)
-        self._process.join(10)
+            self.has_ended(10)
+
+    def has_ended(self, seconds: float = 0.0) -> bool:
+        """Whether it ends within so many seconds."""
+        if self._code is None:
+            wait([self._process.sentinel], seconds)
+            with _ONE_AT_A_TIME:
+                self._code = self._process.exitcode
+        return self._code is not None
 
     @property
     def is_stopped(self) -> bool:
         """SIGSTOP has reached it."""
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        except (FileNotFoundError, ProcessLookupError):  # it has ended
+            return False
 
     def wait_until_ready(self) -> None:
         """Until its run begins."""
@@ -70,11 +89,13 @@ class Worker:
                 said = self._said.recv()
         except EOFError:
             pass
-        self._process.join(max(1, deadline - time.monotonic()))
-        code = self._process.exitcode
+        self.has_ended(max(1, deadline - time.monotonic()))
+        code = self._code
         if code == -signal.SIGKILL:
             return None
-        text = self._log.read_text(errors="replace")[-4000:]
+        text = (
+            self._log.read_text(errors="replace")[-4000:] if self._log.exists() else "it has logged nothing"
+        )
         assert code is not None, f"no end after {seconds} s:\n{text}"
-        assert code == 0 and said is not None and "ready" not in said, text
+        assert code == 0 and said is not None and "ready" not in said, f"exit code {code}:\n{text}"
         return dict(said)

@@ -1,71 +1,62 @@
 """
-A seeded storm: a random catalog, random faults of the service, random kills of the worker, as many tries as it takes.
+A seeded storm: a random catalog, random faults of the service, random ends of the worker, as many tries as it takes.
 
-``python -m tests.chaos.storm --seeds 500 --first 1`` runs many; a failure prints its seed. Each seed is one night
-that is retried until it ends, and a second night that must have nothing left to pay.
+``python -m tests.chaos.storm --seeds 500 --first 1`` runs many; a failure prints its seed and how to play it alone.
+Each seed is one night that is retried until it ends, and a second night that must have nothing left to pay. What
+happens is drawn in ``weather.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
+import os
+import pprint
+import signal
 import sys
 import tempfile
+import time
 import traceback
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
+
+from PIL import Image
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from tests.catalog.conftest import House, jpeg
 from tests.catalog.judge import judge
+from tests.catalog.workers import Worker
+from tests.chaos.weather import READINGS, Edit, Picture, Script, Spell
 
-#: Kills happen in the first tries only; then the night must come to its end.
-STORMY_TRIES = 4
-TRIES = 10
-# So that no seed waits for as long as a user's run may. The emulator's jobs take a fifth of a second.
-CONSTANTS = {"catalog.starts.LEAST": 0.8, "catalog.starts.UNKNOWN": 0.8, "catalog.ledger.ABANDONED": 3.0}
-
-RENDITIONS = {"web": {"long": 40}, "print": {"output_type": "png"}}
-NAMES = [
-    "a.jpg",
-    "b/c.jpg",
-    "ü #1 %.jpg",
-    "new\nline.jpg",
-    "😀.jpg",
-    "x&y+z?.jpg",
-    "d/e/f.jpg",
-    "PLAIN.jpg",
-    "g h.jpg",
-]
-
-FREE_ROUTES = ("upload", "put", "status", "download")
-TROUBLE: tuple[dict[str, Any], ...] = (
-    {"answer": {"status": 500, "body": "broken"}},
-    {"answer": {"status": 503, "headers": {"Retry-After": "0"}}},
-    {"answer": {"status": 429, "headers": {"Retry-After": "0"}}},
-    {"reset": "before"},
-    {"reset": "committed"},
-)
-LOST_STARTS: tuple[dict[str, Any], ...] = (
-    {"reset": "before"},
-    {"reset": "committed"},
-    {"reset": "answering"},
-    {"answer": {"status": 502, "body": "<html>", "commit": True}},
-    {"answer": {"status": 503, "body": "", "commit": False}},
-    {"garble": "cut_json"},
-    {"garble": "html"},
-)
-BAD_DOWNLOADS: tuple[dict[str, Any], ...] = (
-    {"close": {"when": "answering", "after": 200}},
-    {"reset": "answering"},
-    {"truncate": 300},
-    {"expired": True},
-)
-KILLS = tuple(
-    (route, when) for route in ("put", "pfc", "status", "download") for when in ("before", "committed")
-)
-DEATHS = (("os.rename", "out/"), ("os.rename", "manifest"), ("os.link", "0000004"), ("os.link", "0000007"))
+#: When nothing fails any more, so many tries of a run are enough.
+CALM_TRIES = 5
+#: So often a try may be deferred.
+DEFERRALS = 40
+#: Nights that are played at the same time. They mostly wait.
+AT_ONCE = 9
+# So that no seed waits for as long as a user's run may.
+JOB_SECONDS = 0.15
+CONSTANTS = {
+    "api.limiter.LONGEST_WAIT": 0.3,
+    "api.retry.LONGEST_WAIT": 0.3,
+    "api.retry._FIRST_WAIT": 0.02,
+    "api.watch.LOST_AFTER": 0.5,
+    "catalog.engine.LOST_AFTER": 0.5,
+    "catalog.jobs.LOST_AFTER": 0.5,
+    "catalog.engine.STALE": 1.0,
+    "catalog.engine.WORTH_DEFERRING": 0.1,
+    "catalog.ledger.ABANDONED": 2.0,
+    "catalog.ledger.HEARTBEAT": 0.4,
+    "catalog.starts.FACTOR": 1.0,
+    "catalog.starts.LEAST": 0.3,
+    "catalog.starts.UNKNOWN": 0.5,
+}
+SETTINGS = {"timeout": 2.0, "call_deadline": 5.0}
+RIVAL = "rival"
 
 
 class Storm:
@@ -77,117 +68,238 @@ class Storm:
     """
 
     def __init__(self, seed: int, emulator: Emulator, root: Path) -> None:
-        self.dice = random.Random(seed)
-        self.house = House(root, emulator, run=f"storm/{seed}")
-        self.good: list[str] = []
+        self.script = Script(seed)
+        self.house = House(root, emulator, run="storm", options=self.script.options)
         self.house.source.mkdir()
-        self.make_catalog()
-        self.house.options = self.some_options()
+        self.there: dict[str, Picture] = {}
+        self.ever: dict[str, list[Picture]] = {}
+        for picture in self.script.pictures:
+            self.edit(Edit("put", picture))
 
-    def make_catalog(self) -> None:
-        chosen = self.dice.sample(NAMES, self.dice.randint(1, len(NAMES)))
-        for number, name in enumerate(chosen):
-            path = self.house.source / name
+    # ---- the source
+
+    def edit(self, edit: Edit) -> None:
+        picture, path = edit.picture, self.house.source / edit.picture.name
+        if edit.what == "put":
             path.parent.mkdir(parents=True, exist_ok=True)
-            kind = self.dice.random()
-            if kind < 0.85:
-                path.write_bytes(jpeg(number + 1))
-                self.good.append(name)
-            else:
-                path.write_bytes(self.dice.choice([b"", b"no picture", jpeg(3, (300, 300))[:500]]))
+            path.write_bytes(content(picture))
+            self.there[picture.name] = picture
+            self.ever.setdefault(picture.name, []).append(picture)
+        elif edit.what == "touch" and path.exists():
+            os.utime(path)
+        elif edit.what == "remove" and path.exists():
+            path.unlink()
+            del self.there[picture.name]
 
-    def some_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "transfers": self.dice.randint(1, 4),
-            "max_in_flight": self.dice.randint(1, 8),
-            "poll_interval": self.dice.choice([0.1, 0.3, 0.7]),
-        }
-        if self.dice.random() < 0.3:
-            options["renditions"] = RENDITIONS
-        return options
+    # ---- tries
 
-    def raise_trouble(self) -> None:
-        """A few faults for the next try."""
-        for _ in range(self.dice.randint(0, 3)):
-            route = self.dice.choice(FREE_ROUTES)
-            self.post(route, self.dice.choice(TROUBLE), times=self.dice.randint(1, 2))
-        if self.dice.random() < 0.5:
-            self.post("pfc", self.dice.choice(LOST_STARTS))
-        if self.dice.random() < 0.3:
-            bad = self.dice.choice(BAD_DOWNLOADS)
-            self.post("status" if "expired" in bad else "download", bad)
+    def start(self, run: str, *, resume: bool = False, **more: Any) -> Worker:
+        return self.house.start(
+            run=run, resume=resume, **{"constants": CONSTANTS, "settings": SETTINGS, **more}
+        )
 
-    def post(self, route: str, do: dict[str, Any], times: int = 1) -> None:
-        self.house.emulator.fault({"route": route, "nth": self.dice.randint(1, 5)}, do, times=times)
-
-    def try_once(self, stormy: bool) -> dict[str, Any] | None:
-        self.house.emulator.clear_faults()
-        more: dict[str, Any] = {"constants": CONSTANTS}
-        if stormy:
-            self.raise_trouble()
-            fate = self.dice.random()
-            if fate < 0.6:
-                route, when = self.dice.choice(KILLS)
-                self.post(route, {"kill": {"pid": "peer", "when": when}})
-            elif fate < 0.8:
-                more["die_at"] = self.dice.choice(DEATHS)
-        return self.house.work(**more)
-
-    def night(self) -> dict[str, Any]:
-        """Tries until one comes to its end; what its manifest says."""
-        for number in range(TRIES):
-            said = self.try_once(stormy=number < STORMY_TRIES)
-            if said is None or said.get("error") not in (None, "CatalogFailed"):
-                continue
-            summary = self.summary()
-            if "summary" in said or (number >= STORMY_TRIES and not self.can_change(summary)):
-                return summary
-        raise AssertionError(f"no end after {TRIES} tries; the last said {said}")
-
-    def can_change(self, summary: dict[str, Any]) -> bool:
-        known = ("FAILED", "REJECTED", "INVALID_SOURCE", "CORRUPT_OUTPUT", "NAME_COLLISION")
-        return not all(failure["reason"].startswith(known) for failure in summary["failures"])
-
-    def summary(self) -> dict[str, Any]:
-        (manifest,) = self.house.destination.rglob("manifest.jsonl")
-        summary = json.loads(manifest.read_text().splitlines()[0])["summary"]
-        return {**summary, "manifest": str(manifest)}
+    def work(self, run: str, *, resume: bool = False, **more: Any) -> dict[str, Any] | None:
+        return self.house.end(self.start(run, resume=resume, **more))
 
     def play(self) -> None:
         """The night, its invariants, and the night after."""
-        summary = self.night()
-        judge(self.house)
-        each = 2 if "renditions" in self.house.options else 1
-        assert summary["corrected"] == each * len(self.good), summary
-        assert len(self.house.outputs) == each * len(self.good)
-        paid = self.house.accepted
+        try:
+            self.storm()
+            self.house.emulator.clear_faults()
+            for run in sorted(self.house.runs):
+                self.calm(run)
+            judge(self.house)
+            self.night_after()
+        finally:
+            self.house.close()
+
+    def storm(self) -> None:
+        said: dict[str, Any] | None = None
+        for spell in self.script.spells:
+            is_deferred = said is not None and "waiting" in said
+            said = self.meet(spell, resume=is_deferred and spell.goes_on != "clear")
+            if has_ended(said) and not self.script.is_cleared:
+                return
+
+    def meet(self, spell: Spell, *, resume: bool) -> dict[str, Any] | None:
+        """One try in that weather; what it said."""
         self.house.emulator.clear_faults()
-        after = self.house.work(run="the night after", constants=CONSTANTS)
-        assert after is not None and ("summary" in after or not self.good), after
+        for fault in spell.faults:
+            self.house.emulator.fault(fault.match, fault.do)
+        if not any("SIGSTOP" in str(fault.do) for fault in spell.faults):
+            self.change(spell)
+        workers = [self.start(self.house.run, resume=resume, **spell.worker)]
+        if resume and spell.goes_on == "twice":
+            workers.append(self.start(self.house.run, resume=True))
+        if spell.rival == "beside":
+            workers.append(self.start(RIVAL))
+        self.wake(workers, spell)
+        said = [self.house.end(worker) for worker in workers][0]
+        if spell.rival == "after":
+            self.work(RIVAL)
+        return said
+
+    def change(self, spell: Spell) -> None:
+        for edit in spell.edits:
+            self.edit(edit)
+
+    def wake(self, workers: list[Worker], spell: Spell) -> None:
+        """Whoever is stopped stands still for a while; meanwhile the world goes on."""
+        if not any("SIGSTOP" in str(fault.do) for fault in spell.faults):
+            return
+        ends = time.monotonic() + 60
+        while not all(worker.has_ended() for worker in workers) and time.monotonic() < ends:
+            for worker in workers:
+                if worker.is_stopped:
+                    self.change(spell)
+                    if spell.rival == "stopped":
+                        self.work(RIVAL)
+                    time.sleep(spell.stands_still)
+                    worker.send_signal(signal.SIGCONT)
+            time.sleep(0.03)
+
+    def calm(self, run: str) -> None:
+        """Nothing fails any more: a few tries bring the run to its end."""
+        said: dict[str, Any] | None = None
+        for _ in range(CALM_TRIES):
+            said = self.work(run)
+            for _ in range(DEFERRALS):
+                if said is None or "waiting" not in said:
+                    break
+                time.sleep(0.05)  # a trigger would wait for the jobs
+                said = self.work(run, resume=True)
+            if has_ended(said):
+                return
+        raise AssertionError(
+            f"no end of run {run!r} after {CALM_TRIES} tries in the calm; the last said {said}"
+        )
+
+    # ---- what must have come of it
+
+    def every_output_is_that_of_its_source(self, failed: dict[str, str]) -> None:
+        """All sources have other sides, which a correction keeps."""
+        renditions = self.house.options.get("renditions")
+        mine = {output: name for name in self.ever for output in outputs_of(name, renditions)}
+        for output in self.house.outputs:
+            assert output in mine, f"{output!r} is the output of nothing"
+            name = mine[output]
+            if output.startswith("web/") or "cut" in (picture.kind for picture in self.ever[name]):
+                continue
+            with Image.open(self.house.destination / output) as picture:
+                sizes = [size_of(version.number) for version in self.versions(name, output in failed)]
+                assert picture.size in sizes, (
+                    f"{output!r} was made of something else: {picture.size}, {sizes}"
+                )
+
+    def versions(self, name: str, has_failed: bool) -> list[Picture]:
+        """Of which contents an output may be made. What was made before stands where nothing can be made now."""
+        now = self.there.get(name)
+        stands = has_failed or self.house.options["reprocess"] == "missing"
+        return self.ever[name] if now is None or now.kind != "good" or stands else [now]
+
+    def night_after(self) -> None:
+        """Nothing is left to be done, and every good picture is landed, or is known to have no output."""
+        paid = self.house.accepted
+        options = dict(self.house.options)
+        if options["reprocess"] in ("always", "failed"):  # which pays again on purpose
+            options["reprocess"] = "changed"
+        said = self.work("the night after", options=options)
+        assert has_ended(said), said
         assert self.house.accepted == paid, "the night after paid again"
+        (manifest,) = self.house.destination.rglob("the_night_after*/manifest.jsonl")
+        first, *lines = (json.loads(line) for line in manifest.read_text().splitlines())
+        assert first["summary"]["corrected"] == 0, "the night after had something left to land"
+        failed = {line["output"]: line["code"] for line in first["known_bad"] + lines if "code" in line}
+        self.every_good_picture_is_landed(failed)
+        self.every_output_is_that_of_its_source(failed)
+
+    def every_good_picture_is_landed(self, failed: dict[str, str]) -> None:
+        excused: Counter[str] = Counter()
+        outputs, renditions = set(self.house.outputs), self.house.options.get("renditions")
+        for picture in self.there.values():
+            for output in outputs_of(picture.name, renditions) if picture.kind == "good" else ():
+                if output in failed:
+                    excused[failed[output]] += 1
+                else:
+                    assert output in outputs, f"{output!r} is missing"
+        each = 2 if renditions else 1
+        for code, number in excused.items():
+            assert number <= each * self.script.excuses[code], f"{number} outputs are {code}: {failed}"
 
 
-def play(seeds: range) -> list[int]:
-    """Play them all; returns those that violated something."""
+def content(picture: Picture) -> bytes:
+    """Unlike any other picture's."""
+    if picture.kind == "empty":
+        return b""
+    if picture.kind == "text":
+        return b"no picture, number %d" % picture.number
+    data = jpeg(picture.number, size_of(picture.number))
+    return data[: 400 + picture.number] if picture.kind == "cut" else data
+
+
+def size_of(number: int) -> tuple[int, int]:
+    return 60 + number, 44
+
+
+def outputs_of(name: str, renditions: Any) -> list[str]:
+    return [f"web/{name}", f"print/{name.rpartition('.')[0]}.png"] if renditions else [name]
+
+
+def has_ended(said: dict[str, Any] | None) -> bool:
+    """No retry is left to do anything."""
+    return said is not None and (
+        "summary" in said or (said.get("error") == "CatalogFailed" and not said["retry_helps"])
+    )
+
+
+# ---- many
+
+
+def folder_for_houses() -> str | None:
+    """In memory if that can be: what is tested is killed processes, not a power cut."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def play(seeds: Iterable[int], *, tell: bool = False) -> list[int]:
+    """Play them all, several at a time; returns those that violated something. ``tell``: what is drawn for each."""
+    queues: dict[str, SimpleQueue[int]] = {reading: SimpleQueue() for reading in READINGS}
+    for seed in seeds:
+        queues[READINGS[seed % len(READINGS)]].put(seed)
+    busy = [reading for reading in READINGS for _ in range(min(AT_ONCE // 3, queues[reading].qsize()))]
+    with ThreadPoolExecutor(len(busy)) as pool:
+        shares = [pool.submit(play_from, queues[reading], reading, tell) for reading in busy]
+        return sorted(seed for share in shares for seed in share.result())
+
+
+def play_from(seeds: SimpleQueue[int], reading: str, tell: bool) -> list[int]:
     bad = []
-    with running_emulator(job_seconds=0.2, cache="done-only", jobs=64) as emulator:
-        for seed in seeds:
+    with running_emulator(job_seconds=JOB_SECONDS, cache=reading, jobs=64) as emulator:
+        while True:
+            try:
+                seed = seeds.get_nowait()
+            except Empty:
+                return bad
+            if tell:
+                pprint.pp(vars(Script(seed)), width=110)
             emulator.reset()
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory(dir=folder_for_houses()) as folder:
+                storm = Storm(seed, emulator, Path(folder))
                 try:
-                    Storm(seed, emulator, Path(folder)).play()
+                    storm.play()
                 except Exception:  # whatever went wrong: the seed is what matters
-                    print(f"seed {seed}:\n{traceback.format_exc()}", flush=True)
                     bad.append(seed)
-    return bad
+                    keep = f"python -m tests.chaos.storm --seeds 1 --first {seed} --tell"
+                    said = "\n".join(map(str, storm.house.tries))
+                    print(f"seed {seed}: {keep}\n{said}\n{traceback.format_exc()}", flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--tell", action="store_true", help="print what is drawn for each seed")
     chosen = parser.parse_args()
-    bad = play(range(chosen.first, chosen.first + chosen.seeds))
+    bad = play(range(chosen.first, chosen.first + chosen.seeds), tell=chosen.tell)
     print(f"{chosen.seeds} seeds, {len(bad)} violations{f': {bad}' if bad else ''}")
     return 1 if bad else 0
 
