@@ -11,7 +11,7 @@ beside the places, the connection and the options:
 * ``constants``: module constants of the package, such as ``{"catalog.ledger.ABANDONED": 3.0}``.
 * ``pictures``: names to correct each by itself, by as many ``threads``.
 * ``files``: names instead of a listing. ``resume``: go on after a deferral. ``key_file``: where a rotated key lies.
-* ``settings``: more of the connection, such as ``{"timeout": 2}``. ``environment``: variables.
+* ``settings``: more of the connection, such as ``{"timeout": 2}``. ``environment``: variables. ``level``: of its log.
 
 SIGTERM cancels the run, as Airflow's tasks do.
 """
@@ -236,7 +236,7 @@ def run(config: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     """
     os.environ.update(config.get("environment", {}))
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format=form)
+    logging.basicConfig(level=config.get("level", "DEBUG"), stream=sys.stderr, format=form)
     note_connections()
     set_constants(config.get("constants", {}))
     if "die_at" in config:
