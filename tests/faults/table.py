@@ -175,7 +175,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def _is_whole(config: pytest.Config) -> bool:
     """Nothing was chosen or left out on the command line."""
-    chosen = config.getoption("keyword") or config.getoption("markexpr") or config.getoption("lf")
+    chosen = config.getoption("keyword") or config.getoption("markexpr") or config.getoption("lf", False)
     return not chosen and config.args_source is pytest.Config.ArgsSource.TESTPATHS
 
 
