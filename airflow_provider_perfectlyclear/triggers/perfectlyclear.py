@@ -87,10 +87,11 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
                 f"This triggerer does not know {', '.join(sorted(self.unknown))}, which a worker with another "
                 "version of airflow-provider-perfectlyclear sent: install the same version everywhere and restart it."
             )
-        until = time.monotonic() + self._seconds_left()
+        left = self._seconds_left()
+        until = time.monotonic() + left
         jobs = dict.fromkeys(self.job_ids, 0.0)
         watch = Watch(jobs, poll_interval=self.poll_interval, now=time.monotonic())
-        self.log.info("Waiting for %d jobs", len(jobs))
+        self.log.info("Waiting for %d jobs, for %.1f s at most", len(jobs), left)
         try:
             async with shared_client(self.perfectlyclear_conn_id) as client:
                 why, reason = await Asking(
