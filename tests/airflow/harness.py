@@ -239,6 +239,7 @@ class Airflow(AirflowHome):
     def __init__(self, home: Path, *, env: Mapping[str, str] | None = None) -> None:
         super().__init__(home, env=env)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.own_env: dict[str, Mapping[str, str]] = {}
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.port}/api/v2", timeout=30, trust_env=False)
 
     def __enter__(self) -> Airflow:
@@ -256,10 +257,11 @@ class Airflow(AirflowHome):
 
     # Processes
 
-    def start(self, *components: str) -> None:
-        """Start these and return when all of them have said that they are well."""
+    def start(self, *components: str, env: Mapping[str, str] | None = None) -> None:
+        """Start these and return when all of them have said that they are well. ``env``: beside the usual."""
         since = utcnow()
         for component in components:
+            self.own_env[component] = env or {}
             self.processes[component] = self._spawn(component)
         for component in components:
             until(f"{component} healthy", lambda name=component: self._healthy(name, since), within=120)
@@ -274,7 +276,7 @@ class Airflow(AirflowHome):
         with self.component_log(component).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "airflow", component, *options[component]],
-                env=self.env,
+                env={**self.env, **self.own_env[component]},
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -329,6 +331,15 @@ class Airflow(AirflowHome):
         except psutil.NoSuchProcess:
             return []
 
+    def arguments(self) -> set[str]:
+        """What anybody on this machine can see of its processes: their titles and arguments."""
+        found = set()
+        for component in list(self.processes.values()):
+            for pid in (component.pid, *(member.pid for member in self._family(component.pid))):
+                with contextlib.suppress(OSError):
+                    found.add(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return found
+
     def task_processes(self) -> list[psutil.Process]:
         """The processes that run a task now: a worker slot that is held shows here. Idle workers do not."""
         found = []
@@ -342,10 +353,16 @@ class Airflow(AirflowHome):
     # What a user does
 
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        answer = self.api.request(method, path, **kwargs)
+        (answer,) = until("a database that is free", lambda: self._request(method, path, **kwargs), within=60)
         if answer.is_error:
             raise NotSeen(f"{method} {path}: {answer.status_code} {answer.text[:2000]}")
         return answer.json() if answer.content else None
+
+    def _request(self, method: str, path: str, **kwargs: Any) -> tuple[httpx.Response, ...]:
+        """Nothing while SQLite is locked by somebody else for too long; then nothing was done."""
+        answer = self.api.request(method, path, **kwargs)
+        is_locked = answer.status_code == 500 and "Database error" in answer.text
+        return () if is_locked else (answer,)
 
     def add_connection(self, conn_id: str, **fields: Any) -> None:
         """Create the connection or replace it. Fields: conn_type, host, password, extra and so on."""

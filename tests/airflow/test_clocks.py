@@ -1,0 +1,161 @@
+"""
+The wall clock jumps by hours under a trigger that waits.
+
+libfaketime cannot do that to a whole triggerer: with the monotonic clock left alone, ``time.sleep`` fails in the
+processes that it is loaded into, and Airflow sleeps. So the trigger runs alone, between two workers that are real.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
+from tests.airflow.harness import until
+from tests.catalog.conftest import House
+from tests.catalog.judge import judge
+from tests.faults.table import Row
+
+NAMES = ["a.jpg", "b.jpg", "c.jpg"]
+KEY = "canary-key-c10c4"
+HOUR = 3600
+SHORT = 12.0
+DEFERS_SOON = {
+    "constants": {"catalog.engine.WORTH_DEFERRING": 0.5},
+    "options": {"deferrable": True, "poll_interval": 0.1},
+}
+
+
+class Clock:
+    """The wall clock of processes, by libfaketime; what counts seconds is left alone."""
+
+    def __init__(self, library: Path, folder: Path) -> None:
+        self._offset = folder / "offset"
+        self.env = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._offset),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        self.jump(0)
+
+    def jump(self, hours: int) -> None:
+        """So far from the true time."""
+        unfinished = self._offset.with_suffix(".new")
+        unfinished.write_text(f"{hours * HOUR:+d}\n")
+        unfinished.replace(self._offset)
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    libraries = list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not libraries:
+        pytest.skip("needs libfaketime")
+    return Clock(libraries[0], tmp_path)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    (tmp_path / "in").mkdir()
+    with running_emulator(job_seconds=0.2, key=KEY, storage_host="127.0.0.2") as service:
+        house = House(tmp_path, service)
+        yield house
+        house.close()
+
+
+@pytest.fixture
+def triggers(house: House, clock: Clock, tmp_path: Path) -> Iterator[list[Trigger]]:
+    """All triggers of a test; none of them outlives it."""
+    started: list[Trigger] = []
+    yield started
+    for trigger in started:
+        trigger.process.kill()
+        trigger.process.wait()
+
+
+class Trigger:
+    """A trigger that waits for jobs, in a process of its own."""
+
+    def __init__(self, house: House, clock: Clock, job_ids: list[str], seconds: float) -> None:
+        kwargs = {
+            "job_ids": job_ids,
+            "poll_interval": 0.3,
+            "deadline": time.time() + seconds,
+            "timeout": seconds,
+        }
+        env = {
+            **os.environ,
+            **clock.env,
+            "AIRFLOW_HOME": str(house.root / "airflow"),
+            "AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT": house.emulator.connection_json(),
+        }
+        with house.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.airflow.lone_trigger"],
+                env=env,
+                cwd=Path(__file__).parents[2],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(kwargs))
+        self.process.stdin.close()
+
+    @property
+    def waits(self) -> bool:
+        return self.process.poll() is None
+
+    def event(self, within: float = 60) -> dict[str, Any]:
+        """Its one event."""
+        self.process.wait(within)
+        assert self.process.stdout is not None
+        said = self.process.stdout.read().splitlines()  # Airflow has its say there too
+        (line,) = (line for line in said if line.startswith("{"))
+        return dict(json.loads(line))
+
+
+def is_asked_again(service: Emulator) -> None:
+    def asked() -> int:
+        return int(service.seen()["api"]["routes"].get("status", 0))
+
+    before = asked()
+    until("more questions", lambda: asked() >= before + 3, within=60)
+
+
+@pytest.mark.fault("F42", "the triggerer's clock goes 5 h forward, then 5 h back", "hidden")
+def test_a_trigger_whose_clock_jumps_waits_neither_shorter_nor_longer(
+    row: Row, house: House, clock: Clock, triggers: list[Trigger]
+) -> None:
+    house.put(*NAMES)
+    house.emulator.fault("status", {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=None)
+    said = house.work(**DEFERS_SOON)
+    assert said is not None and len(said["waiting"]) == len(NAMES), said
+    patient, short = (Trigger(house, clock, said["waiting"], seconds) for seconds in (HOUR, SHORT))
+    triggers += [patient, short]
+
+    is_asked_again(house.emulator)
+    clock.jump(5)
+    is_asked_again(house.emulator)
+    assert patient.waits and short.waits
+    clock.jump(-5)
+    late = short.event()
+    assert late["why"] == "deadline" and late["seconds"] == pytest.approx(SHORT, abs=SHORT / 3)
+    assert late["time"] - time.time() == pytest.approx(-5 * HOUR, abs=60)
+    row.consumed("libfaketime")
+
+    assert patient.waits
+    house.emulator.clear_faults()
+    assert patient.event()["why"] == "all_final"
+    done = house.work(resume=True, **DEFERS_SOON)
+    assert done is not None and done["summary"]["corrected"] == done["summary"]["paid"] == len(NAMES)
+    row.held(judge(house))
