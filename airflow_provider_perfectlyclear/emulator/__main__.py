@@ -29,6 +29,8 @@ What it was asked, and making it fail on purpose, on the API's port:
   GET /_emulator/bill (?summary=true)   every accepted /pfc, and what it would have cost
   GET /_emulator/seen                   requests and headers seen by each of the two origins
   POST, GET, DELETE /_emulator/faults   see airflow_provider_perfectlyclear.emulator.faults
+  GET /_emulator/presets                all presets, those without a file too
+  POST /_emulator/presets {"count": 9}  make so many presets that can be used
   POST /_emulator/key {"key": "..."}    demand another key from now on
   POST /_emulator/reset                 start afresh
 """

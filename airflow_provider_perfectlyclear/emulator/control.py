@@ -18,6 +18,8 @@ from starlette.routing import Route
 from airflow_provider_perfectlyclear.emulator.faults import BadFault
 from airflow_provider_perfectlyclear.emulator.house import House
 
+MOST_PRESETS = 100_000
+
 
 def control_routes(house: House) -> list[Route]:
     """The routes of the control plane."""
@@ -27,6 +29,7 @@ def control_routes(house: House) -> list[Route]:
         ("/bill", "GET", control.bill),
         ("/seen", "GET", control.seen),
         ("/presets", "GET", control.presets),
+        ("/presets", "POST", control.make_presets),
         ("/reset", "POST", control.reset),
         ("/key", "POST", control.key),
         ("/faults", "POST", control.post_fault),
@@ -72,6 +75,17 @@ class Control:
             for preset in presets
         ]
         return JSONResponse({"presets": listed})
+
+    async def make_presets(self, request: Request) -> Response:
+        """Make usable presets, ``{"count": 10000}``: called ``Preset 00001`` and so on, each with a file of its own."""
+        try:
+            count = (await request.json())["count"]
+        except (ValueError, KeyError, TypeError):
+            return _refused('expected {"count": 10000}')
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST_PRESETS:
+            return _refused(f"count is a whole number up to {MOST_PRESETS}")
+        self.service.make_presets(count)
+        return JSONResponse({"made": count})
 
     async def reset(self, request: Request) -> Response:
         """Forget everything, faults included."""

@@ -48,11 +48,12 @@ class Preset:
 
 @dataclass(slots=True)
 class Entry:
-    """One accepted ``/pfc``, for the bill."""
+    """One accepted ``/pfc``, for the bill. ``preset``: the MD5 of the custom preset's file, as it was then."""
 
     job: Job
     billed: bool
     hit: bool
+    preset: str | None = None
 
 
 @dataclass
@@ -149,7 +150,7 @@ class Service:
         """
         settings = parameters.read(query)
         blob = self._uploaded(settings["fileKey"], settings.get("fileType", "image"))
-        self._check_preset(settings.get("preset"))
+        preset = self._preset(settings.get("preset"))
         file_key = settings.pop("fileKey")
         cache = settings.pop("cache", True)
         settings = self._shared(settings)
@@ -157,7 +158,7 @@ class Service:
         hit = job is not None
         if job is None:
             job = self._accept(file_key, blob, settings)
-        self.state.entries.append(Entry(job, not hit or self.options.cache == "billed", hit))
+        self.state.entries.append(Entry(job, not hit or self.options.cache == "billed", hit, preset))
         return job
 
     def _uploaded(self, file_key: str, file_type: str) -> Blob:
@@ -172,10 +173,14 @@ class Service:
             raise Refused(409, f"no file was uploaded to fileKey {file_key}")
         return upload.blob
 
-    def _check_preset(self, name: str | None) -> None:
-        if name in (None, "none", *BUILT_IN_PRESETS) or self.preset_named(name) is not None:
-            return
-        raise Refused(400, f"preset {name[:100]!r} is unknown")
+    def _preset(self, name: str | None) -> str | None:
+        """The MD5 of a custom preset's file, None for those that are built in."""
+        if name is None or name in ("none", *BUILT_IN_PRESETS):
+            return None
+        preset = self.preset_named(name)
+        if preset is None or preset.blob is None:
+            raise Refused(400, f"preset {name[:100]!r} is unknown")
+        return preset.blob.md5.hex()
 
     def _shared(self, settings: dict[str, Any]) -> dict[str, Any]:
         """One dict for all jobs that ask for the same."""
@@ -249,6 +254,16 @@ class Service:
         self.state.presets[preset.id] = preset
         return preset
 
+    def make_presets(self, count: int) -> None:
+        """Make so many presets that have a file."""
+        for number in range(1, count + 1):
+            preset = self.new_preset(f"Preset {number:05}", "")
+            data = f"<preset>{number}</preset>".encode()
+            name = f"{preset.id}-made"
+            self.preset_path(name).write_bytes(data)
+            md5 = hashlib.md5(data, usedforsecurity=False).digest()
+            preset.blob = Blob(name=name, size=len(data), md5=md5, kind=None)
+
     def usable_presets(self) -> list[Preset]:
         """Those that have a file, oldest first."""
         return [preset for preset in self.state.presets.values() if preset.blob is not None]
@@ -294,6 +309,7 @@ class Service:
                 "file_key": job.file_key,
                 "sha256": self._sha256(job.blob),
                 "settings": job.settings,
+                "preset": entry.preset,
                 "billed": entry.billed,
                 "hit": entry.hit,
                 "state": job.state(now),

@@ -130,6 +130,14 @@ class Emulator:
         """All presets, those without a file too, which the API does not list."""
         return list(self._control("GET", "/presets")["presets"])
 
+    def make_presets(self, count: int) -> None:
+        """
+        Make presets that can be used, called ``Preset 00001`` and so on.
+
+        :param count: how many, up to 100,000.
+        """
+        self._control("POST", "/presets", {"count": count})
+
     def set_key(self, key: str | None) -> None:
         """
         Demand another key from now on.

@@ -73,7 +73,7 @@ def test_the_bill_lists_every_accepted_call(caller, emulator, jpeg):
     caller.finished(job_id)
     caller.start(key, width=100)
     entry = {"job_id": job_id, "file_key": key, "sha256": hashlib.sha256(jpeg).hexdigest()}
-    entry |= {"settings": {"width": 100}, "state": "COMPLETED"}
+    entry |= {"settings": {"width": 100}, "preset": None, "state": "COMPLETED"}
     assert emulator.bill()["entries"] == [
         entry | {"billed": True, "hit": False},
         entry | {"billed": False, "hit": True},

@@ -92,3 +92,20 @@ def test_a_half_created_preset_can_be_deleted_and_is_seen_by_the_test_only(calle
 def test_two_presets_may_have_the_same_name(caller):
     assert upload(caller, "Twin") != upload(caller, "Twin")
     assert names(caller) == ["Twin", "Twin"]
+
+
+def test_presets_can_be_made_by_the_thousand_and_are_usable(caller, emulator, jpeg):
+    emulator.make_presets(1_050)
+    assert names(caller, limit=2, offset=1_048) == ["Preset 01049", "Preset 01050"]
+    assert len({preset["presetId"] for preset in emulator.presets()}) == 1_050
+    listed = caller.get("/presets", limit=1).json()["presets"][0]
+    uri = caller.get(f"/presets/{listed['presetId']}").json()["uri"]
+    assert caller.http.get(uri).content == b"<preset>1</preset>"
+    assert caller.pfc(caller.upload(jpeg), preset="Preset 01050").status_code == 200
+
+
+@pytest.mark.parametrize("count", [-1, 100_001, "7", None, True, 1.5])
+def test_only_a_sensible_number_of_presets_is_made(emulator, count):
+    with pytest.raises(ValueError, match="count"):
+        emulator.make_presets(count)
+    assert emulator.presets() == []
