@@ -117,8 +117,14 @@ class Engine:
             self._todo.append(list(group))
             self._unsent += len(self._todo[-1])
 
-    def adopt(self, rows: Iterable[Row]) -> None:
-        """Open rows of the ledger: jobs to be landed, and starts whose answer was lost."""
+    def adopt(self, rows: Iterable[Row], *, fresh: bool = False) -> None:
+        """
+        Open rows of the ledger: jobs to be landed, and starts whose answer was lost.
+
+        :param fresh: a try has just begun: their ages are told by the clock of whoever started them, which may have
+            been hours off. So no job has had its time, and none is lost, before it was watched for a while.
+        """
+        oldest = max(0.0, self.options.job_timeout - LOST_AFTER) if fresh else float("inf")
         now, wall = time.monotonic(), time.time()
         for row in self.ledger.rows.values():
             if row.run == self.ledger.run and row.state is State.LANDED and row.started_at is not None:
@@ -126,7 +132,7 @@ class Engine:
         for row in rows:
             since = now - max(0.0, wall - (row.started_at or row.at))
             if row.state is State.STARTED and row.job_id:
-                self._jobs.follow(row, row.job_id, since)
+                self._jobs.follow(row, row.job_id, max(since, now - oldest))
             elif row.state is State.INTENT:
                 self._starts.lost(row, since)
 

@@ -47,7 +47,8 @@ class Kept:
 
     :param planned: whether the plan was made; before, only the jobs that were found open are landed.
     :param began: Unix seconds of this try's start.
-    :param deadline: Unix seconds at which the whole task has had its time, or None.
+    :param deadline: Unix seconds at which the whole task has had its time, or None; by the clock of the parking.
+    :param left: the same as seconds from the parking on; the smaller of both counts, as clocks jump.
     :param counts: what the plan found.
     :param progress: what was done so far.
     :param todo: what is still to be begun.
@@ -62,6 +63,7 @@ class Kept:
     planned: bool
     began: float
     deadline: float | None
+    left: float | None = None
     counts: Counts = field(default_factory=Counts)
     progress: Progress = field(default_factory=Progress)
     todo: list[Item] = field(default_factory=list)
@@ -72,13 +74,25 @@ class Kept:
     head: int = 0
     checkpoint: int = 0
 
+    def keep_time(self, left: float | None, *, now: float) -> None:
+        """The run is parked at ``now`` (Unix seconds) with ``left`` seconds of its time, or None for no end."""
+        self.left = left
+        self.deadline = None if left is None else now + left
+
+    def time_left(self, now: float) -> float | None:
+        """Seconds that the whole task still has at ``now`` (Unix seconds), or None for no end."""
+        if self.deadline is None:
+            return None
+        by_the_clock = self.deadline - now
+        return by_the_clock if self.left is None else min(by_the_clock, self.left)
+
     def to_bytes(self) -> bytes:
         """Compressed JSON."""
         data: dict[str, Any] = {
             "layout": LAYOUT,
             **{
                 name: getattr(self, name)
-                for name in ("planned", "began", "deadline", "digests", "head", "checkpoint")
+                for name in ("planned", "began", "deadline", "left", "digests", "head", "checkpoint")
             },
             "counts": asdict(self.counts),
             "progress": asdict(self.progress),

@@ -117,6 +117,7 @@ class CatalogRun:
         self.ledger = Ledger(state, lane or lane_of(options.shard_of()), run=self.run, title=title)
         self._others = Others(self.ledger, options.shard_of())
         self._survey = Survey(source, destination, state, options, files=files, look=self._look_up)
+        self._ends: float | None = None  # monotonic seconds at which the whole task has had its time
         self._cancelled = False
         self._engine: Engine | None = None
         self._prepared: dict[str, Prepared] = {}
@@ -133,9 +134,10 @@ class CatalogRun:
         :raises CatalogFailed: more failed than allowed; what could be landed has landed.
         :raises RunStopped: nothing more may be started; what was started is in the ledger.
         """
-        deadline = None if self.options.timeout is None else time.time() + self.options.timeout
+        if self.options.timeout is not None:
+            self._ends = time.monotonic() + self.options.timeout
         with self._letting_go():
-            return self._begin(Kept(planned=False, began=time.time(), deadline=deadline))
+            return self._begin(Kept(planned=False, began=time.time(), deadline=None))
 
     def resume(self) -> Waiting | Summary:
         """
@@ -147,6 +149,8 @@ class CatalogRun:
         kept = Kept.from_bytes(packed) if packed is not None else None
         if kept is None or kept.digests.keys() != self.options.corrections.keys():
             return self.execute()
+        if (left := kept.time_left(time.time())) is not None:
+            self._ends = time.monotonic() + left
         with self._letting_go():
             rows = {row.output: row for row in kept.rows}
             self.ledger.continue_from(rows, kept.head, kept.checkpoint, kept.bill)
@@ -198,7 +202,7 @@ class CatalogRun:
             if not self._take():
                 return None
             log.info("%d jobs of earlier tries or runs are open; they are landed first", len(jobs))
-            return self._work(kept, [], jobs)
+            return self._work(kept, [], jobs, fresh=True)
         return self._plan_and_work(kept)
 
     def _go_on(self, kept: Kept) -> Waiting | Summary:
@@ -340,10 +344,12 @@ class CatalogRun:
 
     # ---- working
 
-    def _work(self, kept: Kept, todo: list[Item], rows: list[Row]) -> Waiting | Summary:
+    def _work(
+        self, kept: Kept, todo: list[Item], rows: list[Row], *, fresh: bool = False
+    ) -> Waiting | Summary:
         with Spool() as spool:
             engine = self._engine = self._engine_for(kept, spool)
-            engine.adopt(rows)
+            engine.adopt(rows, fresh=fresh)
             engine.add(todo)
             if self._cancelled:
                 engine.cancel()
@@ -368,7 +374,6 @@ class CatalogRun:
         return outcome
 
     def _engine_for(self, kept: Kept, spool: Spool) -> Engine:
-        left = None if kept.deadline is None else kept.deadline - time.time()
         return Engine(
             client=self.client,
             source=self.source,
@@ -377,7 +382,7 @@ class CatalogRun:
             options=self.options,
             prepared=self._prepared,
             spool=spool,
-            deadline=None if left is None else time.monotonic() + left,
+            deadline=self._ends,
             progress=kept.progress,
             report=partial(self._report, kept),
         )
@@ -406,6 +411,7 @@ class CatalogRun:
         ]
         kept.bill = self.ledger.bill
         kept.digests = {name: prepared.digest for name, prepared in self._prepared.items()}
+        kept.keep_time(None if self._ends is None else self._ends - time.monotonic(), now=time.time())
         kept.head, kept.checkpoint = self.ledger.head + 1, self.ledger.view.checkpoint
         self.state.write(f"{self.folder}/run.json.gz", kept.to_bytes())
         self.ledger.park()

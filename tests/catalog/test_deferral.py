@@ -13,6 +13,7 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog import engine
+from airflow_provider_perfectlyclear.catalog.kept import Kept
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.report import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
@@ -145,6 +146,14 @@ def test_the_deadline_is_kept_across_a_deferral(house: House) -> None:
     summary = work_through(house, run_in(house, "monday").execute())
     assert summary.data["corrected"] == len(NAMES)
     assert house.emulator.bill()["accepted"] == len(NAMES)
+
+
+@pytest.mark.parametrize(("now", "left"), [(1010.0, 20.0), (1100.0, -70.0), (1000.0 - 36_000, 30.0)])
+def test_a_clock_that_was_put_back_gives_a_resume_no_more_time_than_was_left(now: float, left: float) -> None:
+    kept = Kept(planned=True, began=900.0, deadline=None)
+    kept.keep_time(30.0, now=1000.0)
+    packed = Kept.from_bytes(kept.to_bytes())
+    assert packed is not None and packed.time_left(now) == left
 
 
 def test_what_is_kept_holds_no_url_and_no_key(house: House) -> None:
