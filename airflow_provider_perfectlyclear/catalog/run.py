@@ -13,8 +13,9 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.text import one_line
@@ -44,6 +45,7 @@ from airflow_provider_perfectlyclear.catalog.report import (
 )
 from airflow_provider_perfectlyclear.catalog.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.catalog.survey import Survey, counts_of
+from airflow_provider_perfectlyclear.catalog.tally import facts_of, tally_of
 from airflow_provider_perfectlyclear.errors import (
     Cancelled,
     CatalogFailed,
@@ -121,6 +123,8 @@ class CatalogRun:
         self._cancelled = False
         self._engine: Engine | None = None
         self._prepared: dict[str, Prepared] = {}
+        self._kept: Kept | None = None
+        self._said: Summary | None = None
         for store in (state, destination):
             if store is not None:
                 store.part_tag = self.run[:8]
@@ -149,6 +153,8 @@ class CatalogRun:
         kept = Kept.from_bytes(packed) if packed is not None else None
         if kept is None or kept.digests.keys() != self.options.corrections.keys():
             return self.execute()
+        self._kept = kept
+        kept.woke(time.time())
         if (left := kept.time_left(time.time())) is not None:
             self._ends = time.monotonic() + left
         with self._letting_go():
@@ -159,7 +165,7 @@ class CatalogRun:
                 self._prepared = {name: Prepared(one, kept.digests[name]) for name, one in corrections}
                 return self._go_on(kept)
             log.info("Another run has worked on %s meanwhile; planning again", self.state.uri(""))
-            return self._begin(Kept(planned=False, began=kept.began, deadline=kept.deadline))
+            return self._begin(Kept(False, kept.began, kept.deadline, before=kept.before, waited=kept.waited))
 
     @contextmanager
     def _letting_go(self) -> Iterator[None]:
@@ -177,14 +183,31 @@ class CatalogRun:
         if self._engine is not None:
             self._engine.cancel()
 
+    # ---- for whoever watches
+
+    def tally(self) -> dict[str, float]:
+        """What this try did so far, its deferrals included; empty before it has begun."""
+        return tally_of(self._kept, self.ledger.bill, now=time.time()) if self._kept else {}
+
+    def facts(self) -> dict[str, Any]:
+        """What this run did over all its tries; empty as long as it has not summed it up."""
+        return facts_of(self._said.data) if self._said else {}
+
+    def report(self) -> str | None:
+        """Where a person finds what became of each picture, once that is written."""
+        has_one = self._said is not None and self._said.data["manifest"]
+        return self.state.uri(f"{self.folder}/manifest.jsonl") if has_one else None
+
     # ---- beginning
 
     def _begin(self, kept: Kept) -> Waiting | Summary:
+        self._kept = kept
         self._check_places()
         if self.options.allow_unlocked_store:
             self.state.unlocked = not self._is_exclusive()
         for _ in range(BEGINNINGS):
             self._load()
+            kept.before = kept.before or replace(self.ledger.bill)
             self._sweep()
             self._prepare()
             outcome = self._try_to_begin(kept)
@@ -413,6 +436,7 @@ class CatalogRun:
         kept.digests = {name: prepared.digest for name, prepared in self._prepared.items()}
         kept.keep_time(None if self._ends is None else self._ends - time.monotonic(), now=time.time())
         kept.head, kept.checkpoint = self.ledger.head + 1, self.ledger.view.checkpoint
+        kept.parked = time.time()
         self.state.write(f"{self.folder}/run.json.gz", kept.to_bytes())
         self.ledger.park()
         timeout = max(1.0, engine.next_deadline())
@@ -442,7 +466,8 @@ class CatalogRun:
     def _summary(self, kept: Kept, outcome: Outcome) -> Summary:
         seconds = time.time() - kept.began
         uri = self.state.uri(f"{self.folder}/manifest.jsonl")
-        return Summary(summary_of(kept, outcome, seconds=seconds, manifest_uri=uri))
+        self._said = Summary(summary_of(kept, outcome, seconds=seconds, manifest_uri=uri))
+        return self._said
 
     def _judge(self, kept: Kept, outcome: Outcome) -> None:
         """:raises CatalogFailed: more failed than allowed, or the time was up before all was started."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,23 +10,75 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
 
     from airflow_provider_perfectlyclear.api.correction import Correction
 
+#: A correction that ends so is the name of a file. JSON never does.
+FILE = ".json"
 
-def check_when_parsed(operator: BaseOperator, *corrections: Any) -> None:
+
+def check_when_parsed(operator: BaseOperator, correction: Any, renditions: Any = None) -> None:
     """
     Refuse, while the Dag is parsed, what no later value can make right: unknown names and wrong plain values.
 
     :param operator: a mapped one is let through: it is made on a worker, where ``execute`` checks, and there
         failing for good is possible.
-    :param corrections: its arguments; what is only known later (templates, XComs) is let through.
+    :param correction: its argument; what is only known later (templates, XComs, files) is let through.
+    :param renditions: likewise.
     :raises InvalidCorrection: with the nearest known name.
     """
-    if not getattr(operator, "_BaseOperator__from_mapped", False):
-        for correction in corrections:
-            _check_when_parsed(correction)
+    if getattr(operator, "_BaseOperator__from_mapped", False):
+        return
+    reads_files = hasattr(operator, "read_files")
+    if isinstance(renditions, str):
+        renditions = {} if _is_file(renditions) or _is_template(renditions) else renditions_of(renditions)
+    for each in (correction, *(renditions.values() if isinstance(renditions, Mapping) else ())):
+        if not (reads_files and _is_file(each)):
+            _check_when_parsed(each)
+
+
+def read_files(operator: BaseOperator, argument: str, context: Context | None = None) -> None:
+    """
+    Put what is in a file in the place of its name: a correction, renditions, or one rendition's correction.
+
+    Airflow's own ``template_ext`` looks at every template field, and a source or a pattern may end in ``.json``.
+
+    :param operator: files are looked for where its Dag looks for templates.
+    :param argument: ``correction`` or ``renditions``.
+    :param context: renders the text; None while the Dag is parsed, which leaves that for later.
+    :raises ConfigurationError: there is no such file.
+    """
+    value = getattr(operator, argument)
+    if argument == "renditions" and isinstance(value, Mapping):
+        value = {name: _read(operator, argument, each, context) for name, each in value.items()}
+    setattr(operator, argument, _read(operator, argument, value, context))
+
+
+def _read(operator: BaseOperator, argument: str, value: Any, context: Context | None) -> Any:
+    if not _is_file(value) or (context is None and _is_template(value)):
+        return value
+    from jinja2 import TemplateNotFound
+
+    environment = operator.get_template_env()
+    try:
+        text = environment.loader.get_source(environment, value)[0] if environment.loader else None
+    except TemplateNotFound:
+        text = None
+    if text is None:
+        raise ConfigurationError(
+            f"{argument} {value!r} is not there: files are looked for in the folder of the Dag's file and in "
+            "its template_searchpath."
+        )
+    return text if context is None else operator.render_template(text, context)
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().endswith(FILE)
+
+
+def _is_template(value: str) -> bool:
+    return any(marker in value for marker in ("{{", "{%", "{#"))
 
 
 def _check_when_parsed(correction: Any) -> None:
@@ -64,17 +117,32 @@ def parse_renditions(value: Any, correction: Any) -> dict[str, Correction] | Non
 
     :raises ConfigurationError: both were given, or it is not a mapping of names to corrections.
     """
-    if value is None:
+    if value is None or value == "":
         return None
-    if correction is not None:
+    if correction is not None and correction != "":
         raise ConfigurationError(
             "correction and renditions exclude each other: put each output in renditions."
         )
+    return {str(name): parse_correction(each) for name, each in renditions_of(value).items()}
+
+
+def renditions_of(value: Any) -> Mapping[str, Any]:
+    """
+    Read renditions as a mapping, from JSON too; the corrections are left as they are.
+
+    :raises ConfigurationError: they are none.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = None
     if not isinstance(value, Mapping) or not value:
         raise ConfigurationError(
-            "renditions must map names to corrections, such as {'web': {'width': 1200}}."
+            "renditions must map names to corrections, such as {'web': {'width': 1200}}, or be that as JSON "
+            "(a template must end in '| tojson')."
         )
-    return {str(name): parse_correction(each) for name, each in value.items()}
+    return value
 
 
 def seconds(argument: str, value: Any) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_perfectlyclear.errors import ConfigurationError
+from airflow_provider_perfectlyclear.links import REPORT, PerfectlyClearReportLink, as_url
+from airflow_provider_perfectlyclear.operators.telling import count, fill_events, harmless
 from airflow_provider_perfectlyclear.tasks import told_to_airflow
 
 if TYPE_CHECKING:
@@ -35,6 +37,15 @@ class Run(Protocol):
     def cancel(self) -> None:
         """Start nothing more. Only sets a flag."""
 
+    def tally(self) -> dict[str, float]:
+        """What this try did so far, its deferrals included."""
+
+    def facts(self) -> dict[str, Any]:
+        """What this run did over all its tries."""
+
+    def report(self) -> str | None:
+        """Where a person can look."""
+
 
 class CorrectingOperator(BaseOperator):
     """The life of a run in a task: fresh, deferred, resumed on any machine, killed."""
@@ -42,8 +53,11 @@ class CorrectingOperator(BaseOperator):
     perfectlyclear_conn_id: str
     poll_interval: float
     deferrable: bool
+    operator_extra_links = (PerfectlyClearReportLink(),)
     _run: Run | None = None
     _killed = False
+    _report: str | None = None
+    _facts: Mapping[str, Any] = {}
 
     def execute(self, context: Context) -> Any:
         """Begin, or take up what an earlier try of this run left open."""
@@ -58,6 +72,17 @@ class CorrectingOperator(BaseOperator):
         self.log.info("Woken up: %s", _describe(event))
         return self._go("resume", context)
 
+    def prepare_template(self) -> None:
+        """While the Dag is parsed: what stands in files is read, checked, and rendered later."""
+        self.read_files()
+
+    def read_files(self, context: Context | None = None) -> None:
+        """
+        Put corrections that stand in files into their places.
+
+        :param context: None while the Dag is parsed. Names that only a run knows, and mapped tasks, wait for one.
+        """
+
     def on_kill(self) -> None:
         """Start nothing more. Runs inside a signal handler, so it only sets flags."""
         self._killed = True
@@ -70,12 +95,44 @@ class CorrectingOperator(BaseOperator):
 
     def _go(self, step: str, context: Context) -> Any:
         with told_to_airflow(), self._opened(context) as run:
-            outcome = getattr(run, step)()
+            outcome = None
+            try:
+                outcome = getattr(run, step)()
+            finally:
+                if not hasattr(outcome, "job_ids"):
+                    self._tell(run, context)
         if hasattr(outcome, "job_ids"):
             self._defer(outcome)
         if outcome.skip:
             raise AirflowSkipException(outcome.skip)
+        fill_events(context, self.outlets or (), self._facts)
         return outcome.data
+
+    def _tell(self, run: Run, context: Context) -> None:
+        """However the try ended: say what it did. A deferral is no end."""
+        with harmless("The end of the run"):
+            ti = context["ti"]
+            self._facts, self._report = run.facts(), run.report()
+            count(run.tally(), dag_id=ti.dag_id, task_id=ti.task_id)
+            if self._report and not self._killed:  # whoever was killed has no time left for it
+                ti.xcom_push(key=REPORT, value=as_url(self._report))
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """
+        Name source, destination and counts for OpenLineage; it asks for a failed task too.
+
+        :param task_instance: Airflow's.
+        :returns: None without OpenLineage's provider.
+        """
+        try:
+            from airflow_provider_perfectlyclear.lineage import lineage_of
+        except ImportError:
+            return None
+        return lineage_of(*self._places(), self._facts)
+
+    def _places(self) -> tuple[Any, Any]:
+        """Where pictures come from and go to, as lineage names them."""
+        raise NotImplementedError
 
     @contextmanager
     def _opened(self, context: Context) -> Iterator[Run]:
@@ -86,6 +143,7 @@ class CorrectingOperator(BaseOperator):
                 f"perfectlyclear_conn_id is {self.perfectlyclear_conn_id!r}: give a connection id."
             )
         with PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
+            self.read_files(context)
             self._run = self._make_run(hook.get_conn(), context)
             self._check_deferral()
             if self._killed:  # the signal came before there was a run to tell

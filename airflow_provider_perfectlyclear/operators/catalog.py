@@ -42,8 +42,10 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         ObjectStoragePath.
     :param destination: the folder or prefix of the corrected pictures; local folders are made when missing.
     :param correction: parameters of the service's ``/pfc``, in snake case, as a mapping, a ``Correction`` or
-        JSON. None: the service's AI preset selection.
-    :param renditions: instead of ``correction``: name -> correction; one upload makes several outputs.
+        JSON; or the name of a file of JSON, ending in ``.json``, beside the Dag's file or in its
+        ``template_searchpath``. None: the service's AI preset selection.
+    :param renditions: instead of ``correction``: name -> correction, as a mapping, JSON or the name of such a
+        file; one upload makes several outputs.
     :param reprocess: what is done again: ``"changed"`` (source or correction changed), ``"source_changed"``,
         ``"missing"`` (only what has no output), ``"failed"`` (also what failed for good), ``"always"``.
     :param pattern: which files, such as ``"*.jpg"``, one or several. None: every type the service takes.
@@ -98,7 +100,7 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         source: str | ObjectStoragePath | Sequence[str],
         destination: str | ObjectStoragePath,
         correction: Mapping[str, Any] | Correction | str | None = None,
-        renditions: Mapping[str, Mapping[str, Any]] | None = None,
+        renditions: Mapping[str, Mapping[str, Any]] | str | None = None,
         reprocess: Literal["changed", "source_changed", "missing", "failed", "always"] = "changed",
         pattern: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
@@ -158,7 +160,14 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         self.on_ambiguous = on_ambiguous
         self.state_path = state_path
         self.allow_unlocked_store = allow_unlocked_store
-        arguments.check_when_parsed(self, correction, *_values(renditions))
+        arguments.check_when_parsed(self, correction, renditions)
+
+    def read_files(self, context: Context | None = None) -> None:
+        """Put corrections that stand in files into their places."""
+        arguments.read_files(self, "correction", context)
+        arguments.read_files(self, "renditions", context)
+        if context is None:
+            arguments.check_when_parsed(self, self.correction, self.renditions)
 
     def _make_run(self, client: Client, context: Context) -> CatalogRun:
         from airflow_provider_perfectlyclear.catalog.run import CatalogRun
@@ -175,6 +184,9 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
             files=files,
             title=run_title(context["ti"]),
         )
+
+    def _places(self) -> tuple[Any, Any]:
+        return self.source_root or self.source, self.destination
 
     def _source(self) -> tuple[Store, list[str] | None]:
         """Open the source: a folder, or a list of files below their root."""
@@ -230,7 +242,3 @@ def shards(n: int) -> list[str]:
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_SHARDS:
         raise ConfigurationError(f"shards({n!r}): give a whole number from 1 to {MAX_SHARDS}.")
     return [f"{number}/{n}" for number in range(1, n + 1)]
-
-
-def _values(renditions: Any) -> list[Any]:
-    return list(renditions.values()) if isinstance(renditions, Mapping) else []

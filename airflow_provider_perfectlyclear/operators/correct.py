@@ -37,7 +37,8 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
     :param destination: where the corrected file goes; a slash at the end keeps the name. None together with
         ``include_detection_data``: only the data is wanted (then ``state_path`` is required).
     :param correction: parameters of the service's ``/pfc``, in snake case, as a mapping, a ``Correction`` or
-        JSON. None: the service's AI preset selection.
+        JSON; or the name of a file of JSON, ending in ``.json``, beside the Dag's file or in its
+        ``template_searchpath``. None: the service's AI preset selection.
     :param file_type: ``"image"`` or ``"video"``. None: found out from the first bytes.
     :param timeout: seconds (or timedelta) for the whole task, deferrals included.
     :param poll_interval: seconds between two questions about a young job.
@@ -96,6 +97,15 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
         self.on_ambiguous = on_ambiguous
         self.state_path = state_path
         arguments.check_when_parsed(self, correction)
+
+    def read_files(self, context: Context | None = None) -> None:
+        """Put a correction that stands in a file into its place."""
+        arguments.read_files(self, "correction", context)
+        if context is None:
+            arguments.check_when_parsed(self, self.correction)
+
+    def _places(self) -> tuple[Any, Any]:
+        return self.source, self.destination
 
     def _make_run(self, client: Client, context: Context) -> CorrectOne:
         from airflow_provider_perfectlyclear.catalog.one import CorrectOne
