@@ -42,8 +42,7 @@ class HouseOnS3(House):
         return super().config(
             source=places["in"],
             destination=places["out"],
-            storage_options=self.server.storage_options,
-            **more,
+            **{"storage_options": self.server.storage_options, **more},
         )
 
     def catalog_run(self, key: str = "night", correction: Any = None, **options: Any) -> CatalogRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,15 @@ from typing import Any
 
 import s3fs
 
-BUCKET = "media"
+#: Of the pictures, and one that everybody may write to.
+BUCKET, RECORDS = "media", "records"
+READ = ["Read", "List"]
+#: Key, secret, what they may do. Who may make buckets makes any that is written to, so only the server's start does.
+IDENTITIES = [
+    ("builder", "of buckets", ["Admin", "Write", *READ]),
+    ("some", "thing", ["Write", "Tagging", *READ]),
+    ("reader", "of pictures", [f"Write:{RECORDS}", *READ]),
+]
 
 
 @dataclass(frozen=True)
@@ -29,15 +38,20 @@ class Server:
     @property
     def storage_options(self) -> dict[str, Any]:
         """For ``s3fs.S3FileSystem``."""
+        return self.options_of("some")
+
+    def options_of(self, key: str) -> dict[str, Any]:
+        """The same for one of ``IDENTITIES``."""
         return {
-            "key": "some",
-            "secret": "thing",
+            "key": key,
+            "secret": {name: secret for name, secret, _ in IDENTITIES}[key],
             "endpoint_url": self.endpoint,
             "client_kwargs": {"region_name": "us-east-1"},
         }
 
-    def filesystem(self) -> s3fs.S3FileSystem:
-        return s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True, **self.storage_options)
+    def filesystem(self, key: str = "some") -> s3fs.S3FileSystem:
+        options = self.options_of(key)
+        return s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True, **options)
 
 
 def free_ports(count: int) -> list[int]:
@@ -76,7 +90,12 @@ def s3_server(folder: Path) -> Iterator[Server]:
     command = [weed, "-v=0", "server", "-s3", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += [f"-{name}={port}" for name, port in ports.items()]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=20", "-master.volumeSizeLimitMB=200"]
-    command += ["-master.telemetry=false"]
+    command += ["-master.telemetry=false", f"-s3.config={folder / 'identities.json'}"]
+    identities = [
+        {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
+        for key, secret, actions in IDENTITIES
+    ]
+    (folder / "identities.json").write_text(json.dumps({"identities": identities}))
     with open(folder / "weed.log", "w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -93,10 +112,11 @@ def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            files = server.filesystem()
-            if not files.exists(BUCKET):
-                files.mkdir(BUCKET)
-            files.pipe_file(f"{BUCKET}/ready", b"yes")
+            files = server.filesystem("builder")
+            for bucket in (BUCKET, RECORDS):
+                if not files.exists(bucket):
+                    files.mkdir(bucket)
+                files.pipe_file(f"{bucket}/ready", b"yes")
             return
         except Exception:  # whatever a server that is not up yet makes the client raise
             if process.poll() is not None or time.monotonic() > deadline:

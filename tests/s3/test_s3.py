@@ -10,10 +10,18 @@ import pytest
 
 from airflow_provider_perfectlyclear.errors import LaneLost, StorageFailed
 from airflow_provider_perfectlyclear.storage import Store, open_store
+from tests.catalog.judge import (
+    every_visible_picture_is_whole,
+    judge,
+    nothing_is_left_behind,
+    nothing_is_paid_twice_in_silence,
+    nothing_secret_is_kept_or_said,
+    the_key_stays_at_home,
+)
 from tests.catalog.test_kills import AT_ONCE, LATER, ONE_BY_ONE, killed, the_next_try_finishes
 from tests.faults.table import Row
 from tests.s3.conftest import HouseOnS3
-from tests.s3.server import BUCKET, Server
+from tests.s3.server import BUCKET, RECORDS, Server
 
 NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg", "ü #1 %.jpg"]
 RENDITIONS = {"web": {"long": 40}, "print": {"output_type": "png"}}
@@ -73,6 +81,51 @@ def test_a_worker_killed_at_an_object_pays_nothing_twice(
 def up_to(ambiguous: int) -> set[int]:
     """The two renditions of a picture are started at the same time: one of them may have been answered."""
     return set(range(ambiguous + 1)) - ({0} if ambiguous else set())
+
+
+@pytest.mark.fault("F36", "credentials of S3 that may not write", "run STORAGE_FAILED")
+def test_who_may_not_write_at_all_pays_nothing(row: Row, house: HouseOnS3) -> None:
+    house.put(*NAMES)
+    said = house.work(storage_options=house.server.options_of("reader"))
+
+    assert said is not None and said.get("code") == "STORAGE_FAILED", said
+    assert house.prefix in said["message"]
+    assert house.accepted == 0
+    row.consumed("the server has denied to write")
+    done = house.work()
+    assert done is not None and done["summary"]["paid"] == len(NAMES), done
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F36", "credentials of S3 that may write the record only", "run STORAGE_FAILED")
+def test_who_may_not_write_pictures_keeps_what_it_paid(row: Row, house: HouseOnS3) -> None:
+    """The record lies in another bucket. The jobs stay open, and who may write fetches them free."""
+    house.put(*NAMES)
+    records = {"state": f"s3://{RECORDS}/{house.prefix}", "options": {"poll_interval": 0.1}}
+    said = house.work(storage_options=house.server.options_of("reader"), **records)
+
+    assert said is not None and said.get("code") == "STORAGE_FAILED", said
+    paid = house.accepted
+    assert paid > 0 and house.outputs == []
+    row.consumed("the server has denied to write")
+    done = house.work(**records)
+    assert done is not None and done["summary"]["corrected"] == len(NAMES), done
+    assert house.accepted == len(NAMES) == done["summary"]["paid"]
+    after = house.work(run="the night after", **records)
+    assert after is not None and after["summary"]["unchanged"] == len(NAMES)
+    assert house.accepted == len(NAMES)
+    row.held("I1-I7" if bucket_is_clean(house) else "")
+
+
+def bucket_is_clean(house: HouseOnS3) -> bool:
+    """What the judge would look at lies in two buckets here; the bill was looked at above."""
+    folder = house.look()
+    every_visible_picture_is_whole(folder)
+    nothing_is_paid_twice_in_silence(house, [])
+    the_key_stays_at_home(house)
+    nothing_secret_is_kept_or_said(house, folder)
+    nothing_is_left_behind(house, folder)
+    return True
 
 
 def test_the_second_night_and_a_migrated_bucket_pay_nothing(house: HouseOnS3) -> None:
