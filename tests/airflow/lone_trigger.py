@@ -1,7 +1,7 @@
 """
 A trigger alone on an event loop, in a process whose wall clock a test may set.
 
-Reads the trigger's kwargs; writes its event, with the ``seconds`` that it took and the time of day as it saw it.
+Reads the trigger's kwargs, to which it adds the ``deadline`` that its timeout makes now; writes its event, with the ``seconds`` that it took and the time of day as it saw it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyCle
 
 async def main() -> None:
     kwargs, began = json.loads(sys.stdin.read()), time.monotonic()
-    async for event in PerfectlyClearJobsTrigger(**kwargs).run():
+    deadline = time.time() + kwargs["timeout"]
+    async for event in PerfectlyClearJobsTrigger(**kwargs, deadline=deadline).run():
         seen = {"seconds": time.monotonic() - began, "time": time.time()}
         print(json.dumps({**event.payload, **seen}), flush=True)
 

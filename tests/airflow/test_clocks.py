@@ -85,12 +85,7 @@ class Trigger:
     """A trigger that waits for jobs, in a process of its own."""
 
     def __init__(self, house: House, clock: Clock, job_ids: list[str], seconds: float) -> None:
-        kwargs = {
-            "job_ids": job_ids,
-            "poll_interval": 0.3,
-            "deadline": time.time() + seconds,
-            "timeout": seconds,
-        }
+        kwargs = {"job_ids": job_ids, "poll_interval": 0.3, "timeout": seconds}
         env = {
             **os.environ,
             **clock.env,
