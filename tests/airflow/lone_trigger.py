@@ -1,7 +1,8 @@
 """
 A trigger alone on an event loop, in a process whose wall clock a test may set.
 
-Reads the trigger's kwargs, to which it adds the ``deadline`` that its timeout makes now; writes its event, with the ``seconds`` that it took and the time of day as it saw it.
+Reads the trigger's kwargs, to which it adds the ``deadline`` that its timeout makes now; writes its event, with the
+``seconds`` that it took and the time of day as it saw it.
 """
 
 from __future__ import annotations
