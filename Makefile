@@ -21,8 +21,9 @@ READY := .venv/ready
 demo: $(READY)
 	$(BIN)/python demo/run.py
 
+# Most tests wait for something: a few at a time, those that share an Airflow in one process.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

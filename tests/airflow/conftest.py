@@ -10,8 +10,9 @@ from tests.airflow.harness import Airflow, AirflowHome
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if {"airflow", "airflow_home"} & set(getattr(item, "fixturenames", ())):
+        for home in {"airflow", "airflow_home"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("airflow")
+            item.add_marker(pytest.mark.xdist_group(home))  # one for the session, so all in one process
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,8 @@ SAFEGUARDS = [
 
 def rows_that_catch(safeguard: Safeguard, folder: Path) -> Iterator[str]:
     """The ways of the table that fail without it."""
-    subprocess.run(["git", "-C", str(ROOT), "checkout-index", "--all", f"--prefix={folder}/"], check=True)
+    packed = subprocess.run(["git", "-C", str(ROOT), "archive", "HEAD"], capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed, check=True)
     path = folder / "airflow_provider_perfectlyclear" / safeguard.file
     text = path.read_text()
     assert text.count(safeguard.text) == 1, f"{safeguard.name}: not found once in {safeguard.file}"
