@@ -22,7 +22,7 @@ AT_ONCE = {
     "catalog.starts.UNKNOWN": 0.5,
     "catalog.starts.FACTOR": 0.5,
 }
-#: The answer of a start is not in the ledger yet when something else happens.
+#: Nothing gets into the ledger but what must be there before a start is sent.
 LATER = {**AT_ONCE, "catalog.book.FLUSH": 30.0, "catalog.engine.FLUSH": 30.0}
 
 
@@ -74,7 +74,7 @@ def test_a_worker_killed_by_the_service_pays_nothing_twice_in_silence(
     house.options = ONE_BY_ONE
     house.emulator.fault({"route": route, "nth": 3}, {"kill": {"pid": "peer", "when": when}})
 
-    assert house.work(constants=LATER if when == "answered" else AT_ONCE) is None
+    assert house.work(constants=LATER if route == "pfc" else AT_ONCE) is None
 
     row.consumed(house.emulator)
     the_next_try_finishes(house, NAMES, {ambiguous}, row)

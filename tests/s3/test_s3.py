@@ -51,7 +51,7 @@ def test_a_worker_killed_by_the_service_pays_nothing_twice_in_silence(
     house.options = {**ONE_BY_ONE, "renditions": RENDITIONS, "max_in_flight": 2}
     house.emulator.fault({"route": route, "nth": 3}, {"kill": {"pid": "peer", "when": when}})
 
-    assert house.work(constants=LATER if when == "answered" else AT_ONCE) is None
+    assert house.work(constants=LATER if route == "pfc" else AT_ONCE) is None
 
     row.consumed(house.emulator)
     the_next_try_finishes(house, OUTPUTS, up_to(ambiguous), row)
