@@ -93,9 +93,7 @@ class LocalStore(Store):
     def _stated(name: str, info: os.stat_result) -> Entry | None:
         if not stat.S_ISREG(info.st_mode):
             return None
-        return Entry(
-            name=sys.intern(name), size=info.st_size, tag=info.st_mtime_ns, modified=info.st_mtime
-        )
+        return Entry(name=sys.intern(name), size=info.st_size, tag=info.st_mtime_ns, modified=info.st_mtime)
 
     def stat(self, name: str) -> Entry | None:
         try:
