@@ -83,7 +83,9 @@ SAFEGUARDS = [
 
 def rows_that_catch(safeguard: Safeguard, folder: Path) -> Iterator[str]:
     """The ways of the table that fail without it."""
-    packed = subprocess.run(["git", "-C", str(ROOT), "archive", "HEAD"], capture_output=True, check=True).stdout
+    packed = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", "HEAD"], capture_output=True, check=True
+    ).stdout
     subprocess.run(["tar", "-x", "-C", str(folder)], input=packed, check=True)
     path = folder / "airflow_provider_perfectlyclear" / safeguard.file
     text = path.read_text()
