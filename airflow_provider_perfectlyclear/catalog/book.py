@@ -129,7 +129,7 @@ class Book:
     def _code_of(self, row: Row, error: PerfectlyClearError) -> str:
         """A job that is lost is started again once; lost again, it is final."""
         before = self.ledger.rows.get(row.output)
-        if isinstance(error, JobLost) and before is not None and before.twice:
+        if isinstance(error, JobLost) and before is not None and before.after_loss:
             return LOST_AGAIN
         return error.code
 

@@ -356,7 +356,7 @@ class Engine:
 
     def _declare(self, rows: list[Row], *, again: bool = False) -> None:
         """Write the intents; then, and only then, call ``/pfc``. ``again``: an earlier call may have been accepted."""
-        intents = [records.intent(row, again=again or self._was_lost(row)) for row in rows]
+        intents = [records.intent(row, again=again, after_loss=self._was_lost(row)) for row in rows]
         if not rows or not self._guarded(lambda: self._book.append(*intents)):
             return
         for row in rows:
@@ -366,7 +366,8 @@ class Engine:
 
     def _was_lost(self, row: Row) -> bool:
         before = self.ledger.rows.get(row.output)
-        return before is not None and before.code == JobLost.code
+        is_asked_again = before is not None and before.state is State.INTENT
+        return before is not None and (before.code == JobLost.code or (is_asked_again and before.after_loss))
 
     def _start(self, row: Row) -> str:
         """In a calling thread: the one call that is paid."""

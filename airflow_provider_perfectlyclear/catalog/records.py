@@ -66,6 +66,7 @@ class Row:
     :param reason: why it failed, in one line.
     :param paid: accepted ``/pfc`` calls for this output under this run key.
     :param twice: calls that were sent again although an earlier one may have been accepted.
+    :param after_loss: whether its job replaces one that the service had lost.
     :param at: Unix seconds of the last record.
     :param started_at: Unix seconds of ``started``.
     """
@@ -87,6 +88,7 @@ class Row:
     reason: str | None = None
     paid: int = 0
     twice: int = 0
+    after_loss: bool = False
     at: float = 0.0
     started_at: float | None = None
 
@@ -140,8 +142,13 @@ _DEFAULTS = {field.name: field.default for field in fields(Row)}
 _NAMES = frozenset(_DEFAULTS)
 
 
-def intent(row: Row, *, again: bool = False) -> dict[str, Any]:
-    """What must be written before ``/pfc`` is called. ``again``: an earlier call may have been accepted."""
+def intent(row: Row, *, again: bool = False, after_loss: bool = False) -> dict[str, Any]:
+    """
+    What must be written before ``/pfc`` is called.
+
+    :param again: an earlier call may have been accepted.
+    :param after_loss: its job was lost.
+    """
     return {
         "r": "intent",
         "output": row.output,
@@ -152,7 +159,8 @@ def intent(row: Row, *, again: bool = False) -> dict[str, Any]:
         "query": dict(row.query or {}),
         "file_type": row.file_type,
         "file_key": row.file_key,
-        **({"again": True} if again else {}),
+        **({"again": True} if again or after_loss else {}),
+        **({"after_loss": True} if after_loss else {}),
     }
 
 
@@ -240,6 +248,7 @@ def _intent(row: Row, record: Record, at: float) -> Row:
         run=row.run,
         paid=row.paid,
         twice=row.twice + again,
+        after_loss=bool(record.get("after_loss")),
     )
 
 

@@ -112,6 +112,21 @@ def test_a_lost_job_is_started_again_once_by_a_later_run(
     assert (tuesday["paid"], tuesday["possibly_paid_twice"]) == (1, 1)
 
 
+def test_a_job_that_is_lost_for_the_first_time_is_started_again_though_its_start_was_ambiguous(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 0.5)
+    house.put("a.jpg")
+    house.emulator.fault("pfc", {"reset": "before"})
+    house.emulator.fault({"route": "pfc", "nth": 2}, {"outcome": "lost"}, times=2)
+
+    for code in ("JOB_LOST", "JOB_LOST_AGAIN"):
+        with pytest.raises(errors.CatalogFailed, match=f" {code}:"):
+            house.correct()
+    assert house.correct("tuesday")["known_bad"] == 1
+    judge(house)
+
+
 def test_a_lost_job_whose_time_is_up_is_lost_and_not_late_for_ever(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
