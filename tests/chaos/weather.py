@@ -284,7 +284,7 @@ class Script:
         if self._perhaps(0.06):
             found.append(Fault("upload", {"expired": True}, self._nth()))
         if self._perhaps(0.05):
-            found.append(Fault("put", {"truncate": self.dice.choice([0, 400])}, self._nth()))
+            found.append(Fault("put", {"truncate": 400}, self._nth()))  # enough to be unlike any other
         if self._perhaps(0.04):
             found.append(
                 Fault("pfc", {"answer": {"status": self.dice.choice([400, 402, 409, 429])}}, self._nth())
@@ -351,10 +351,13 @@ class Script:
             if outcome in ("FAILED", "REJECTED"):
                 found[outcome] += 1
             elif outcome == "lost":
-                found["JOB_LOST_AGAIN"] += 1
+                found["JOB_LOST"] += 1
+            elif fault.do.get("answer", {}).get("status") == 404:  # once is enough if the job's time was up
+                found["JOB_LOST"] += 1
             elif fault.route == "put" and "truncate" in fault.do:
                 found["FAILED"] += 1
                 found["REJECTED"] += 1
             elif fault.route == "download" and {"truncate", "scramble", "framing"} & fault.do.keys():
                 found["CORRUPT_OUTPUT"] += 1
+        found["JOB_LOST_AGAIN"] = max(0, found.pop("JOB_LOST", 0) - 1)
         return found
