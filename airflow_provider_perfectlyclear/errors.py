@@ -26,6 +26,7 @@ Every failure of this package, split by what its reader can do about it.
     ├─ StartUnknown               the answer of /pfc was lost: it may be paid; never sent again blindly
     ├─ UnsafeUrl                  the service named a URL that is not safe to open
     ├─ TransferFailed             an upload or a download did not come through
+    │  ├─ TooLarge                a file that is downloaded is larger than it may be
     │  └─ UrlExpired              a signed URL was refused: ask for a fresh one
     │     └─ UrlGone              nothing lies there any more (404, 410)
     ├─ ItemFailed                 one picture failed; the others are not affected
@@ -218,6 +219,10 @@ class TransferFailed(PerfectlyClearError):
     """An upload or a download did not come through after all retries."""
 
     code = "TRANSFER_FAILED"
+
+
+class TooLarge(TransferFailed):
+    """A file that is downloaded has more bytes than it may have. Fetching it again does not help."""
 
 
 class UrlExpired(TransferFailed):

@@ -142,7 +142,7 @@ class Client:
 
         :param url: a signed URL, such as a job's ``corrected_file``; UrlExpired is raised when the store refuses it.
         :param sink: an open file; written from where it stands.
-        :param max_bytes: larger files raise TransferFailed. Default 8 GiB.
+        :param max_bytes: larger files raise TooLarge. Default 8 GiB.
         """
         return self._transfers.download(url, sink, max_bytes=max_bytes)
 

@@ -104,7 +104,8 @@ class Transfers:
         :param sink: an open file; written from where it stands.
         :param max_bytes: larger files are refused.
         :raises UrlExpired: the store refused the URL; ask for a fresh one.
-        :raises TransferFailed: shorter than declared, larger than ``max_bytes``, or not through after all repeats.
+        :raises TooLarge: larger than ``max_bytes``.
+        :raises TransferFailed: shorter than declared, or not through after all repeats.
         :raises UnsafeUrl: the URL, or one that it redirects to, must not be opened.
         """
         return self._persist(lambda: self._get_once(url, sink, max_bytes))
@@ -225,7 +226,7 @@ class Transfers:
 
     def _too_large(self, response: httpx.Response, pour: _Pour) -> _Setback:
         said = f"download of {_name(response.url)}: larger than {pour.most} bytes"
-        return _Setback(errors.TransferFailed(said), again=False)
+        return _Setback(errors.TooLarge(said), again=False)
 
     def _refused(self, what: str, response: httpx.Response) -> _Setback:
         """A store's answer is not quoted but for its code: it repeats signatures."""

@@ -29,11 +29,14 @@ _WITH_A_MESSAGE: dict[str, type[PerfectlyClearError]] = {
         errors.ProtocolError,
         errors.TransferFailed,
         errors.UrlExpired,
+        errors.UrlGone,
         errors.UnsafeUrl,
         errors.StartRefused,
         errors.RequestRefused,
     )
 }
+#: Beside StartUnknown's own words.
+_NOT_ASKED_AGAIN = 'on_ambiguous="restart" starts it again, which may pay twice'
 
 
 class CorrectOne(CatalogRun):
@@ -205,7 +208,7 @@ def _error_of(failure: Failure, row: Row | None) -> PerfectlyClearError:
     if failure.code in _ABOUT_A_JOB:
         return _ABOUT_A_JOB[failure.code](job_id, failure.reason)
     if failure.code == errors.StartUnknown.code:
-        return errors.StartUnknown(row.file_key or "" if row else "", failure.reason)
+        return errors.StartUnknown(row.file_key or "" if row else "", _NOT_ASKED_AGAIN)
     if failure.code == START_LOST:
         return errors.Unavailable(failure.reason)
     if failure.code in _WITH_A_MESSAGE:

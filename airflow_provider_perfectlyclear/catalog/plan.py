@@ -322,7 +322,7 @@ def refusal_key(source: str, rendition: str = "") -> str:
 def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, options: Options) -> None:
     size = known.destination.get(item.output)
     made.existing += size is not None
-    if (refusal := _refusal(item, clash, known.closed)) is not None:
+    if (refusal := _refusal(item, clash, known.closed, options.name_template)) is not None:
         made.refuse(refusal, known.rows)
         return
     row = known.rows.get(item.output)
@@ -340,13 +340,14 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
         made.todo.append(with_hints(item, row, known.digests[item.rendition], options.reprocess))
 
 
-def _refusal(item: Item, clash: list[str] | None, closed: Collection[str]) -> Refusal | None:
+def _refusal(
+    item: Item, clash: list[str] | None, closed: Collection[str], template: str | None
+) -> Refusal | None:
     if clash is not None:
         names = " and ".join(repr(name) for name in sorted(set(clash))[:3])
-        reason = (
-            f"{names} would all be written as {item.output!r}; rename or exclude all but one, "
-            "or tell them apart with name_template"
-        )
+        # Without a template of the user's own, none would tell them apart: they differ in what it has no field for.
+        remedy = f", or change name_template={template!r}" if template else ""
+        reason = f"{names} would all be written as {item.output!r}; rename or exclude all but one{remedy}"
         return Refusal(item, "NAME_COLLISION", reason)
     try:
         check_name(item.output)

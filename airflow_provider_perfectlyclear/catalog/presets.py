@@ -9,7 +9,7 @@ from logging import Logger
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Preset
-from airflow_provider_perfectlyclear.errors import ConfigurationError
+from airflow_provider_perfectlyclear.errors import ConfigurationError, TooLarge
 
 #: The largest preset file that is looked at (bytes).
 MAX_PRESET = 16 * 2**20
@@ -50,7 +50,11 @@ def preset_sha256(client: Client, name: str | None, log: Logger) -> str | None:
     if uri is None:
         return None
     with tempfile.TemporaryFile() as sink:
-        got = client.download(uri, sink, max_bytes=MAX_PRESET)
-    if got.size > MAX_PRESET:
-        raise ConfigurationError(f"Preset {name!r} has more than {MAX_PRESET:,} bytes.")
-    return got.sha256
+        try:
+            return client.download(uri, sink, max_bytes=MAX_PRESET).sha256
+        except TooLarge:
+            pass
+    raise ConfigurationError(
+        f"Preset {name!r} has more than {MAX_PRESET:,} bytes, so its content cannot be compared. Nothing was paid: "
+        "use a smaller preset."
+    )

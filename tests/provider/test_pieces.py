@@ -14,8 +14,11 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.sdk import DAG
 
+from airflow_provider_perfectlyclear.catalog import presets
 from airflow_provider_perfectlyclear.errors import InvalidCorrection
 from airflow_provider_perfectlyclear.operators.perfectlyclear import (
+    PerfectlyClearCatalogOperator,
+    PerfectlyClearCorrectOperator,
     PerfectlyClearDeletePresetOperator,
     PerfectlyClearDownloadOperator,
     PerfectlyClearGetPresetOperator,
@@ -195,3 +198,45 @@ def test_a_preset_that_is_not_there_is_named_with_the_nearest(service, tmp_path)
         _preset(PerfectlyClearDeletePresetOperator, preset_id="nope", if_missing="fail")
     with pytest.raises(AirflowFailException, match="preset_id or by name"):
         _preset(PerfectlyClearGetPresetOperator)
+
+
+def test_a_preset_that_is_too_large_to_be_compared_stops_a_catalog_for_good(
+    service, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(presets, "MAX_PRESET", 100)
+    _preset(PerfectlyClearUploadPresetOperator, name="Huge", file=str(photos / "a.jpg"))
+    catalog = PerfectlyClearCatalogOperator(
+        task_id="catalog",
+        source=str(photos),
+        destination=str(tmp_path / "out"),
+        correction={"preset": "Huge"},
+        perfectlyclear_conn_id=CONN_ID,
+    )
+    with pytest.raises(AirflowFailException, match="Preset 'Huge' has more than 100 bytes"):
+        run(catalog)
+    assert service.bill()["accepted"] == 0
+
+
+def test_a_single_picture_whose_result_is_not_there_yet_may_be_tried_again(service, photos, tmp_path):
+    service.fault("download", {"answer": {"status": 404}}, times=None)
+    with pytest.raises(AirflowException, match="HTTP 404") as failed:
+        run(_correct(photos / "a.jpg", tmp_path / "a.jpg"))
+    assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_a_single_picture_whose_start_is_unknown_says_so_once_and_what_to_do(service, photos, tmp_path):
+    service.fault("pfc", {"reset": "committed"})
+    with pytest.raises(AirflowFailException) as failed:
+        run(_correct(photos / "a.jpg", tmp_path / "a.jpg", on_ambiguous="fail"))
+    assert str(failed.value).count("was lost") == 1
+    assert 'on_ambiguous="restart"' in str(failed.value)
+
+
+def _correct(source, destination, **kwargs):
+    return PerfectlyClearCorrectOperator(
+        task_id="correct",
+        source=str(source),
+        destination=str(destination),
+        perfectlyclear_conn_id=CONN_ID,
+        **kwargs,
+    )
