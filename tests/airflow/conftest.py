@@ -8,6 +8,7 @@ from airflow_provider_perfectlyclear.emulator.testing import perfectlyclear_emul
 from tests.airflow.harness import Airflow, AirflowHome
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are given to processes
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for home in {"airflow", "airflow_home"} & set(getattr(item, "fixturenames", ())):

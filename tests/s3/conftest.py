@@ -75,6 +75,7 @@ class HouseOnS3(House):
         return copy
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are given to processes
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "s3" in getattr(item, "fixturenames", ()):
