@@ -256,6 +256,12 @@ class Ledger:
         self.view = View(rows=rows, bills={self.run: bill or Bill()}, head=head, checkpoint=checkpoint)
         self.complete = False
 
+    def read_rest(self) -> None:
+        """Know the whole lane, not only this run's part of it."""
+        if not self.complete:
+            whole = read_lane(self.store, self.lane, run=self.run)
+            self.view.rows, self.view.bills, self.complete = whole.rows, whole.bills, True
+
     def take(self) -> bool:
         """Become the owner at the next number. False: somebody else was faster; read again."""
         try:
@@ -333,9 +339,7 @@ class Ledger:
 
     def checkpoint(self, *, release: bool = False) -> None:
         """Write the whole map as one segment, and remove segments that are long below it."""
-        if not self.complete:
-            whole = read_lane(self.store, self.lane, run=self.run)
-            self.view.rows, self.view.bills, self.complete = whole.rows, whole.bills, True
+        self.read_rest()
         for row in list(self.rows.values()):
             if row.run != self.run:
                 self.rows[row.output] = row.settled()  # its own run's manifest has the rest

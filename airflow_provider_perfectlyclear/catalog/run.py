@@ -391,6 +391,7 @@ class CatalogRun:
 
     def _begin_again(self, kept: Kept) -> Waiting | Summary:
         """What was open is landed; now the plan can be made. The lane is ours, so nobody can be faster."""
+        self.ledger.read_rest()  # a resume goes on from its own part, in which what other runs made is unknown
         outcome = self._plan_and_work(kept)
         if outcome is None:
             raise LaneHeld(f"{self.state.uri('')} was taken over by another run. Retries will wait for it.")

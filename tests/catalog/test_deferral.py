@@ -115,6 +115,22 @@ def test_failures_of_before_a_deferral_are_reported_after_it(house: House) -> No
     judge(house)
 
 
+def test_a_run_that_was_deferred_before_it_planned_knows_what_other_runs_made(house: House) -> None:
+    house.put(*NAMES[:3])
+    work_through(house, run_in(house, "sunday").execute())
+    house.put(*NAMES[3:6])
+    stuck(house)
+    assert isinstance(run_in(house, "monday").execute(), Waiting)  # and nobody comes back for it
+    waiting = run_in(house, "tuesday").execute()
+    assert isinstance(waiting, Waiting)
+    house.emulator.clear_faults()
+
+    summary = work_through(house, run_in(house, "tuesday").resume())
+
+    assert (summary.data["corrected"], summary.data["unchanged"], summary.data["paid"]) == (3, 3, 0)
+    assert house.accepted == 6
+
+
 def test_another_run_that_came_while_this_one_was_deferred_is_noticed(house: House) -> None:
     house.put(*NAMES)
     stuck(house)
