@@ -25,7 +25,7 @@ from airflow_provider_perfectlyclear.catalog.pictures import (
     has_end,
     kind_of,
 )
-from airflow_provider_perfectlyclear.catalog.spool import Spool, writing
+from airflow_provider_perfectlyclear.catalog.spool import Spool, reading, writing
 from airflow_provider_perfectlyclear.errors import (
     CorruptOutput,
     InvalidSource,
@@ -225,7 +225,7 @@ def check(path: Path, got: Downloaded, wanted: Wanted, status: JobStatus) -> tup
     :returns: what it is, and what was odd about it.
     :raises CorruptOutput: it is no picture or video, or (unless only warned about) not as asked for.
     """
-    with open(path, "rb") as file:
+    with reading(path) as file:
         head = file.read(LONG_HEAD)
         file.seek(max(0, got.size - _TAIL))
         tail = file.read()

@@ -26,7 +26,7 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        with _writable(Path(tempfile.gettempdir())):
+        with _usable(Path(tempfile.gettempdir())):
             sweep_spools()
             self.folder, self._lock = _locked_folder()
 
@@ -42,7 +42,7 @@ class Spool:
     @contextmanager
     def file(self) -> Iterator[Path]:
         """A path to write to, gone at the end."""
-        with _writable(self.folder.parent):
+        with _usable(self.folder.parent):
             handle, name = tempfile.mkstemp(dir=self.folder)
             os.close(handle)
         try:
@@ -59,17 +59,28 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
     :raises StorageFailed: it is this machine's temporary folder that is full or failing, not somebody's store.
     """
-    with _writable(path.parent.parent), open(path, "wb") as sink:
+    with _usable(path.parent.parent), open(path, "wb") as sink:
         yield sink
 
 
 @contextmanager
-def _writable(folder: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """
+    Open a spool file to be read.
+
+    :raises StorageFailed: as :func:`writing`.
+    """
+    with _usable(path.parent.parent, "read"), open(path, "rb") as file:
+        yield file
+
+
+@contextmanager
+def _usable(folder: Path, verb: str = "written") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise StorageFailed(
-            f"The worker's temporary folder {folder} cannot be written: {error.strerror}"
+            f"The worker's temporary folder {folder} cannot be {verb}: {error.strerror}"
         ) from None
 
 
