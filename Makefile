@@ -21,9 +21,9 @@ READY := .venv/ready
 demo: $(READY)
 	$(BIN)/python demo/run.py
 
-# Most tests wait for something: a few at a time, those that share an Airflow in one process.
+# Most tests wait for something, so a few run at a time.
 test: lint
-	$(BIN)/pytest -n 3 --dist loadgroup
+	$(BIN)/pytest -n 3
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

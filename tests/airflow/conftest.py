@@ -8,12 +8,10 @@ from airflow_provider_perfectlyclear.emulator.testing import perfectlyclear_emul
 from tests.airflow.harness import Airflow, AirflowHome
 
 
-@pytest.hookimpl(tryfirst=True)  # before tests are given to processes
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        for home in {"airflow", "airflow_home"} & set(getattr(item, "fixturenames", ())):
+        if {"airflow", "airflow_home"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("airflow")
-            item.add_marker(pytest.mark.xdist_group(home))  # one for the session, so all in one process
 
 
 @pytest.fixture(scope="session")

@@ -75,13 +75,6 @@ class HouseOnS3(House):
         return copy
 
 
-@pytest.hookimpl(tryfirst=True)  # before tests are given to processes
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "s3" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("s3"))  # one server
-
-
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
