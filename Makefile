@@ -3,7 +3,7 @@
 # make lint    the same without the suite
 # make bench   the benchmarks
 # make chaos   random faults and kills: make chaos SEEDS=500 FIRST=1
-# make safeguards   each taken out of a copy in turn: which faults of the table catch it (an hour)
+# make safeguards   each taken out of a copy in turn: which faults of the table catch it
 # make clean   remove everything made here, the environment too
 #
 # All of them start from nothing but Python 3.11 or newer. PYTHON=/path/to/python chooses another.
