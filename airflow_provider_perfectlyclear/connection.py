@@ -31,6 +31,7 @@ from airflow_provider_perfectlyclear.errors import ConfigurationError
 DEFAULT_CONN_ID = "perfectlyclear_default"
 CONN_TYPE = "perfectlyclear"
 DEFAULT_PATH = "/v2"
+HTTPS_PORT = 443
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def _base_url(
     """Put the base URL together, or None for the public service."""
     host, schema = (host or "").strip(), (schema or "").strip().strip("/")
     if not host:
-        if schema or port:
+        if schema or int(port or 0) not in (0, HTTPS_PORT):  # where the public service is anyway
             raise ConfigurationError(
                 f"Connection {name!r} has a port or a path but no host: fill in the host."
             )
@@ -201,7 +202,7 @@ def _authority(name: str, url: SplitResult, port: int | None) -> str:
             f"Connection {name!r} names two ports, {url.port} in the host and {port}: keep one."
         )
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-    usual = {"https": 443, "http": 80}[url.scheme]
+    usual = {"https": HTTPS_PORT, "http": 80}[url.scheme]
     return f"{host}:{ports.pop()}" if ports - {usual} else str(host)
 
 

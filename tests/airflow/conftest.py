@@ -26,6 +26,7 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """The whole Airflow, one for the session. It logs at DEBUG, so that whoever looks for secrets can find them."""
     with Airflow(
-        tmp_path_factory.mktemp("airflow"), env={"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}
+        tmp_path_factory.mktemp("airflow"),
+        env={"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG", "AIRFLOW__CORE__TEST_CONNECTION": "Enabled"},
     ) as running:
         yield running

@@ -7,7 +7,7 @@ import json
 import logging
 
 import pytest
-from airflow.sdk import Connection
+from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_perfectlyclear.connection import (
     aget_settings,
@@ -31,7 +31,8 @@ def _json(**fields):
 def _settings(text: str):
     if text.startswith("{"):
         return settings_from(Connection.from_json(text, conn_id="pc"))
-    return settings_from(Connection.from_uri(text, conn_id="pc"))
+    from_uri = getattr(Connection, "from_uri", lambda uri, conn_id: Connection(conn_id, uri=uri))  # or 2.11
+    return settings_from(from_uri(text, conn_id="pc"))
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,14 @@ def _settings(text: str):
         (_json(), PUBLIC),
         (_json(host="", schema="", port=None, extra=None), PUBLIC),
         (_json(host="  ", port=0), PUBLIC),
+        (_json(host="", port=443), PUBLIC),
+        (f"perfectlyclear://:{KEY}@:443", PUBLIC),
         # a bare host
         (f"perfectlyclear://:{KEY}@api.example.com", OTHER),
         (f"perfectlyclear://:{KEY}@api.example.com/", OTHER),
         (f"perfectlyclear://:{KEY}@api.example.com/v2", OTHER),
+        (f"perfectlyclear://:{KEY}@api.example.com/v2/", OTHER),
+        (f"perfectlyclear://:{KEY}@api.example.com:0", OTHER),
         (f"perfectlyclear://:{KEY}@api.example.com:443/v2", OTHER),
         (_json(host="api.example.com"), OTHER),
         (_json(host=" api.example.com/ "), OTHER),
@@ -66,10 +71,13 @@ def _settings(text: str):
         (_json(host="https://api.example.com/"), OTHER),
         (_json(host="https://api.example.com/v2/"), OTHER),
         (_json(host="https://api.example.com:443/v2", port=443), OTHER),
+        (_json(host="https://api.example.com/v2", port=0), OTHER),
+        (_json(host="https://api.example.com:0/v2"), OTHER),
         (_json(host="HTTPS://api.example.com"), OTHER),
         # another path, another port
         (_json(host="https://gateway.example.com/eyeq/v2"), "https://gateway.example.com/eyeq/v2"),
         (_json(host="gateway.example.com", schema="eyeq/v2"), "https://gateway.example.com/eyeq/v2"),
+        (f"perfectlyclear://:{KEY}@gateway.example.com/eyeq%2Fv2", "https://gateway.example.com/eyeq/v2"),
         (_json(host="api.example.com:8443"), "https://api.example.com:8443/v2"),
         (_json(host="api.example.com", port=8443), "https://api.example.com:8443/v2"),
         # loopback, the emulator's
@@ -112,6 +120,7 @@ def test_a_connection_survives_airflows_way_of_storing_it_as_a_uri(text):
         ({"host": "api.example.com:1", "port": 2}, "two ports"),
         ({"host": "api.example.com/v2", "schema": "v3"}, "two paths"),
         ({"schema": "v2"}, "no host"),
+        ({"port": 8443}, "no host"),
         ({"extra": "not json"}, "not a JSON object"),
         ({"extra": "[1]"}, "not a JSON object"),
         ({"extra": {"timeout": "soon"}}, "extra field 'timeout' must be a number"),
@@ -149,6 +158,34 @@ def test_the_extra_is_read_as_numbers_or_as_the_strings_of_a_uri():
 def test_empty_fields_of_the_form_mean_the_default():
     empty = {"timeout": None, "proxy": "", "verify": None, "max_retries": None, "allow_insecure_hosts": False}
     assert _settings(_json(extra=empty)) == _settings(_json())
+
+
+@pytest.mark.parametrize(
+    ("extra", "read"),
+    [
+        # as the form of Airflow 3.3 sends it: untouched, and filled in
+        (
+            '{\n  "timeout": null,\n  "proxy": null,\n  "verify": null,\n  "max_retries": null,\n'
+            '  "requests_per_second": null,\n  "allow_insecure_hosts": false\n}',
+            (30.0, True, 5, None),
+        ),
+        (
+            '{\n  "timeout": 12.5,\n  "proxy": null,\n  "verify": "false",\n  "max_retries": 3,\n'
+            '  "requests_per_second": 2.5,\n  "allow_insecure_hosts": false\n}',
+            (12.5, False, 3, 2.5),
+        ),
+        # and as that of Airflow 2.11
+        ('{"max_retries": null, "allow_insecure_hosts": false}', (30.0, True, 5, None)),
+        (
+            '{"timeout": "12.5", "verify": "false", "max_retries": 3, "allow_insecure_hosts": true}',
+            (12.5, False, 3, None),
+        ),
+    ],
+)
+def test_what_the_forms_store_is_read(extra, read):
+    as_json = _settings(_json(extra=extra))
+    assert read == (as_json.timeout, as_json.verify, as_json.max_retries, as_json.requests_per_second)
+    assert _settings(Connection.from_json(_json(extra=extra), conn_id="pc").get_uri()) == as_json
 
 
 def test_plain_http_needs_loopback_or_a_switch():

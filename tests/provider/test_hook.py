@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import socket
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.models import JobState
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
-from tests.provider.parts import CONN_ID, KEY, picture, requests_of
+from tests.provider.parts import CONN_ID, picture, requests_of
 
 
 @pytest.fixture
@@ -147,63 +146,3 @@ def test_a_preset_whose_upload_fails_is_removed_again(hook, service):
     with pytest.raises(errors.PerfectlyClearError):
         hook.upload_preset("Half", b"content")
     assert service.presets() == []
-
-
-# --- Test connection
-
-
-def _test(monkeypatch, **fields):
-    from tests.provider.test_connection import _json
-
-    monkeypatch.setenv("AIRFLOW_CONN_TESTED", _json(**fields))
-    return PerfectlyClearHook("tested").test_connection()
-
-
-def test_testing_a_good_connection_says_so_and_costs_nothing(monkeypatch, service):
-    works, message = _test(monkeypatch, host=service.base_url, password=KEY)
-    assert works and "accepted the API key" in message
-    assert service.bill()["billed"] == 0
-
-
-@pytest.mark.parametrize(
-    ("fault", "says"),
-    [
-        ("key", "the API key (the password) is wrong"),
-        ("path", "not as this API: check host and path"),
-        ("html", "not as this API: check host and path"),
-        ("dns", "(DNS)"),
-        ("refused", "cannot be reached"),
-        ("tls", "TLS"),
-        ("none", "no API key: put it in the password"),
-    ],
-)
-def test_testing_a_connection_says_what_is_at_fault(fault, says, monkeypatch, service):
-    host = service.base_url
-    fields = {
-        "key": {"host": host, "password": "wrong-key-canary"},
-        "path": {"host": host.removesuffix("/v2") + "/v3", "password": KEY},
-        "html": {"host": host, "password": KEY},
-        "dns": {"host": "https://api.perfectlyclear.invalid"},
-        "refused": {"host": f"http://127.0.0.1:{_closed_port()}"},
-        "tls": {"host": host.replace("http://", "https://")},
-        "none": {"password": ""},
-    }[fault]
-    if fault == "html":
-        service.fault("presets", {"garble": "html"})
-    works, message = _test(monkeypatch, **fields)
-    assert not works and says in message
-    assert KEY not in message and "wrong-key-canary" not in message
-
-
-def test_testing_a_connection_that_never_answers_ends_within_ten_seconds(monkeypatch):
-    from airflow_provider_perfectlyclear.hooks import diagnosis
-
-    monkeypatch.setattr(diagnosis, "AT_MOST", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        works, message = _test(monkeypatch, host=f"http://127.0.0.1:{silent.getsockname()[1]}")
-    assert not works and ("did not answer" in message or "no answer in time" in message)
-
-
-def _closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]

@@ -8,12 +8,13 @@ from datetime import timedelta
 
 import pytest
 from airflow.providers.common.compat.sdk import (
+    DAG,
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
     BaseOperator,
+    ObjectStoragePath,
 )
-from airflow.sdk import DAG, ObjectStoragePath
 
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.errors import InvalidCorrection

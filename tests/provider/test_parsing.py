@@ -7,6 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
+from unittest.mock import MagicMock
 
 import jsonschema
 import pytest
@@ -17,8 +18,9 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
-from airflow_provider_perfectlyclear.provider_info import HOOK, get_provider_info
+from airflow_provider_perfectlyclear.provider_info import CONN_FIELDS, HOOK, get_provider_info
 from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
+from tests.provider import airflow_2_11
 
 OPERATORS = [
     *(getattr(operators, name) for name in operators.__all__ if name.endswith("Operator")),
@@ -32,9 +34,23 @@ def _own_arguments(operator):
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_no_argument_of_ours_shadows_airflows(operator):
-    base = BaseSensorOperator if issubclass(operator, BaseSensorOperator) else BaseOperator
-    taken = set(dir(base(task_id="x"))) | set(inspect.signature(base.__init__).parameters)
-    assert not _own_arguments(operator) & taken
+    is_sensor = issubclass(operator, BaseSensorOperator)
+    base = BaseSensorOperator if is_sensor else BaseOperator
+    here = set(dir(base(task_id="x"))) | set(inspect.signature(base.__init__).parameters)
+    on_2_11 = airflow_2_11.OF_SENSORS if is_sensor else airflow_2_11.OF_OPERATORS
+    assert not _own_arguments(operator) & (here | on_2_11)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_nothing_of_ours_takes_the_place_of_something_private_of_airflows(operator):
+    airflows = {name for base in operator.__mro__ if _is_airflows(base) for name in vars(base)}
+    ours = {name for base in operator.__mro__ if not _is_airflows(base) for name in vars(base)}
+    private = {name for name in ours & airflows if name.startswith("_") and not name.startswith("__")}
+    assert not private - {"_abc_impl", "_BaseOperator__instantiated"}
+
+
+def _is_airflows(base):
+    return not base.__module__.startswith("airflow_provider_perfectlyclear.")
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -63,13 +79,23 @@ def test_a_number_of_shards_that_cannot_be_is_refused_when_the_dag_is_parsed(wro
 def test_importing_the_operators_is_cheap_and_brings_nothing_heavy():
     script = """
         import json, sys
-        from airflow.sdk import BaseOperator
+        from airflow.providers.common.compat.sdk import BaseOperator
         before = set(sys.modules)
         import airflow_provider_perfectlyclear.operators.perfectlyclear
         print(json.dumps(sorted(set(sys.modules) - before)))
     """
     modules = _in_a_new_process(script)  # what it costs in seconds, benchmarks/import_time.py says
-    heavy = {"PIL", "boto3", "numpy", "s3fs", "starlette", "upath", "airflow.triggers.base"}
+    heavy = {
+        "PIL",
+        "wtforms",
+        "flask_appbuilder",
+        "boto3",
+        "numpy",
+        "s3fs",
+        "starlette",
+        "upath",
+        "airflow.triggers.base",
+    }
     assert not {name for name in modules if name in heavy or name.split(".")[0] in heavy}
     assert not any(".catalog." in name or ".client" in name for name in modules if "operators" not in name)
 
@@ -100,6 +126,24 @@ def test_the_form_offers_every_field_of_the_extra_that_the_connection_reads():
     good = {"timeout": 1, "proxy": "http://p", "verify": True, "max_retries": 1, "requests_per_second": 1}
     assert set(_extra("pc", {**good, "allow_insecure_hosts": True})) == set(fields)
     assert all(field["schema"]["type"][1] == "null" for field in fields.values())
+
+
+def test_no_field_of_the_form_of_airflow_2_must_be_filled_in(monkeypatch):
+    """That form holds the fields of all types of connection: one that refuses to be empty refuses all of them."""
+    made, wtforms, appbuilder = {}, MagicMock(), MagicMock()
+    for kind in ("StringField", "IntegerField", "BooleanField"):
+        monkeypatch.setattr(
+            wtforms, kind, lambda label, kind=kind, **given: made.update({label: (kind, given)})
+        )
+    modules = {"wtforms": wtforms, "wtforms.validators": wtforms, "flask_appbuilder.fieldwidgets": appbuilder}
+    for name, module in {**modules, "flask_appbuilder": appbuilder}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    assert PerfectlyClearHook.get_connection_form_widgets().keys() == CONN_FIELDS.keys()
+    assert made.pop("Allow insecure hosts")[0] == "BooleanField"
+    assert made["Retries"][0] == "IntegerField"
+    assert all(given["validators"] == [wtforms.Optional()] for _, given in made.values())
+    behaviour = PerfectlyClearHook.get_ui_field_behaviour()
+    assert behaviour["relabeling"] == {"host": "Base URL", "password": "API key"}
 
 
 def test_the_hook_is_made_by_its_connection_id():

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from airflow.providers.common.compat.sdk import (
+    DAG,
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
 )
-from airflow.sdk import DAG
 
 from airflow_provider_perfectlyclear.catalog import presets
 from airflow_provider_perfectlyclear.errors import InvalidCorrection
