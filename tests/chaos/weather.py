@@ -86,7 +86,7 @@ DEATHS = (
     ("os.mkdir", "/out/"),
     ("open", "/in/"),
     ("open", ".pfc-"),
-    ("open", "perfectlyclear-spool-"),
+    *[("open", "perfectlyclear-spool-")] * 4,  # once before, and thrice while and after it is fetched
     ("os.remove", ".pfc-"),
     ("os.remove", "run.json.gz"),
     ("os.scandir", "/out"),
@@ -307,7 +307,7 @@ class Script:
         if fate < 0.35:
             return {}, [self._signal("SIGKILL")]
         if fate < 0.5:
-            return {"die_at": (*self.dice.choice(DEATHS), self._nth())}, []
+            return {"die_at": (*self.dice.choice(DEATHS), self.dice.randint(1, 8))}, []
         if fate < 0.62:
             call = self.dice.choice(FAILURES)
             return {"fail_at": (*call, self.dice.choice([1, 1, 2, 5]), self._nth())}, []
