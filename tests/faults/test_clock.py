@@ -193,7 +193,9 @@ def test_a_job_of_another_clock_is_watched_for_as_long_as_any(
         until(lambda: records(house, "started") == len(NAMES))
         first.kill()
         clock.set(hours)
-        second = ClockedWorker(house, clock, options={"job_timeout": 20.0, "timeout": 120.0})
+        watched = {"catalog.engine.LOST_AFTER": 12.0, "catalog.jobs.LOST_AFTER": 12.0}
+        options = {"job_timeout": 20.0, "timeout": 120.0}
+        second = ClockedWorker(house, clock, constants=watched, options=options)
         until(lambda: records(house, "owner") == 2)
         time.sleep(1.5)  # not long by any clock but that one
     said = clocked(house, second)
