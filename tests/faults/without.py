@@ -82,7 +82,8 @@ SAFEGUARDS = [
         "deadline of a request",
         "api/wire.py",
         "return self._ends - time.monotonic()",
-        "return 3600.0"(WIRE, "-k", "F12"),
+        "return 3600.0",
+        (WIRE, "-k", "F12"),
     ),
     Safeguard(
         "deadline of a job",
@@ -100,13 +101,6 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "end marker", "catalog/landing.py", "has_end(", "(lambda *_: True)(", (WIRE, "-k", "F9 or F10 or F11")
-    ),
-    Safeguard(
-        "unsafe URLs",
-        "api/safety.py",
-        "        if not self._anything:",
-        "        if False:",
-        (WIRE, "-k", "F26"),
     ),
 ]
 
