@@ -19,9 +19,9 @@ from airflow_provider_perfectlyclear.catalog.survey import Survey
 from airflow_provider_perfectlyclear.errors import LaneHeld, PlanRefused
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearCatalogOperator
 from airflow_provider_perfectlyclear.storage import Store
+from tests.provider.documents import DOCUMENTS, ROOT, text_of
 
-ROOT = Path(__file__).parents[2]
-CATALOG = (ROOT / "docs" / "catalog.md").read_text()
+CATALOG = text_of("docs/catalog.md")
 FLAT = " ".join(CATALOG.split())
 OF_AIRFLOW = {"retries", "max_active_runs", "catchup", "task_id"}
 OF_A_CORRECTION = {"cache"}
@@ -45,19 +45,28 @@ def test_every_field_of_the_summary_is_explained_and_no_other():
     assert explained == summary_of(kept, Outcome(), seconds=0.0, manifest_uri="x").keys()
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/catalog.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document):
-    text = (ROOT / document).read_text()
-    headings = {re.sub(r"[^\w -]", "", line).strip(" ").replace(" ", "-").lower() for line in _headings(text)}
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in headings
-        elif "://" not in target:
-            assert (ROOT / document).parent.joinpath(target).exists(), target
+    for target in re.findall(r"\]\(([^)]+)\)", text_of(document)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (ROOT / document).parent.joinpath(path).resolve() if path else ROOT / document
+        assert linked.exists(), target
+        assert not anchor or anchor in _anchors(linked), target
 
 
-def _headings(text: str) -> list[str]:
-    return [line.lstrip("#").strip() for line in text.splitlines() if line.startswith("##")]
+def _anchors(document: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = (
+        line.lstrip("#").strip() for line in document.read_text().splitlines() if line.startswith("#")
+    )
+    return {re.sub(r"[^\w -]", "", heading).strip(" ").replace(" ", "-").lower() for heading in headings}
+
+
+def test_every_page_is_linked_from_the_first_one():
+    linked = set(re.findall(r"\]\((docs/\w+\.md)", text_of("README.md")))
+    assert linked == set(DOCUMENTS) - {"README.md"}
 
 
 def test_the_plan_line_is_quoted_as_it_is():
