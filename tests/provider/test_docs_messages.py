@@ -679,3 +679,15 @@ def _codes() -> set[str]:
             elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Refusal":
                 codes |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
     return codes | {starts.START_LOST, "JOB_LOST_AGAIN", "OPEN"}
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        "Connection ... has no API key: put it in the user name.",
+        "... jobs are wanted (...) and max_new_jobs allows ...; nothing was started.",
+        "the store's ETag is the MD5 of what was sent",
+    ],
+)
+def test_a_message_that_nobody_says_is_not_found(altered):
+    assert not is_in_source(altered, PACKAGE)
