@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -45,7 +45,11 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
     Wait until jobs are final, and return their ids, so that downloads can follow.
 
     When all are final and some are FAILED, REJECTED or lost, the sensor fails without retrying and says which
-    and why; with ``soft_fail`` it skips. Poking and deferring mean the same. Asking costs nothing.
+    and why; when the time is up, it fails without retrying as well. Ten minutes of nothing but failed questions
+    fail it so that a retry asks again. With ``soft_fail`` or ``never_fail`` it skips instead.
+
+    Poking and deferring mean the same; only ``mode="reschedule"`` keeps no account of failed questions, and goes
+    on until its time is up. Asking costs nothing.
 
     Airflow's own ``timeout``, ``soft_fail``, ``never_fail``, ``poke_interval`` and ``mode`` apply.
 
@@ -74,21 +78,24 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self._final: dict[str, JobStatus | None] = {}
         self._began: float | None = None
+        self._failing_since: float | None = None
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask about the jobs, oldest first, up to the first that is still open."""
-        with told_to_airflow(), self._hook() as hook:
-            done = self._look(hook, lost_after=LOST_AFTER - self._looked_for(context))
-        if done:
-            self._fail_unless_completed()
+        with self._skipping_if_soft():
+            with told_to_airflow(), self._hook() as hook:
+                done = self._look(hook, lost_after=LOST_AFTER - self._looked_for(context))
+                self._give_up_after_long()
+            if done:
+                self._fail_unless_completed()
         return PokeReturnValue(is_done=done, xcom_value=self._result() if done else None)
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or look once and leave the rest to the trigger."""
         if not self.deferrable:
-            return super().execute(context)
-        with self._skipping_if_soft():
-            first = self.poke(context)
+            with self._skipping_if_never():
+                return super().execute(context)
+        first = self.poke(context)
         if first.is_done:
             return first.xcom_value
         self._defer()
@@ -99,7 +106,11 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
         :param event: the trigger's word.
         """
-        why, reason = (event or {}).get("why"), (event or {}).get("reason")
+        with self._skipping_if_soft():
+            return self._woken_up(event or {})
+
+    def _woken_up(self, event: dict[str, Any]) -> Any:
+        why, reason = event.get("why"), event.get("reason")
         with told_to_airflow(), self._hook() as hook:
             # All final: the trigger has seen for a minute that the service does not know the job.
             done = self._look(hook, lost_after=0 if why == "all_final" else LOST_AFTER)
@@ -132,13 +143,16 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
             try:
                 status = hook.status(job_id)
             except NotFound:
+                self._failing_since = None
                 if lost_after > 0:
                     return False
                 self._final[job_id] = None
             except (Unavailable, ProtocolError, TooManyRequests) as error:
                 self.log.warning("No answer about job %s, which says nothing about it: %s", job_id, error)
+                self._failing_since = self._failing_since or time.monotonic()
                 return False
             else:
+                self._failing_since = None
                 if not status.state.is_final:
                     return False
                 self._final[job_id] = status
@@ -147,10 +161,18 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
     def _looked_for(self, context: Context) -> float:
         """Seconds since the first poke, over reschedules."""
         if self.reschedule:
-            first = context["ti"].get_first_reschedule_date(context)
+            first = _first_look(context["ti"], context)
             return 0.0 if first is None else time.time() - first.timestamp()
         self._began = self._began or time.monotonic()
         return time.monotonic() - self._began
+
+    def _give_up_after_long(self) -> None:
+        """As the trigger does."""
+        from airflow_provider_perfectlyclear.api import watch
+
+        since = self._failing_since
+        if since is not None and time.monotonic() - since >= watch.GIVE_UP_AFTER:
+            raise Unavailable("Nothing but failures for long; what was said is in the log.")
 
     def _fail_unless_completed(self) -> None:
         failed = [
@@ -168,12 +190,22 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
     @contextmanager
     def _skipping_if_soft(self) -> Iterator[None]:
-        """As Airflow does around a poke, and when a deferral ends."""
+        """Airflow's versions do it around a poke or when a deferral ends, for some failures or for all."""
         try:
             yield
-        except AirflowFailException as error:
+        except AirflowException as error:
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(f"Skipping because of soft_fail or never_fail: {error}") from None
+            raise
+
+    @contextmanager
+    def _skipping_if_never(self) -> Iterator[None]:
+        """What Airflow leaves to do when a poking sensor is out of time."""
+        try:
+            yield
+        except AirflowSensorTimeout as error:
+            if self.never_fail:
+                raise AirflowSkipException(f"Skipping because of never_fail: {error}") from None
             raise
 
     def _defer(self) -> None:
@@ -191,3 +223,13 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout + BACKSTOP),
         )
+
+
+def _first_look(ti: Any, context: Context) -> datetime | None:
+    """When a task that was rescheduled looked for the first time."""
+    if hasattr(ti, "get_first_reschedule_date"):
+        return ti.get_first_reschedule_date(context)
+    from airflow.sensors.base import _orig_start_date  # Airflow 2, whose sensors do the same
+
+    first_try = (ti.max_tries or 0) - (ti.task.retries or 0) + 1
+    return _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)
