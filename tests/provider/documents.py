@@ -148,31 +148,14 @@ def _parts(node: ast.JoinedStr) -> Iterator[str]:
 
 
 def _fits(wanted: tuple[str, ...], literal: tuple[str, ...]) -> bool:
-    longest = max(literal, key=len).strip()
-    if len(longest) < 10 or not any(longest[:10] in part or part.strip()[:10] in longest for part in wanted):
+    """Whether each part of a quoted message stands in a constant part of the literal, in the same order."""
+    if max(map(len, wanted)) < 10:  # it would be found anywhere
         return False
-    return _meet(_with_holes(wanted), _with_holes(literal))
-
-
-def _with_holes(parts: tuple[str, ...]) -> tuple[str | None, ...]:
-    """Characters, and None where anything may stand."""
-    holed: list[str | None] = []
-    for number, part in enumerate(parts):
-        holed += [None] * (number > 0)
-        holed += part
-    return tuple(holed)
-
-
-def _meet(one: tuple[str | None, ...], two: tuple[str | None, ...]) -> bool:
-    """Whether two texts with holes can be the same text."""
-    row = [True]
-    for char in two:
-        row.append(row[-1] and char is None)
-    for mine in one:
-        above, row = row, [mine is None and row[0]]
-        for place, other in enumerate(two, 1):
-            if mine is None or other is None:
-                row.append(above[place] or row[-1] or above[place - 1])
-            else:
-                row.append(above[place - 1] and mine == other)
-    return row[-1]
+    place, offset = 0, 0
+    for part in wanted:
+        while place < len(literal) and (found := literal[place].find(part, offset)) < 0:
+            place, offset = place + 1, 0
+        if place == len(literal):
+            return False
+        offset = found + len(part)
+    return True
