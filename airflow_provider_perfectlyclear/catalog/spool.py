@@ -92,7 +92,7 @@ def _locked_folder() -> tuple[Path, IO[str]]:
         except FileNotFoundError:  # another's sweep has been faster
             continue
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():  # else another's sweep had the lock first, and took the folder for abandoned
+        if _holds(lock, folder):  # else another's sweep had it first, and took the folder for abandoned
             return folder, lock
         lock.close()
 
@@ -103,6 +103,15 @@ def sweep_spools() -> None:
         try:
             with open(folder / "lock", "a") as lock:  # its process may have been killed before it made one
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                if _holds(lock, folder):
+                    shutil.rmtree(folder, ignore_errors=True)
         except OSError:  # its process lives, or it is another user's
             continue
+
+
+def _holds(lock: IO[str], folder: Path) -> bool:
+    """Whether this is the folder's lock still: one that was deleted can be locked as well, and guards nothing."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / "lock"))
+    except FileNotFoundError:
+        return False

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -26,7 +26,7 @@ from airflow_provider_perfectlyclear.api.models import Correction, JobStatus
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.landing import MAX_SOURCE, Staged, Wanted, check, land, staged
 from airflow_provider_perfectlyclear.catalog.pictures import JPEG
-from airflow_provider_perfectlyclear.catalog.spool import Spool
+from airflow_provider_perfectlyclear.catalog.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.errors import (
     CorruptOutput,
@@ -226,6 +226,30 @@ def test_a_full_temporary_folder_is_not_blamed_on_the_source(own_temporary_folde
     )
     expected = f"The worker's temporary folder {own_temporary_folder} cannot be written: File too large\n"
     assert (done.stdout, done.returncode) == (expected, 0), done.stderr
+
+
+def test_a_folder_whose_lock_was_made_anew_is_not_swept(
+    own_temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner made it when another's sweep had just deleted the first one, which a third still had open."""
+    folder = own_temporary_folder / "perfectlyclear-spool-new"
+    folder.mkdir()
+    owned: list[IO[str]] = []
+    flock = fcntl.flock
+
+    def slow(lock: IO[str], how: int) -> None:
+        if not owned:
+            (folder / "lock").unlink()
+            owned.append(open(folder / "lock", "w"))
+            flock(owned[0], fcntl.LOCK_EX)
+        flock(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    sweep_spools()
+    assert (folder / "lock").exists()
+    owned[0].close()
+    sweep_spools()
+    assert not folder.exists()
 
 
 # ---- what a result is held to
