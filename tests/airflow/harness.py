@@ -86,6 +86,7 @@ class AirflowHome:
     def __init__(self, home: Path, *, env: Mapping[str, str] | None = None) -> None:
         self.home = home
         self.dags = home / "dags"
+        self.plugins = home / "plugins"  # a user's own triggers are imported from here
         self.logs = home / "logs"
         self.port = free_port()
         self.env = self._environment(env or {})
@@ -120,8 +121,8 @@ class AirflowHome:
         return {**inherited, **settings, **env}
 
     def create(self) -> None:
-        self.dags.mkdir(parents=True, exist_ok=True)
-        self.logs.mkdir(exist_ok=True)
+        for folder in (self.dags, self.plugins, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
         migrated = self.cli("db", "migrate")
         if migrated.returncode:
             raise NotSeen(f"airflow db migrate failed:\n{migrated.stdout[-4000:]}")

@@ -17,7 +17,7 @@ from tests.airflow.harness import AirflowHome
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 ALL = {
     *("nightly_catalog", "publish_catalog", "correct_one", "custom_operator", "sharded_catalog", "tenants"),
-    *("ingest_arrivals", "correct_arrivals", "preset_rollout"),
+    *("ingest_arrivals", "correct_arrivals", "preset_rollout", "in_steps"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The example Dags that need a scheduler: mapped shards, assets, and a person who approves."""
+"""The example Dags that need a scheduler or a triggerer: mapped tasks, assets, a person who approves, a trigger."""
 
 from __future__ import annotations
 
@@ -12,9 +12,28 @@ from PIL import Image
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from tests.airflow.harness import Airflow, until
+from tests.catalog.conftest import jpeg
+from tests.provider.documents import blocks
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 SHARDS = range(4)
+OWN_TRIGGER = """
+    from airflow.sdk import DAG, BaseOperator
+    from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+    from my_triggers import JobTrigger
+
+    class CorrectOperator(BaseOperator):
+        def execute(self, context):
+            with PerfectlyClearHook() as hook:
+                job_id = hook.start(hook.upload(bytes.fromhex("{picture}"), name="a.jpg"))
+            self.defer(trigger=JobTrigger(job_id), method_name="execute_complete")
+
+        def execute_complete(self, context, event=None):
+            return event
+
+    with DAG("own_trigger", schedule=None):
+        CorrectOperator(task_id="correct")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +146,66 @@ def test_arrivals_are_corrected_by_the_list_that_the_ingestion_names(
 def runs_of(airflow: Airflow, dag_id: str) -> list[str]:
     rows = airflow.query("SELECT run_id FROM dag_run WHERE dag_id = ? ORDER BY id", dag_id)
     return [row["run_id"] for row in rows]
+
+
+def test_twenty_pictures_in_steps_wait_in_the_triggerer_and_a_cleared_start_pays_nothing(
+    airflow: Airflow, service: Emulator, tmp_path: Path
+) -> None:
+    names = [f"{number:02d}.jpg" for number in range(20)]
+    put_pictures(tmp_path / "in", *names)
+    put_example(airflow, "in_steps", PHOTOS_CATALOG=tmp_path / "in", PHOTOS_CORRECTED=tmp_path / "out")
+    service.fault("pfc", {"outcome": "REJECTED"}, times=1)
+    service.fault("status", {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=None)
+
+    run = airflow.trigger("in_steps")
+    until("all deferred", lambda: states_of(airflow, run, "correct.wait") == ["deferred"] * 20, within=200)
+    until("no worker held", lambda: not airflow.task_processes(), within=30)
+    service.clear_faults()
+    assert airflow.wait_for_run("in_steps", run, within=300) == "failed"
+    states = {step: states_of(airflow, run, f"correct.{step}") for step in ("start", "wait", "fetch")}
+    assert states["start"] == ["success"] * 20
+    rejected = states["wait"].index("failed")
+    for index in range(20):
+        alone = index == rejected
+        assert states["wait"][index] == ("failed" if alone else "success")
+        assert states["fetch"][index] == ("upstream_failed" if alone else "success")
+    landed = [name for name in names if name != names[rejected]]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == landed
+    assert service.bill(summary=True)["accepted"] == 20
+
+    jobs = [airflow.xcom("in_steps", run, "correct.start", map_index=index) for index in range(20)]
+    airflow.clear("in_steps", run, "correct.start")
+    assert airflow.wait_for_run("in_steps", run, within=300) == "failed"
+    assert states_of(airflow, run, "correct.start") == ["success"] * 20
+    assert jobs == [airflow.xcom("in_steps", run, "correct.start", map_index=index) for index in range(20)]
+    assert service.bill(summary=True)["accepted"] == 20
+
+    again = airflow.trigger("in_steps")
+    assert airflow.wait_for_run("in_steps", again, within=120) == "success"
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == names
+    assert service.bill(summary=True)["accepted"] == 21
+
+
+def test_the_trigger_of_the_readme_waits_in_the_triggerer(airflow: Airflow, service: Emulator) -> None:
+    (trigger,) = (block.text for block in blocks("python") if "class JobTrigger" in block.text)
+    assert len(trigger.splitlines()) < 40
+    (airflow.plugins / "my_triggers.py").write_text(trigger)
+    airflow.put_dag("own_trigger", OWN_TRIGGER.format(picture=jpeg(1).hex()))
+    service.fault("status", {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=5)
+
+    run = airflow.trigger("own_trigger")
+    assert airflow.wait_for_run("own_trigger", run) == "success", airflow.log_text("own_trigger", run)
+    assert airflow.xcom("own_trigger", run, "correct")["state"] == "COMPLETED"
+    assert "deferred" in airflow.history("own_trigger", run, "correct")
+    assert service.seen()["api"]["routes"]["status"] > 5
+    assert service.key.encode() not in airflow.everything_kept()
+
+
+def states_of(airflow: Airflow, run: str, task_id: str) -> list[str]:
+    rows = airflow.query(
+        "SELECT state FROM task_instance WHERE run_id = ? AND task_id = ? ORDER BY map_index", run, task_id
+    )
+    return [row["state"] for row in rows]
 
 
 def test_a_preset_is_rolled_out_when_its_canary_is_approved(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,3 +138,33 @@ def test_metrics_arrive_at_a_statsd_server_once_also_when_the_task_fails(
     (seconds,), (waited,) = timings.values()
     assert seconds.endswith("|ms") and float(seconds[:-3]) >= 200
     assert float(waited.removesuffix("|ms")) == 0
+
+
+def test_openlineage_is_told_from_where_to_where_and_how_much(
+    airflow_home: AirflowHome, service: Emulator, tmp_path: Path
+) -> None:
+    service.reset()
+    source = put_pictures(tmp_path / "in", "a.jpg", "b.jpg")
+    told = tmp_path / "told"
+    env = {
+        f"AIRFLOW_CONN_{CONN_ID.upper()}": service.connection_json(),
+        "AIRFLOW__OPENLINEAGE__NAMESPACE": "studio",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+            {"type": "file", "log_file_path": str(told), "append": True}
+        ),
+    }
+    run, done = airflow_home.dags_test("told", catalog_dag("told", source), env=env)
+    assert airflow_home.run_state("told", run) == "success", done.stdout[-4000:]
+    events = [json.loads(line) for line in told.read_text().splitlines()]
+    (completed,) = (
+        event
+        for event in events
+        if (event["eventType"], event["job"]["name"]) == ("COMPLETE", "told.correct")
+    )
+    places = [
+        [(each["namespace"], each["name"]) for each in completed[side]] for side in ("inputs", "outputs")
+    ]
+    assert places == [[("file", str(source))], [("file", str(tmp_path / "corrected"))]]
+    facts = completed["run"]["facets"]["perfectlyclear"]["facts"]
+    assert (facts["corrected"], facts["paid"]) == (2, 2)
+    assert service.key not in told.read_text() and "Signature" not in told.read_text()

@@ -6,7 +6,7 @@ import json
 import socket
 import sys
 from dataclasses import dataclass, field
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -435,44 +435,6 @@ def test_renditions_that_render_to_nothing_are_none(service, photos, out):
 # --- lineage
 
 
-@dataclass
-class Named:
-    namespace: str
-    name: str
-
-
-@dataclass
-class Lineage:
-    inputs: list[Named]
-    outputs: list[Named]
-    run_facets: dict[str, Any]
-
-
-@pytest.fixture
-def openlineage(monkeypatch):
-    """OpenLineage's provider, or as much of it as is needed where it is not installed."""
-    try:
-        import airflow.providers.openlineage.extractors  # noqa: F401
-    except ImportError:
-        parts = {
-            "airflow.providers.openlineage": {},
-            "airflow.providers.openlineage.extractors": {"OperatorLineage": Lineage},
-            "openlineage": {},
-            "openlineage.client": {},
-            "openlineage.client.event_v2": {"Dataset": Named},
-            "openlineage.client.facet_v2": {"RunFacet": object},
-        }
-        for name, members in parts.items():
-            module = ModuleType(name)
-            vars(module).update(members)
-            monkeypatch.setitem(sys.modules, name, module)
-        monkeypatch.delitem(sys.modules, "airflow_provider_perfectlyclear.lineage", raising=False)
-        yield
-        sys.modules.pop("airflow_provider_perfectlyclear.lineage", None)
-    else:
-        yield
-
-
 def named(datasets):
     return [(dataset.namespace, dataset.name) for dataset in datasets]
 
@@ -483,7 +445,7 @@ def test_without_openlineage_there_is_no_lineage(monkeypatch):
     assert catalog("/in", "/out").get_openlineage_facets_on_complete(None) is None
 
 
-def test_lineage_names_source_destination_and_counts(openlineage, service, photos, out):
+def test_lineage_names_source_destination_and_counts(service, photos, out):
     operator = catalog(photos, out)
     run(operator)
     lineage = operator.get_openlineage_facets_on_complete(None)
@@ -504,13 +466,13 @@ def test_lineage_names_source_destination_and_counts(openlineage, service, photo
         ("file:///data/photos", ("file", "/data/photos")),
     ],
 )
-def test_places_are_named_by_openlineages_rules(place, dataset, openlineage):
+def test_places_are_named_by_openlineages_rules(place, dataset):
     lineage = catalog(place, "/out").get_openlineage_facets_on_complete(None)
     assert named(lineage.inputs) == [dataset]
     assert lineage.run_facets == {}
 
 
-def test_lineage_of_a_list_is_its_root_and_of_nonsense_nothing(openlineage):
+def test_lineage_of_a_list_is_its_root_and_of_nonsense_nothing():
     operator = PerfectlyClearCatalogOperator(
         task_id="t", source=["a.jpg"], source_root="s3://media/in", destination="relative"
     )
