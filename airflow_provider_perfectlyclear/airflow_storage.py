@@ -168,13 +168,19 @@ def _name_below(base: Place, prefix: str, file: Any) -> str:
 
 def _filesystem(place: Place) -> AbstractFileSystem:
     """Airflow's filesystem of the connection, with listings that are always fresh."""
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
 
     bucket = place.path.partition("/")[0]
     try:
         found = ObjectStoragePath(f"{place.scheme}://{bucket}", conn_id=place.conn_id).fs
+        # Amazon's provider takes the machine's own credentials where a connection is not defined: right for its
+        # default, but for a misspelt one they may belong to another account.
+        if place.conn_id and not place.conn_id.endswith("_default"):
+            BaseHook.get_connection(place.conn_id)
     except AirflowNotFoundException:
-        raise ConfigurationError(f"Connection {place.conn_id!r} of the store is not defined.") from None
+        raise ConfigurationError(
+            f"Connection {place.conn_id!r} of {place.scheme}://{bucket} is not defined: create it, or correct its id."
+        ) from None
     except ValueError as unknown:
         if not str(unknown).startswith(("No filesystem registered", "Unsupported filesystem")):
             raise

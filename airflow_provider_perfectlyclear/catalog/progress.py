@@ -11,6 +11,8 @@ from airflow_provider_perfectlyclear.catalog.plan import Item
 from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD
 from airflow_provider_perfectlyclear.errors import StartUnknown
 
+#: Beside what is known bad: these wait for somebody to decide, or to correct an argument.
+NEEDS_A_PERSON = frozenset({StartUnknown.code, "WRONG_FILE_TYPE"})
 #: What is typical is told from so many jobs.
 RECENT = 50
 
@@ -40,7 +42,7 @@ class Failure:
     @property
     def retry_helps(self) -> bool:
         """Whether a later try may mend it by itself: not what is known bad, nor what only a person may decide."""
-        return self.code not in KNOWN_BAD and self.code != StartUnknown.code
+        return self.code not in KNOWN_BAD | NEEDS_A_PERSON
 
 
 @dataclass

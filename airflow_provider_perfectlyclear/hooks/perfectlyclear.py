@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import AsyncClient, Client
     from airflow_provider_perfectlyclear.api.models import Correction, JobStatus, Preset
     from airflow_provider_perfectlyclear.hooks.correcting import Corrected
+
+#: Threads that share a hook share its client. Not the hook's own: operators that keep a hook are copied with it.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class PerfectlyClearHook(BaseHook):
@@ -65,10 +69,11 @@ class PerfectlyClearHook(BaseHook):
         """
         from airflow_provider_perfectlyclear.api.client import Client
 
-        if self._client is None:
-            settings = get_settings(self.perfectlyclear_conn_id)
-            self._client = Client(settings, renew=renewer(settings))
-        return self._client
+        with _ONE_AT_A_TIME:
+            if self._client is None:
+                settings = get_settings(self.perfectlyclear_conn_id)
+                self._client = Client(settings, renew=renewer(settings))
+            return self._client
 
     async def async_client(self) -> AsyncClient:
         """

@@ -55,7 +55,6 @@ MESSAGES_OF_AIRFLOW = list(dict.fromkeys(message for heading, message in quoted(
 
 #: Not provoked here, as it takes a network, a clock or another process to do so: found in the source.
 FROM_SOURCE = {
-    "of the store is not defined",
     "The service has answered no question about its jobs for long",
     "could not be fetched",
     "is being corrected by others",
@@ -324,6 +323,7 @@ def a_preset_that_nobody_knows(stage: Stage) -> None:
     "a source is never overwritten",
     "does not lie in source_root",
     "No installed provider opens",
+    "Connection ... of ...://... is not defined",
     "The folder ... cannot be made",
 )
 def places_that_cannot_be_meant(stage: Stage) -> None:
@@ -334,6 +334,7 @@ def places_that_cannot_be_meant(stage: Stage) -> None:
     stage.one(destination=f"{stage.photos}/")
     stage.catalog(source=["/a/b.jpg"], source_root="/c")
     stage.catalog(destination="gs://google@bucket/x")
+    stage.catalog(destination="s3://misspelt@bucket/x")
     stage.catalog(destination=f"{stage.photos}/a.jpg/x")
 
 

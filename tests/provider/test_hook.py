@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,13 @@ def test_a_preset_whose_upload_fails_is_removed_again(hook, service):
     with pytest.raises(errors.PerfectlyClearError):
         hook.upload_preset("Half", b"content")
     assert service.presets() == []
+
+
+def test_threads_that_share_a_hook_share_one_client(hook):
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: hook.get_conn(), range(64)))
+    assert len(set(map(id, made))) == 1
+
+
+def test_a_hook_can_be_copied_with_the_operator_that_keeps_it():
+    assert copy.deepcopy(PerfectlyClearHook(CONN_ID)).perfectlyclear_conn_id == CONN_ID

@@ -68,3 +68,13 @@ def test_the_record_lies_in_the_destination_unless_told_otherwise(tmp_path):
     assert open_state(f"{tmp_path}/state", destination).root == f"{tmp_path}/state"
     with pytest.raises(ConfigurationError, match="state_path"):
         open_state(None, None)
+
+
+def test_a_misspelt_connection_is_never_replaced_by_the_credentials_of_the_machine(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-machine")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-machine")
+    with pytest.raises(ConfigurationError, match="Connection 'misspelt' of s3://media is not defined"):
+        open_folder("s3://misspelt@media/in")
+    monkeypatch.setenv("AIRFLOW_CONN_MISSPELT", "aws://")
+    assert open_folder("s3://misspelt@media/in").uri("") == "s3://media/in"
+    assert open_folder("s3://aws_default@media/in").uri("") == "s3://media/in"
