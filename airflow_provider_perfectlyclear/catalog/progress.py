@@ -11,8 +11,10 @@ from airflow_provider_perfectlyclear.catalog.plan import Item
 from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD
 from airflow_provider_perfectlyclear.errors import StartUnknown
 
-#: Beside what is known bad: these wait for somebody to decide, or to correct an argument.
-NEEDS_A_PERSON = frozenset({StartUnknown.code, "WRONG_FILE_TYPE"})
+#: A job was lost, or a start refused, and the picture has been taken away before it could be started again.
+SOURCE_GONE = "SOURCE_GONE"
+#: Beside what is known bad: these wait for somebody to decide, to correct an argument, to bring a picture back.
+NEEDS_A_PERSON = frozenset({StartUnknown.code, "WRONG_FILE_TYPE", SOURCE_GONE})
 #: What is typical is told from so many jobs.
 RECENT = 50
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.kept import Kept
 from airflow_provider_perfectlyclear.catalog.plan import Item
-from airflow_provider_perfectlyclear.catalog.progress import Failure
+from airflow_provider_perfectlyclear.catalog.progress import SOURCE_GONE, Failure
 from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD, Bill, Row, State
 
 #: How many failures the summary and the message name; the manifest has all.
@@ -68,11 +68,16 @@ def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, 
     """
     found = Outcome(paid=bill.paid, twice=bill.twice)
     memory = dict(kept.progress.failures)
+    left = list(left)
+    taken_up = {item.output for item in left} if kept.planned else None
     for row in rows:
         if row.run != run:
             continue
         found.usage.update(row.usage or {})
-        _add_row(found, row, memory.pop(row.output, None), kept)
+        failure = memory.pop(row.output, None)
+        if failure is None and row.state is not State.LANDED:
+            failure = _of_an_earlier_try(row, taken_up)
+        _add_row(found, row, failure, kept)
     for failure in memory.values():
         _add_failure(found, failure, {})
     for output in kept.counts.edited:
@@ -85,7 +90,7 @@ def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, 
 
 def _add_row(found: Outcome, row: Row, failure: Failure | None, kept: Kept) -> None:
     facts = {"sha256": row.sha256, "job_id": row.job_id, "file_key": row.file_key, "paid": row.paid}
-    if row.state is State.LANDED and failure is None:
+    if failure is None:
         found.corrected += 1
         extra = {"bytes": row.size, "usage": dict(row.usage) if row.usage else None}
         warnings = kept.progress.warnings.get(row.output)
@@ -94,10 +99,16 @@ def _add_row(found: Outcome, row: Row, failure: Failure | None, kept: Kept) -> N
         line = {"output": row.output, "state": "corrected", "source": row.source, **facts, **extra}
         found.lines.append({**line, **{name: value for name, value in optional.items() if value}})
         return
-    if failure is None:
-        code, reason = (row.code or "OPEN", row.reason or "its job is still open; the next run asks for it")
-        failure = Failure(row.output, row.source, code, reason)
     _add_failure(found, failure, facts)
+
+
+def _of_an_earlier_try(row: Row, taken_up: Container[str] | None) -> Failure:
+    """``taken_up``: the outputs that this try's plan had, of those it did not begin; None: it has made none."""
+    code, reason = row.code or "OPEN", row.reason or "its job is still open; the next run asks for it"
+    mendable = row.state is State.FAILED and code not in KNOWN_BAD
+    if mendable and taken_up is not None and row.output not in taken_up:
+        code, reason = SOURCE_GONE, f"{reason}; its source is not there any more, so it is not started again"
+    return Failure(row.output, row.source, code, reason)
 
 
 def _add_failure(found: Outcome, failure: Failure, facts: Mapping[str, Any]) -> None:

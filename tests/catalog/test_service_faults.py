@@ -112,6 +112,25 @@ def test_a_lost_job_is_started_again_once_by_a_later_run(
     assert (tuesday["paid"], tuesday["possibly_paid_twice"]) == (1, 1)
 
 
+def test_a_lost_job_whose_source_is_gone_asks_for_no_retry_after_the_first(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 0.5)
+    house.put(*NAMES)
+    house.emulator.fault({"route": "pfc", "nth": 2}, {"outcome": "lost"})
+    with pytest.raises(errors.CatalogFailed, match="JOB_LOST"):
+        house.correct()
+    (gone,) = set(NAMES) - set(house.outputs)
+    (house.source / gone).unlink()
+
+    with pytest.raises(errors.CatalogFailed, match=f"{gone} SOURCE_GONE: .*No retry would change") as failure:
+        house.correct()
+    assert not failure.value.retry_helps
+    tuesday = house.correct("tuesday")
+    assert (tuesday["failed"], tuesday["paid"]) == (0, 0)
+    judge(house)
+
+
 def test_a_job_that_is_lost_for_the_first_time_is_started_again_though_its_start_was_ambiguous(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ FROM_SOURCE = {
     "its corrected file is gone (404)",
     "the run was stopped before it was started",
     "its job is still open; the next run asks for it",
+    "its source is not there any more",
     "this process stood still for too long",
     "its earlier result is gone",
     "Nothing but failures for long",
