@@ -122,6 +122,13 @@ def _is_segment(name: str) -> bool:
     return len(name) == 14 and name[:8].isdigit() and name.endswith(".jsonl")
 
 
+def _is_parked(store: Store, lane: str, number: int) -> bool:
+    """Whether the segment of that number is there, and its owner parked in it."""
+    if store.stat(segment_name(lane, number)) is None:
+        return False
+    return _Segment(store, lane, number).ends_with() == "parked"
+
+
 class _Segment:
     """
     One segment, read line by line: a checkpoint of 100,000 rows is never unpacked as a whole.
@@ -159,6 +166,13 @@ class _Segment:
                 self.last = record.get("r")
                 if self.last == "row" and record.get("run") != run:
                     rows[record["output"]] = rows[record["output"]].settled()
+
+    def ends_with(self) -> str | None:
+        """The kind of its last record, without applying any."""
+        with self._understood():
+            for line in self._lines:
+                self.last = json.loads(line).get("r")
+        return self.last
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
@@ -251,10 +265,18 @@ class Ledger:
 
     def continue_from(
         self, rows: dict[str, Row], head: int, checkpoint: int, bill: Bill | None = None
-    ) -> None:
-        """Go on from what this run kept for itself, without reading the lane."""
+    ) -> bool:
+        """
+        Go on from what this run kept for itself, without reading the lane.
+
+        :param head: the number under which it was to be parked.
+        :returns: False if it never was, which a resume that runs twice may find: then the lane must be read.
+        """
+        if not _is_parked(self.store, self.lane, head):
+            return False
         self.view = View(rows=rows, bills={self.run: bill or Bill()}, head=head, checkpoint=checkpoint)
         self.complete = False
+        return True
 
     def read_rest(self) -> None:
         """Know the whole lane, not only this run's part of it."""

@@ -159,8 +159,8 @@ class CatalogRun:
             self._ends = time.monotonic() + left
         with self._letting_go():
             rows = {row.output: row for row in kept.rows}
-            self.ledger.continue_from(rows, kept.head, kept.checkpoint, kept.bill)
-            if self.ledger.take():
+            knows = self.ledger.continue_from(rows, kept.head, kept.checkpoint, kept.bill)
+            if knows and self.ledger.take():
                 corrections = self.options.corrections.items()
                 self._prepared = {name: Prepared(one, kept.digests[name]) for name, one in corrections}
                 return self._go_on(kept)

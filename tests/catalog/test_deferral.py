@@ -14,9 +14,11 @@ from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog import engine
 from airflow_provider_perfectlyclear.catalog.kept import Kept
+from airflow_provider_perfectlyclear.catalog.ledger import Ledger
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.report import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
+from airflow_provider_perfectlyclear.errors import StorageFailed
 from airflow_provider_perfectlyclear.storage import Store
 from tests.catalog.conftest import House
 from tests.catalog.judge import judge
@@ -143,6 +145,28 @@ def test_another_run_that_came_while_this_one_was_deferred_is_noticed(house: Hou
     assert other.data["corrected"] == len(NAMES)
     assert summary.data["unchanged"] == len(NAMES)
     assert house.emulator.bill()["accepted"] == len(NAMES)
+
+
+def test_a_resume_of_a_run_that_could_not_be_parked_leaves_no_gap(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that runs twice: one had no room for its last segment, and the other wakes up."""
+    house.put(*NAMES)
+    stuck(house)
+    with monkeypatch.context() as full, pytest.raises(StorageFailed, match="No space left"):
+        full.setattr(Ledger, "park", lambda ledger: no_space())
+        full.setattr(Ledger, "release", lambda ledger: no_space())
+        run_in(house).execute()
+    house.emulator.clear_faults()
+
+    summary = work_through(house, run_in(house).resume())
+
+    assert summary.data["corrected"] == summary.data["paid"] == len(NAMES)
+    judge(house)
+
+
+def no_space() -> None:
+    raise StorageFailed("No space left")
 
 
 def test_the_deadline_is_kept_across_a_deferral(house: House) -> None:

@@ -110,7 +110,7 @@ def test_a_resume_that_knows_only_its_own_part_still_writes_the_whole_map(store:
     owner.append([records.landed("a.jpg", size=9, usage=None), records.intent(row("b.jpg"))])
     owner.park()
     resumed = Ledger(store, "all", run="night1", title="")
-    resumed.continue_from({"b.jpg": owner.rows["b.jpg"]}, owner.head, owner.view.checkpoint)
+    assert resumed.continue_from({"b.jpg": owner.rows["b.jpg"]}, owner.head, owner.view.checkpoint)
     assert resumed.take()
     resumed.append([records.started("b.jpg", "j2")])
     resumed.checkpoint(release=True)
@@ -125,9 +125,16 @@ def test_what_a_resume_missed_is_noticed_by_its_first_number(store: Store) -> No
     head = owner.head
     owner_of(store, "somebody else").release()
     resumed = Ledger(store, "all", run="night1", title="")
-    resumed.continue_from({}, head, 0)
+    assert resumed.continue_from({}, head, 0)
     assert not resumed.take()
     assert not resumed.owned
+
+
+def test_what_was_never_parked_is_not_gone_on_from(store: Store) -> None:
+    owner = owner_of(store)
+    resumed = Ledger(store, "all", run="night1", title="")
+    assert not resumed.continue_from({}, owner.head + 1, 0)  # its owner died before it wrote that
+    assert not resumed.continue_from({}, owner.head, 0)  # somebody works there
 
 
 # ---- what cannot be understood stops the run

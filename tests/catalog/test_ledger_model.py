@@ -96,6 +96,16 @@ class Process:
     is_running: bool = False
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What a run keeps for its resume. ``head``: the number that it is to be parked under."""
+
+    rows: dict[str, Row]
+    todo: list[str]
+    head: int
+    checkpoint: int
+
+
 @dataclass
 class World:
     """One random history."""
@@ -108,6 +118,7 @@ class World:
     paid: Counter[str] = field(default_factory=Counter)
     silent: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
+    kept: dict[str, Kept] = field(default_factory=dict)
 
     # ---- the service
 
@@ -147,6 +158,9 @@ class World:
         if self.wire and self.dice.random() < 0.4:
             self.arrive(self.dice.choice(self.wire))
             return
+        if self.kept and self.dice.random() < 0.03:
+            run = self.dice.choice(sorted(self.kept))
+            self.processes.append(Process(resumed(self, run), run))
         awake = [one for one in self.processes if not one.is_running and one.asleep_until <= self.now]
         if not awake:
             self.now += self.dice.choice((1, 10, 60))
@@ -222,19 +236,20 @@ def owner(world: World, run: str) -> Steps:
         world.seen["beaten"] += 1
         return
     try:
-        yield from work(world, ledger)
+        yield from land(ledger)
+        yield from work(world, ledger, [name for name in OUTPUTS if not is_settled(ledger.rows.get(name))])
     except LaneLost:
         world.seen["lost"] += 1
 
 
-def work(world: World, ledger: Ledger) -> Steps:
+def work(world: World, ledger: Ledger, todo: list[str]) -> Steps:
     yield from land(ledger)
-    todo = [name for name in OUTPUTS if not is_settled(ledger.rows.get(name))]
     while todo:
         batch, todo = todo[:2], todo[2:]
         yield from start(world, ledger, [fresh(name) for name in batch], again=False)
         if world.dice.random() < 0.2:
-            yield from defer(world, ledger)
+            yield from defer(world, ledger, todo)
+            return
         yield from land(ledger)
         if world.dice.random() < 0.1:
             ledger.checkpoint()
@@ -285,16 +300,29 @@ def rest(ledger: Ledger) -> Steps:
     ledger.beat()
 
 
-def defer(world: World, ledger: Ledger) -> Steps:
-    """Parked, and resumed from what it kept for itself."""
-    kept, head, checkpoint = dict(ledger.rows), ledger.head + 1, ledger.view.checkpoint
+def defer(world: World, ledger: Ledger, todo: list[str]) -> Steps:
+    """Parked, and resumed by another process from what it kept for itself."""
+    world.kept[ledger.run] = Kept(dict(ledger.rows), todo, ledger.head + 1, ledger.view.checkpoint)
+    yield  # whoever dies here has kept it, and was never parked
     ledger.park()
     for _ in range(world.dice.randint(1, 20)):
         yield
-    ledger.continue_from(kept, head, checkpoint)
-    if not ledger.take():
+    yield from resumed(world, ledger.run)
+
+
+def resumed(world: World, run: str) -> Steps:
+    """After a deferral. It may be one too many: an earlier one runs, or its owner died before it had parked."""
+    ledger = Ledger(world.shelf, "all", run=run, title=run, clock=lambda: world.now)  # type: ignore[arg-type]
+    kept = world.kept[run]
+    if not ledger.continue_from(dict(kept.rows), kept.head, kept.checkpoint):
+        world.seen["never parked"] += 1
+    elif ledger.take():
+        try:
+            yield from work(world, ledger, kept.todo)
+        except LaneLost:
+            world.seen["lost"] += 1
+    else:
         world.seen["resumed too late"] += 1
-        raise LaneLost
 
 
 def fresh(name: str) -> Row:
@@ -331,6 +359,7 @@ def test_nothing_is_paid_in_silence_and_no_picture_is_lost(monkeypatch: pytest.M
         "beaten",
         "lost",
         "resumed too late",
+        "never parked",
         "asked again",
         "paid again",
     ):
