@@ -69,6 +69,7 @@ class Call(Generic[T]):
     :param lost: makes the error for an answer that was lost after something may have been sent, from what
         happened. Default: Unavailable.
     :param needs_key: whether the service asks for the key here. It is sent to the API's origin in any case.
+    :param removes: a repeat that finds nothing (404) reads as None: the request before it has done the work.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Call(Generic[T]):
     json: Mapping[str, Any] | None = None
     lost: Callable[[str], errors.PerfectlyClearError] | None = field(default=None, repr=False)
     needs_key: bool = True
+    removes: bool = False
 
 
 def upload_url(file_type: str = FileType.IMAGE) -> Call[UploadTarget]:
@@ -167,12 +169,12 @@ def get_preset(preset_id: str) -> Call[Preset]:
 
 def delete_preset(preset_id: str) -> Call[None]:
     """
-    ``DELETE /presets/{presetId}``. A preset that is not there raises NotFound, also when a repeat finds it gone.
+    ``DELETE /presets/{presetId}``. A preset that is not there raises NotFound; gone after a lost answer is deleted.
 
     :param preset_id: ``presetId``.
     """
     what = f"DELETE /presets/{one_line(preset_id, 60)}"
-    return Call(what, "DELETE", _preset_path(preset_id), partial(_read_deleted, what))
+    return Call(what, "DELETE", _preset_path(preset_id), partial(_read_deleted, what), removes=True)
 
 
 def _given(value: str, what: str) -> str:

@@ -108,6 +108,8 @@ class Conversation(Generic[T]):
             if outcome is None or self._is_slowed_by(outcome) or (yield from self._has_new_key(outcome)):
                 continue
             verdict = _judge(self._call, outcome, self._settings.name)
+            if self._call.removes and self._repeats and isinstance(verdict, errors.NotFound):
+                verdict = _Read(None)
             if isinstance(verdict, _Read):
                 return cast(T, verdict.value)
             yield Sleep(self._wait_or_raise(outcome, verdict))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from logging import Logger
+from typing import BinaryIO, cast
 
 from airflow_provider_perfectlyclear.api import calls
-from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.client import Client, Downloaded
 from airflow_provider_perfectlyclear.api.models import Preset
-from airflow_provider_perfectlyclear.errors import ConfigurationError, TooLarge
+from airflow_provider_perfectlyclear.errors import ConfigurationError, NotFound, TooLarge, UrlExpired, UrlGone
 
 #: The largest preset file that is looked at (bytes).
 MAX_PRESET = 16 * 2**20
@@ -29,6 +30,28 @@ def iter_presets(client: Client) -> Iterator[Preset]:
             return
 
 
+def fetch_preset(client: Client, preset_id: str, sink: BinaryIO) -> Downloaded | None:
+    """
+    Fetch a preset's file, or None when it has none, as one that was half made.
+
+    :raises TooLarge: it has more than 16 MB.
+    :raises TransferFailed: it did not come through; an address that has expired was asked for once more.
+    """
+    for is_last in (False, True):
+        try:
+            if (uri := client.send(calls.get_preset(preset_id)).uri) is None:
+                return None
+            return client.download(uri, sink, max_bytes=MAX_PRESET)
+        except (NotFound, UrlGone):
+            return None
+        except UrlExpired:
+            if is_last:
+                raise
+            sink.seek(0)
+            sink.truncate()
+    return None
+
+
 def preset_sha256(client: Client, name: str | None, log: Logger) -> str | None:
     """
     The SHA-256 of a custom preset's file, or None when it has none that can be known.
@@ -46,12 +69,10 @@ def preset_sha256(client: Client, name: str | None, log: Logger) -> str | None:
             name,
         )
         return None
-    uri = client.send(calls.get_preset(found.preset_id)).uri
-    if uri is None:
-        return None
     with tempfile.TemporaryFile() as sink:
         try:
-            return client.download(uri, sink, max_bytes=MAX_PRESET).sha256
+            got = fetch_preset(client, found.preset_id, cast(BinaryIO, sink))
+            return got.sha256 if got else None
         except TooLarge:
             pass
     raise ConfigurationError(

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_perfectlyclear.airflow_storage import open_file, open_place, parse_place
 from airflow_provider_perfectlyclear.errors import InvalidSource
@@ -95,14 +95,6 @@ def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str 
     with tempfile.TemporaryDirectory() as folder:
         _land(client, job_id, Store.local(folder))
         return put(os.path.join(folder, _LANDED), destination, job_id, conn_id=conn_id)
-
-
-def fetch_url(client: Client, url: str, destination: Target, name: str, *, max_bytes: int) -> str | None:
-    """Download a signed URL and put the file in its place; under a folder it gets the name."""
-    with tempfile.NamedTemporaryFile() as spool:
-        client.download(url, cast(BinaryIO, spool), max_bytes=max_bytes)
-        spool.flush()
-        return put(spool.name, destination, name)
 
 
 def put(path: str, destination: Target, name: str, *, conn_id: str | None = None) -> str | None:

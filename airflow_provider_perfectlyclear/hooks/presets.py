@@ -7,32 +7,29 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from airflow_provider_perfectlyclear.api import calls
+from airflow_provider_perfectlyclear.catalog.presets import MAX_PRESET, fetch_preset, iter_presets
 from airflow_provider_perfectlyclear.errors import (
     ConfigurationError,
     NotFound,
     PerfectlyClearError,
     ProtocolError,
-    TransferFailed,
+    TooLarge,
 )
-from airflow_provider_perfectlyclear.hooks.files import Body, Source, Target, fetch_url, opened
+from airflow_provider_perfectlyclear.hooks.files import Body, Source, Target, opened, put
 
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import Client
     from airflow_provider_perfectlyclear.api.models import Preset
-
-#: The largest preset file that is fetched (bytes).
-MAX_PRESET = 16 * 2**20
 
 log = logging.getLogger(__name__)
 
 
 def iterate(client: Client) -> Iterator[Preset]:
     """Every preset of the account."""
-    from airflow_provider_perfectlyclear.catalog.presets import iter_presets
-
     return iter_presets(client)
 
 
@@ -74,30 +71,40 @@ def upload(
         raise ConfigurationError(f"if_exists is {if_exists!r}: give one of 'replace', 'skip', 'fail'.")
     with opened(file, name) as body:
         there = [preset for preset in iterate(client) if preset.name == name]
-        if there and if_exists == "skip":
-            return there[0], "skipped"
-        if len(there) == 1 and _has_content(client, there[0], body):
-            return there[0], "unchanged"
-        if there and if_exists == "fail":
+        whole = [preset for preset in there if _is_whole(client, preset)]
+        if whole and if_exists == "skip":
+            return whole[0], "skipped"
+        if len(whole) == 1 and _has_content(client, whole[0], body):
+            return whole[0], "unchanged"
+        if whole and if_exists == "fail":
             raise ConfigurationError(f"Preset {name!r} exists already: say if_exists='replace' or 'skip'.")
         preset_id = _create(client, name, body, description)
     for old in there:
-        client.send(calls.delete_preset(old.preset_id))
-    return client.send(calls.get_preset(preset_id)), "replaced" if there else "made"
+        with suppress(NotFound):
+            client.send(calls.delete_preset(old.preset_id))
+    return client.send(calls.get_preset(preset_id)), "replaced" if whole else "made"
+
+
+def _is_whole(client: Client, preset: Preset) -> bool:
+    """Whether it has a file: one whose upload was cut off has none, or is listed and not found."""
+    try:
+        return client.send(calls.get_preset(preset.preset_id)).uri is not None
+    except NotFound:
+        return False
 
 
 def _has_content(client: Client, preset: Preset, body: Body) -> bool:
-    """Whether the preset's file is the same, byte for byte. A half made one has none."""
+    """Whether the preset's file is the same, byte for byte."""
     open_body, size = body
-    if size > MAX_PRESET or (uri := client.send(calls.get_preset(preset.preset_id)).uri) is None:
+    if size > MAX_PRESET:
         return False
     with tempfile.TemporaryFile() as sink:
         try:
-            got = client.download(uri, sink, max_bytes=MAX_PRESET)
-        except TransferFailed:
+            got = fetch_preset(client, preset.preset_id, cast(BinaryIO, sink))
+        except TooLarge:
             return False
     with open_body() as file:
-        return got.sha256 == hashlib.sha256(file.read()).hexdigest()
+        return got is not None and got.sha256 == hashlib.sha256(file.read()).hexdigest()
 
 
 def _create(client: Client, name: str, body: Body, description: str) -> str:
@@ -125,7 +132,9 @@ def download(client: Client, preset_id: str, destination: Target) -> str | None:
 
     :raises ProtocolError: the service names no file.
     """
-    uri = client.send(calls.get_preset(preset_id)).uri
-    if uri is None:
-        raise ProtocolError(f"Preset {preset_id} has no file: the service named no uri.")
-    return fetch_url(client, uri, destination, f"{preset_id}.preset", max_bytes=MAX_PRESET)
+    client.send(calls.get_preset(preset_id))  # one that is not there is said to be so
+    with tempfile.NamedTemporaryFile() as spool:
+        if fetch_preset(client, preset_id, cast(BinaryIO, spool)) is None:
+            raise ProtocolError(f"Preset {preset_id} has no file: the service named no uri.")
+        spool.flush()
+        return put(spool.name, destination, f"{preset_id}.preset")

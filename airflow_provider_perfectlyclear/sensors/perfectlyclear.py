@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.models import JobStatus
     from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
-#: A job that the service does not know is lost when the sensor has looked for so long (seconds).
+#: A job is lost when the service has said for so long that it does not know it, and nothing else (seconds).
 LOST_AFTER = 60.0
+#: Where nobody comes back to look again, it is looked again after so long (seconds).
+AGAIN = 2.0
 #: Airflow's own timeout of a deferral is only a backstop: the trigger ends by itself before (seconds).
 BACKSTOP = 600.0
 
@@ -77,14 +79,18 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         self.poll_interval = poll_interval
         self.deferrable = deferrable
         self._final: dict[str, JobStatus | None] = {}
-        self._began: float | None = None
+        self._missing_since: dict[str, float] = {}
         self._failing_since: float | None = None
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask about the jobs, oldest first, up to the first that is still open."""
         with self._skipping_if_soft():
             with told_to_airflow(), self._hook() as hook:
-                done = self._look(hook, lost_after=LOST_AFTER - self._looked_for(context))
+                done = self._look(hook)
+                while self.reschedule and self._missing_since and not done:
+                    done = self._look_again(
+                        hook
+                    )  # the next poke is another process, and knows nothing of this one
                 self._give_up_after_long()
             if done:
                 self._fail_unless_completed()
@@ -112,18 +118,23 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
     def _woken_up(self, event: dict[str, Any]) -> Any:
         why, reason = event.get("why"), event.get("reason")
         with told_to_airflow(), self._hook() as hook:
-            # All final: the trigger has seen for a minute that the service does not know the job.
-            done = self._look(hook, lost_after=0 if why == "all_final" else LOST_AFTER)
+            done = self._look(hook)
+            while why == "all_final" and (self._missing_since or self._failing_since) and not done:
+                self._give_up_after_long()
+                done = self._look_again(hook)
         if done:
             self._fail_unless_completed()
             return self._result()
         if why == "deadline":
             raise AirflowSensorTimeout(f"Jobs are still open after {self.timeout:g} s; asking later is free.")
-        raise AirflowException(f"The trigger stopped waiting: {reason or why}")
+        raise AirflowException(
+            f"The trigger stopped waiting: {reason or 'jobs were final for it that are open now'}"
+        )
 
     def _ids(self) -> list[str]:
-        ids = [self.job_ids] if isinstance(self.job_ids, str) else list(self.job_ids or ())
-        if self.job_ids is None or not all(isinstance(one, str) and one for one in ids):
+        many = [self.job_ids] if isinstance(self.job_ids, str) else self.job_ids
+        ids = list(many) if isinstance(many, Iterable) else [many]
+        if not all(isinstance(one, str) and one for one in ids):
             raise ConfigurationError(f"job_ids is {self.job_ids!r}: give a job id, or a list of them.")
         return ids
 
@@ -135,7 +146,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
         return PerfectlyClearHook(self.perfectlyclear_conn_id)
 
-    def _look(self, hook: PerfectlyClearHook, *, lost_after: float) -> bool:
+    def _look(self, hook: PerfectlyClearHook) -> bool:
         """Ask until one is open; what is final is not asked about again."""
         for job_id in self._ids():
             if job_id in self._final:
@@ -144,7 +155,8 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
                 status = hook.status(job_id)
             except NotFound:
                 self._failing_since = None
-                if lost_after > 0:
+                since = self._missing_since.setdefault(job_id, time.monotonic())
+                if time.monotonic() - since < LOST_AFTER:
                     return False
                 self._final[job_id] = None
             except (Unavailable, ProtocolError, TooManyRequests) as error:
@@ -153,18 +165,16 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
                 return False
             else:
                 self._failing_since = None
+                self._missing_since.pop(job_id, None)
                 if not status.state.is_final:
                     return False
                 self._final[job_id] = status
+            self._missing_since.pop(job_id, None)
         return True
 
-    def _looked_for(self, context: Context) -> float:
-        """Seconds since the first poke, over reschedules."""
-        if self.reschedule:
-            first = _first_look(context["ti"], context)
-            return 0.0 if first is None else time.time() - first.timestamp()
-        self._began = self._began or time.monotonic()
-        return time.monotonic() - self._began
+    def _look_again(self, hook: PerfectlyClearHook) -> bool:
+        time.sleep(min(AGAIN, self.poke_interval))
+        return self._look(hook)
 
     def _give_up_after_long(self) -> None:
         """As the trigger does."""
@@ -223,13 +233,3 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout + BACKSTOP),
         )
-
-
-def _first_look(ti: Any, context: Context) -> datetime | None:
-    """When a task that was rescheduled looked for the first time."""
-    if hasattr(ti, "get_first_reschedule_date"):
-        return ti.get_first_reschedule_date(context)
-    from airflow.sensors.base import _orig_start_date  # Airflow 2, whose sensors do the same
-
-    first_try = (ti.max_tries or 0) - (ti.task.retries or 0) + 1
-    return _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)

@@ -29,10 +29,16 @@ DONE, FAILED, RETRIED, SKIPPED = ("success", 1), ("failed", 1), ("failed", 2), (
 
 @dataclass(frozen=True)
 class Answers:
-    """What questions about a job are answered instead of how it does: from the first, or the second."""
+    """
+    What questions about a job are answered instead of how it does.
+
+    :param later: from the second on, not from the first.
+    :param once: one question only, after it was open for longer than it takes to call a job lost.
+    """
 
     status: int
     later: bool = False
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Row:
 
 SOFT, NEVER, SHORT = {"soft_fail": True}, {"never_fail": True}, {"timeout": 1}
 WRONG_KEY, KEY_REVOKED, OUT_OF_ORDER = Answers(401), Answers(401, later=True), Answers(503)
+UNKNOWN_ONCE = Answers(404, once=True)
 
 ROWS = {
     "one": Row(DONE),
@@ -60,6 +67,7 @@ ROWS = {
     "failed": Row(FAILED, ("FAILED",)),
     "one_of_several": Row(FAILED, ("COMPLETED", "REJECTED", "COMPLETED")),
     "lost": Row(FAILED, ("COMPLETED", "lost")),
+    "unknown_once": Row(DONE, (UNKNOWN_ONCE,)),
     "out_of_time": Row(FAILED, ("stuck",), SHORT),
     "wrong_key": Row(FAILED, (WRONG_KEY,)),
     "key_revoked": Row(FAILED, (KEY_REVOKED,)),
@@ -145,9 +153,12 @@ def begin(client: Client, service: Emulator, end: Any) -> str:
     file_key = client.upload(lambda: io.BytesIO(picture), size=len(picture))
     job_id = client.send(calls.start(file_key, Correction(cache=False)))
     about = {"route": "status", "job_id": job_id}
-    if isinstance(end, str) or end.later:
+    if isinstance(end, str) or end.later or end.once:
         service.fault(about, {"patch": {"status": "PROCESSING", "correctedFile": None}})
-    if isinstance(end, Answers):
+    if isinstance(end, Answers) and end.once:
+        service.fault(about, {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=4)
+        service.fault({**about, "nth": 6}, {"answer": {"status": end.status}})
+    elif isinstance(end, Answers):
         service.fault({**about, "nth": 1 + end.later}, {"answer": {"status": end.status}}, times=None)
     return job_id
 

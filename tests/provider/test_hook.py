@@ -158,3 +158,46 @@ def test_threads_that_share_a_hook_share_one_client(hook):
 
 def test_a_hook_can_be_copied_with_the_operator_that_keeps_it():
     assert copy.deepcopy(PerfectlyClearHook(CONN_ID)).perfectlyclear_conn_id == CONN_ID
+
+
+# ---- presets, when something goes wrong
+
+
+def test_a_deletion_whose_answer_is_lost_has_deleted(hook, service):
+    made = hook.upload_preset("Studio 7", b"cold")
+    service.fault("preset_delete", {"reset": "committed"})
+    hook.delete_preset(made.preset_id)
+    with pytest.raises(errors.NotFound):
+        hook.delete_preset(made.preset_id)
+
+    hook.upload_preset("Studio 7", b"cold")
+    service.fault("preset_delete", {"reset": "committed"})
+    hook.upload_preset("Studio 7", b"warm", if_exists="replace")
+    assert len(list(hook.iter_presets())) == 1
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "replace"])
+def test_content_that_cannot_be_compared_is_not_called_different(hook, service, monkeypatch, if_exists):
+    hook.upload_preset("Studio 7", b"cold")
+    service.fault("preset_get_file", {"answer": {"status": 503}}, times=None)
+    with pytest.raises(errors.TransferFailed):
+        hook.upload_preset("Studio 7", b"cold", if_exists=if_exists)
+    assert len(list(hook.iter_presets())) == 1
+
+    service.clear_faults()
+    service.fault("preset", {"expired": True}, times=2)  # the look whether it is whole, and the first address
+    assert hook.upload_preset("Studio 7", b"cold", if_exists=if_exists).name == "Studio 7"
+    assert len(list(hook.iter_presets())) == 1
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "skip", "replace"])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_half_made_preset_that_is_listed_is_made_anew(hook, service, if_exists, known):
+    half = hook.get_conn().send(calls.create_preset("Studio 7")).preset_id
+    listed = {"presetId": half, "name": "Studio 7", "description": ""}
+    service.fault("presets", {"answer": {"status": 200, "json": {"presets": [listed]}}})
+    if known:
+        service.fault("preset", {"answer": {"status": 200, "json": listed}})
+    made = hook.upload_preset("Studio 7", b"warm", if_exists=if_exists)
+    assert [preset.preset_id for preset in hook.iter_presets()] == [made.preset_id] != [half]
+    assert [preset["uploaded"] for preset in service.presets()] == [True]

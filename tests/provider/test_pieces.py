@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_perfectlyclear.catalog import presets
 from airflow_provider_perfectlyclear.errors import InvalidCorrection
+from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 from airflow_provider_perfectlyclear.operators.perfectlyclear import (
     PerfectlyClearCatalogOperator,
     PerfectlyClearCorrectOperator,
@@ -140,6 +141,26 @@ def test_a_refused_key_fails_the_sensor_for_good(when, deferrable, service, phot
     service.fault({"route": "status", "nth": 1 if when == "at once" else 3}, refused, times=None)
     with pytest.raises(AirflowFailException, match=f"Connection '{CONN_ID}'.*401"):
         run(_sensor(job_id, deferrable=deferrable, timeout=20))
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+@pytest.mark.parametrize("answer", [{"status": 503}, {"status": 404}])
+def test_what_goes_wrong_for_a_moment_when_it_wakes_up_fails_nothing(
+    answer, soft_fail, service, photos, monkeypatch
+):
+    monkeypatch.setenv(f"AIRFLOW_CONN_{CONN_ID.upper()}", service.connection_json(max_retries=0))
+    job_id, _ = run(_start(source=str(photos / "a.jpg")))
+    PerfectlyClearHook(CONN_ID).wait(job_id, poll_interval=0.1)
+    service.fault("status", {"answer": answer}, times=3)
+    sensor = _sensor(job_id, deferrable=True, soft_fail=soft_fail)
+    assert sensor.execute_complete({}, {"done": 1, "open": 0, "why": "all_final", "reason": None}) == job_id
+    assert service.unconsumed() == []
+
+
+@pytest.mark.parametrize("job_ids", [5, None, [""], [None], b"id"])
+def test_job_ids_that_are_none_are_named(job_ids, service):
+    with pytest.raises(AirflowFailException, match="give a job id, or a list of them"):
+        run(_sensor(job_ids))
 
 
 @BOTH
