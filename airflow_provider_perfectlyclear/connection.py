@@ -21,7 +21,9 @@ import ipaddress
 import json
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -163,7 +165,7 @@ def _bracketed(host: str) -> str:
 def _split(name: str, text: str) -> SplitResult:
     try:
         url = urlsplit(text)
-        usable = bool(url.scheme in ("http", "https") and url.hostname and (url.port or True))
+        usable = url.scheme in ("http", "https") and _is_host(url.hostname or "") and (url.port or True)
     except ValueError:
         usable = False
     if not usable or any(c.isspace() for c in text):
@@ -177,6 +179,15 @@ def _split(name: str, text: str) -> SplitResult:
             "path belong there. The API key goes into the password."
         )
     return url
+
+
+def _is_host(text: str) -> bool:
+    """Whether it can be looked up; Python's own look-up would fail on others in words of its own."""
+    try:
+        labels = text.removesuffix(".").encode("idna").decode().split(".")
+    except UnicodeError:
+        return False
+    return ":" in text or all(re.fullmatch(r"[A-Za-z0-9_-]{1,63}", label) for label in labels)
 
 
 def _refuse_insecure(name: str, url: SplitResult, insecure: bool) -> None:
@@ -202,6 +213,10 @@ def _authority(name: str, url: SplitResult, port: int | None) -> str:
             f"Connection {name!r} names two ports, {url.port} in the host and {port}: keep one."
         )
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    if not all(0 < one < 65536 for one in ports):
+        raise ConfigurationError(
+            f"Connection {name!r}: {port} is no port: give one from 1 to 65535, or none."
+        )
     usual = {"https": HTTPS_PORT, "http": 80}[url.scheme]
     return f"{host}:{ports.pop()}" if ports - {usual} else str(host)
 
@@ -316,6 +331,8 @@ def _proxy(value: Any) -> str:
         known = False
     if not known:
         raise ValueError("must be a URL such as http://proxy.example.com:3128")
+    if value.startswith("socks5") and find_spec("socksio") is None:
+        raise ValueError("is a SOCKS proxy, which needs pip install 'httpx[socks]' on this machine")
     return value
 
 

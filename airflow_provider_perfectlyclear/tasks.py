@@ -15,6 +15,7 @@ FINAL = (
     errors.RequestRefused,
     errors.NotFound,
     errors.UnsafeUrl,
+    errors.TooLarge,
     errors.JobFailed,
     errors.JobRejected,
     errors.InvalidSource,

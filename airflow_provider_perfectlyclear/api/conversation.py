@@ -182,7 +182,7 @@ def _judge(call: Call[Any], outcome: Answer | Failure, name: str) -> _Read | err
 def _no_answer(call: Call[Any], failure: Failure, name: str) -> errors.PerfectlyClearError:
     said = f"Connection {name!r}: {call.name}: {failure.why}"
     if failure.trouble is Trouble.TLS:
-        return errors.TlsError(f"{said}. Put the CA that signed it into the connection's 'verify'.")
+        return errors.TlsError(f"{said}.")
     if failure.trouble is Trouble.NOT_SENT:
         return errors.Unavailable(f"{said}; nothing was sent.")
     if call.lost is not None:

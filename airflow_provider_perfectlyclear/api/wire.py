@@ -188,17 +188,25 @@ def _not_connected(error: httpx.HTTPError) -> Failure:
     causes = list(_chain(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return Failure(Trouble.TLS, cause.verify_message or "certificate not trusted")
+            return Failure(Trouble.TLS, _not_trusted(cause.verify_message or "certificate not trusted"))
         if isinstance(cause, ssl.SSLError) and not isinstance(
             cause, ssl.SSLEOFError | ssl.SSLZeroReturnError
         ):
-            return Failure(Trouble.TLS, (cause.reason or "TLS error").replace("_", " ").lower())
+            said = (cause.reason or "TLS error").replace("_", " ").lower()
+            return Failure(Trouble.TLS, f"{said}. Check host and port: it may not speak TLS there")
     if any(isinstance(cause, OSError) and type(cause).__name__ == "gaierror" for cause in causes):
         return Failure(Trouble.NOT_SENT, "the host's name is not known (DNS)")
     if isinstance(error, httpx.ProxyError):
         return Failure(Trouble.NOT_SENT, "the proxy refused")
     timed_out = isinstance(error, httpx.TimeoutException)
     return Failure(Trouble.NOT_SENT, "no connection in time" if timed_out else "the connection was refused")
+
+
+def _not_trusted(said: str) -> str:
+    said = said.rstrip(".")
+    if "mismatch" in said.lower():
+        return f"{said}. Check the host: its certificate is another's"
+    return f"{said}. Put the CA that signed it into the connection's 'verify'"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -207,7 +207,7 @@ def _refuse_unless_completed(status: JobStatus) -> None:
     if status.state is JobState.REJECTED:
         raise JobRejected(status.job_id, status.status_text)
     if status.state is not JobState.COMPLETED:
-        raise ProtocolError(f"Job {status.job_id} was COMPLETED and is {status.raw_status} now")
+        raise ProtocolError(f"Job {status.job_id} is {status.raw_status}, not COMPLETED")
 
 
 def _fetch(client: Client, status: JobStatus, path: Path, wanted: Wanted) -> tuple[Kind, list[str]]:

@@ -34,7 +34,7 @@ _WITH_A_MESSAGE: dict[str, type[PerfectlyClearError]] = {
         errors.StartRefused,
         errors.RequestRefused,
     )
-}
+} | {"NAME_TAKEN": errors.StorageFailed}
 #: Beside StartUnknown's own words.
 _NOT_ASKED_AGAIN = 'on_ambiguous="restart" starts it again, which may pay twice'
 
@@ -90,6 +90,11 @@ class CorrectOne(CatalogRun):
                     "overwritten: name another destination."
                 )
             self.destination.prepare()
+            if self.destination.has_folder(self.output):
+                raise ConfigurationError(
+                    f"destination {self.destination.uri(self.output)} is a folder: end it with a slash to keep the "
+                    "source's name, or name a file in it."
+                )
         self.state.prepare()
 
     def _load(self) -> None:

@@ -11,6 +11,9 @@ from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.types import Ambiguous, IfEmpty, IfUnchanged, Reprocess, Verify
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 
+#: Where None means: without.
+OPTIONAL = ("timeout", "limit", "max_new_jobs")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -72,7 +75,7 @@ class Options:
 
     def _check_range(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)
-        if value is None:
+        if value is None and name in OPTIONAL:
             return
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             raise ConfigurationError(f"{name}={value!r} must be a number from {least:g} to {most:g}.")

@@ -91,6 +91,12 @@ class StartOnce:
         if row is not None and _is_about(row, wanted) and row.state is State.STARTED:
             log.info("Job %s was started by an earlier try; nothing is paid again", row.job_id)
             return row
+        if row is not None and not _is_about(row, wanted):
+            log.warning(
+                "What an earlier try of this task has started (job %s) was of another source, version of it, or "
+                "correction: this is another start, which is paid",
+                row.job_id,
+            )
         again = row is not None and _is_about(row, wanted) and row.state is State.INTENT
         if again and row is not None:
             self._wait_for_a_cache(row)

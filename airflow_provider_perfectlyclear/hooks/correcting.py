@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_perfectlyclear.airflow_storage import open_file, open_place, open_state, parse_place
+from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.tasks import run_key
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def correct(
     from airflow_provider_perfectlyclear.catalog.one import CorrectOne
     from airflow_provider_perfectlyclear.catalog.options import Options
 
+    if timeout is None:
+        raise ConfigurationError("timeout is None: give a number of seconds.")
     options = Options(correction=Correction.parse(correction), timeout=timeout, job_timeout=timeout)
     store, name = open_file(source, argument="source")
     place = parse_place(destination, argument="destination")

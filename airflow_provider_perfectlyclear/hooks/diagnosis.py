@@ -8,6 +8,7 @@ import threading
 from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.limiter import limiter_for
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.connection import get_settings
 
@@ -28,8 +29,14 @@ def diagnose(conn_id: str) -> Verdict:
         verdict = _within_seconds(_hurried(settings))
     except errors.PerfectlyClearError as error:
         verdict = False, str(error)
-    works, message = verdict or (False, f"{settings.base_url} did not answer within {AT_MOST:g} seconds.")
+    works, message = verdict or (False, _no_verdict(settings))
     return works, _unnamed(message, conn_id)
+
+
+def _no_verdict(settings: Settings) -> str:
+    if limiter_for(settings).refusals:
+        return f"{settings.base_url} answers 429 (too many requests): test again later."
+    return f"{settings.base_url} did not answer within {AT_MOST:g} seconds."
 
 
 def _unnamed(message: str, conn_id: str) -> str:

@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_perfectlyclear.airflow_storage import open_file, open_place, parse_place
-from airflow_provider_perfectlyclear.errors import InvalidSource
+from airflow_provider_perfectlyclear.errors import InvalidSource, JobTimeout
 
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import Client
@@ -25,19 +25,22 @@ Body = tuple[Callable[[], BinaryIO], int]
 
 
 @contextmanager
-def opened(source: Source, name: str | None = None, *, conn_id: str | None = None) -> Iterator[Body]:
+def opened(
+    source: Source, name: str | None = None, *, conn_id: str | None = None, argument: str = "source"
+) -> Iterator[Body]:
     """
     Give what an upload needs: a way to open the bytes from their start, more than once, and their number.
 
     :param source: a path, a URL, bytes or an open file.
     :param name: what messages call it, where the source has no name.
     :param conn_id: Airflow's connection for the store of a URL.
+    :param argument: what the caller calls it, for messages.
     :raises InvalidSource: there is nothing, or it is empty.
     """
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray):
         yield _filled(lambda: io.BytesIO(source), len(source), name or "the bytes")
-    elif isinstance(source, str | Path):
-        yield _stored(source, conn_id)
+    elif not hasattr(source, "read"):
+        yield _stored(source, conn_id, argument)
     else:
         with _copied(source) as path:
             yield _filled(lambda: open(path, "rb"), os.path.getsize(path), name or "the file")
@@ -49,8 +52,8 @@ def _filled(open_body: Callable[[], BinaryIO], size: int, name: str) -> Body:
     return open_body, size
 
 
-def _stored(source: str | Path, conn_id: str | None) -> Body:
-    store, name = open_file(source, conn_id=conn_id, argument="source")
+def _stored(source: Any, conn_id: str | None, argument: str) -> Body:
+    store, name = open_file(source, conn_id=conn_id, argument=argument)
     entry = store.stat(name)
     if entry is None:
         raise InvalidSource(f"{store.uri(name)} is not there", code="NOT_FOUND")
@@ -66,16 +69,24 @@ def _copied(source: BinaryIO) -> Iterator[str]:
         yield copy.name
 
 
-def file_type_of(open_body: Callable[[], BinaryIO]) -> str:
+def file_type_of(open_body: Callable[[], BinaryIO], wanted: str | None = None) -> str:
     """
     Say by the first bytes whether it is the service's ``image`` or ``video``.
 
-    :raises InvalidSource: neither that we know.
+    :param wanted: what it is said to be, which is believed of what we do not know.
+    :raises InvalidSource: neither that we know; or the other one than is wanted.
     """
     from airflow_provider_perfectlyclear.catalog.pictures import HEAD, kind_of
 
     with open_body() as file:
         kind = kind_of(file.read(HEAD))
+    if kind is None and wanted:
+        return wanted
+    if kind is not None and wanted not in (None, kind.file_type):
+        raise InvalidSource(
+            f"file_type={wanted!r} was asked for, but the file is of type {kind.file_type!r}",
+            code="WRONG_FILE_TYPE",
+        )
     if kind is None:
         raise InvalidSource("the first bytes are those of no picture or video", code="NO_PICTURE")
     return kind.file_type
@@ -86,11 +97,12 @@ def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str 
     Download a finished job's file, check it and put it in its place. Under a folder it is named after its job.
 
     :raises JobFailed: or JobRejected: there is none.
+    :raises JobTimeout: there is none yet.
     :raises CorruptOutput: it is not a whole picture or video.
     """
     from airflow_provider_perfectlyclear.storage import Store
 
-    if isinstance(destination, str | Path):  # refused before anything is fetched
+    if not hasattr(destination, "write"):  # refused before anything is fetched
         parse_place(destination, conn_id=conn_id, argument="destination")
     with tempfile.TemporaryDirectory() as folder:
         _land(client, job_id, Store.local(folder))
@@ -110,7 +122,7 @@ def put(path: str, destination: Target, name: str, *, conn_id: str | None = None
 
     with open(path, "rb") as finished:
         kind = kind_of(finished.read(HEAD))
-        if not isinstance(destination, str | Path):
+        if hasattr(destination, "write"):
             finished.seek(0)
             shutil.copyfileobj(finished, destination, 2**20)
             return None
@@ -129,10 +141,13 @@ def _land(client: Client, job_id: str, store: Store) -> None:
     from airflow_provider_perfectlyclear.catalog.landing import Wanted, land
     from airflow_provider_perfectlyclear.catalog.spool import Spool
 
+    status = client.send(calls.status(job_id))
+    if not status.state.is_final:
+        raise JobTimeout(job_id, f"is {status.raw_status}, and has no corrected file yet: wait for it first")
     with Spool() as spool:
         land(
             client,
-            client.send(calls.status(job_id)),
+            status,
             fresh=True,
             wanted=Wanted(Correction(), source_sha256=""),
             destination=store,

@@ -69,7 +69,7 @@ def upload(
     """
     if if_exists not in ("replace", "skip", "fail"):
         raise ConfigurationError(f"if_exists is {if_exists!r}: give one of 'replace', 'skip', 'fail'.")
-    with opened(file, name) as body:
+    with opened(file, name, argument="file") as body:
         there = [preset for preset in iterate(client) if preset.name == name]
         whole = [preset for preset in there if _is_whole(client, preset)]
         if whole and if_exists == "skip":

@@ -32,6 +32,9 @@ def wait_for(
 
     if isinstance(job_ids, str):
         raise ConfigurationError("job_ids is one text: give a list of job ids.")
+    for name, value in (("timeout", timeout), ("poll_interval", poll_interval)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigurationError(f"{name} is {value!r}: give a number of seconds.")
     now = time.monotonic()
     # As old as can be: the first question comes at once, as they may be final already.
     watch = Watch(dict.fromkeys(job_ids, poll_interval), poll_interval=poll_interval, now=now)
@@ -50,11 +53,19 @@ def _ask_until(client: Client, watch: Watch, until: float) -> None:
             _ask(client, watch, job_id)
         now = time.monotonic()
         if now >= until:
-            return
+            return _ask_all(client, watch)
         time.sleep(max(0.0, min(watch.next_due(now) or 0.0, until - now)))
 
 
-def _ask(client: Client, watch: Watch, job_id: str) -> None:
+def _ask_all(client: Client, watch: Watch) -> None:
+    """Before anything is called open for too long; as long as the service answers."""
+    for job_id in watch.open:
+        if not _ask(client, watch, job_id):
+            return
+
+
+def _ask(client: Client, watch: Watch, job_id: str) -> bool:
+    """Whether there was an answer."""
     try:
         status = client.send(calls.status(job_id))
     except NotFound:
@@ -65,8 +76,10 @@ def _ask(client: Client, watch: Watch, job_id: str) -> None:
         watch.failed(job_id, error, now=time.monotonic())
         if watch.given_up(time.monotonic()):
             raise Unavailable(f"Nothing but failures for long: {error}") from None
+        return False
     else:
         watch.answered(job_id, status, now=time.monotonic())
+    return True
 
 
 def _open_after(timeout: float, still_open: int, of: int) -> str:

@@ -100,14 +100,18 @@ def parse_correction(value: Any, *, file_type: str | None = None) -> Correction:
     Read a correction as it is when the task runs.
 
     :param file_type: what the operator's own argument says, if it does.
-
     :raises InvalidCorrection: a name or a value is wrong.
+    :raises ConfigurationError: the correction has another file type.
     """
     from airflow_provider_perfectlyclear.api.correction import Correction
 
     correction = Correction.parse(None if value == "" else value)
     if not file_type:
         return correction
+    if correction.file_type not in (None, file_type):
+        raise ConfigurationError(
+            f"file_type is {file_type!r}, but the correction says {str(correction.file_type)!r}: say it once."
+        )
     return Correction.parse({**correction.model_dump(exclude_none=True), "file_type": file_type})
 
 

@@ -124,8 +124,8 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
 
         if self.file_key:
             return self.file_key, str(correction.file_type or "image")
-        with opened(str(self.source), conn_id=self.source_conn_id) as (open_body, size):
-            file_type = str(correction.file_type or file_type_of(open_body))
+        with opened(self.source, conn_id=self.source_conn_id) as (open_body, size):
+            file_type = file_type_of(open_body, correction.file_type and str(correction.file_type))
             return hook.get_conn().upload(open_body, size=size, file_type=file_type), file_type
 
 
@@ -170,6 +170,4 @@ class PerfectlyClearDownloadOperator(BaseOperator):
         from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
         with told_to_airflow(), PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
-            return fetch_job(
-                hook.get_conn(), self.job_id, str(self.destination), conn_id=self.destination_conn_id
-            )
+            return fetch_job(hook.get_conn(), self.job_id, self.destination, conn_id=self.destination_conn_id)

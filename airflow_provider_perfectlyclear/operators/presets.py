@@ -68,7 +68,7 @@ class PerfectlyClearUploadPresetOperator(PresetOperator):
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
 
     def _do(self, hook: PerfectlyClearHook) -> str:
-        made = hook.upload_preset(self.name, str(self.file), self.description, if_exists=self.if_exists)
+        made = hook.upload_preset(self.name, self.file, self.description, if_exists=self.if_exists)
         return made.preset_id
 
 
@@ -118,7 +118,7 @@ class PerfectlyClearGetPresetOperator(PresetOperator):
 
     def _do(self, hook: PerfectlyClearHook) -> dict[str, Any]:
         preset = _found(hook, self.preset_id, self.name)
-        place = self.destination and hook.download_preset(preset.preset_id, str(self.destination))
+        place = self.destination and hook.download_preset(preset.preset_id, self.destination)
         return {**_plain(preset), "destination": place or None}
 
 

@@ -95,6 +95,9 @@ class LocalStore(Store):
             return None
         return Entry(name=sys.intern(name), size=info.st_size, tag=info.st_mtime_ns, modified=info.st_mtime)
 
+    def has_folder(self, name: str) -> bool:
+        return os.path.isdir(self.path(name))
+
     def stat(self, name: str) -> Entry | None:
         try:
             if not self._stays_inside(self.path(name)):

@@ -145,6 +145,10 @@ class Store:
                 return
             query["ContinuationToken"] = page["NextContinuationToken"]
 
+    def has_folder(self, name: str) -> bool:
+        """Whether a folder stands where a file of this name would go. Stores of objects know no folders."""
+        return False
+
     def stat(self, name: str) -> Entry | None:
         """
         One file, or None when there is none.

@@ -8,8 +8,10 @@ import time
 
 import pytest
 
+from airflow_provider_perfectlyclear.emulator.testing import running_emulator
 from airflow_provider_perfectlyclear.hooks import diagnosis
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+from tests.certificate import self_signed
 from tests.provider.parts import KEY
 from tests.provider.test_connection import _json
 
@@ -33,10 +35,23 @@ FAULTS = {
     "out of order": ({}, {"answer": {"status": 503}}, "cannot be reached at {url}. GET /presets: HTTP 503"),
     "no such host": ({"host": "https://api.perfectlyclear.invalid"}, None, "(DNS)"),
     "DNS is silent": ({"host": "https://slow.example.com"}, None, "did not answer within 0.5 seconds"),
-    "no TLS": ({"host": "https://127.0.0.1:{port}"}, None, "TLS: GET /presets"),
+    "no TLS": ({"host": "https://127.0.0.1:{port}"}, None, "it may not speak TLS there"),
     "nobody listens": ({"host": "http://127.0.0.1:{closed}"}, None, "cannot be reached"),
     "silence": ({}, {"silence": "before"}, IN_TIME),
     "a drip": ({}, {"drip": {"bytes_per_second": 20, "chunk": 1}}, IN_TIME),
+    "no such label": ({"host": "https://api..example.com"}, None, "the host is neither a URL"),
+    "no host": ({"host": "*"}, None, "the host is neither a URL"),
+    "no such port": ({"host": "api.example.com", "port": 99999}, None, "99999 is no port"),
+    "busy": (
+        {},
+        {"answer": {"status": 429, "headers": {"Retry-After": "9"}}},
+        "{url} answers 429 (too many requests): test again later.",
+    ),
+    "a proxy of another kind": (
+        {"extra": {"proxy": "socks5://127.0.0.1:1"}},
+        None,
+        "pip install 'httpx[socks]'",
+    ),
     "a wrong field": ({"extra": {"timeout": "soon"}}, None, "extra field 'timeout' must be a number"),
 }
 
@@ -86,6 +101,26 @@ def test_what_is_at_fault_is_said_in_time_and_costs_nothing(fault, monkeypatch, 
     assert service.bill()["accepted"] == 0 and service.unconsumed() == []
     assert KEY not in message and WRONG not in message
     assert "tested" not in message  # Airflow's name for the copy that it tests
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "says"),
+    [
+        ("127.0.0.1", True, None),
+        ("127.0.0.1", False, "Put the CA that signed it into the connection's 'verify'."),
+        ("localhost", True, "Check the host: its certificate is another's."),
+    ],
+)
+def test_a_certificate_is_looked_at(host, trusted, says, monkeypatch, tmp_path):
+    certificate, key = self_signed(tmp_path)
+    with running_emulator(certificate=certificate, certificate_key=key, key=KEY) as emulator:
+        extra = {"verify": str(certificate)} if trusted else {}
+        monkeypatch.setattr(diagnosis, "AT_MOST", 5.0)
+        works, message = _test(
+            monkeypatch, host=emulator.base_url.replace("127.0.0.1", host), password=KEY, extra=extra
+        )
+    assert works == (says is None)
+    assert works or (message.endswith(says) and ".." not in message), message
 
 
 def _closed_port() -> int:

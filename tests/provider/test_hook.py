@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api import calls
@@ -158,6 +159,61 @@ def test_threads_that_share_a_hook_share_one_client(hook):
 
 def test_a_hook_can_be_copied_with_the_operator_that_keeps_it():
     assert copy.deepcopy(PerfectlyClearHook(CONN_ID)).perfectlyclear_conn_id == CONN_ID
+
+
+# ---- waiting and fetching, at the edges
+
+
+@pytest.mark.parametrize(("jobs", "timeout", "poll_interval"), [(3, 0, 2.0), (1, 1.2, 1.0)])
+def test_before_a_job_is_called_open_it_is_asked_once_more(hook, service, jobs, timeout, poll_interval):
+    ids = [hook.start(hook.upload(picture()), {"cache": False}) for _ in range(jobs)]
+    if not timeout:
+        hook.wait_all(ids, poll_interval=0.1)
+    else:  # open when it is asked first, and the next question comes too late
+        service.fault("status", {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=2)
+    found = hook.wait_all(ids, timeout=timeout, poll_interval=poll_interval)
+    assert [status.state for status in found.values()] == [JobState.COMPLETED] * jobs
+
+
+@pytest.mark.parametrize("given", [{"timeout": None}, {"timeout": "5"}, {"poll_interval": "1"}])
+def test_a_time_that_is_none_is_named(hook, service, given):
+    (name,) = given
+    with pytest.raises(errors.ConfigurationError, match=f"{name} is .*: give a number of seconds"):
+        hook.wait_all([], **given)
+    if name == "timeout":
+        with pytest.raises(errors.ConfigurationError, match="timeout.*number"):
+            hook.correct("/in/a.jpg", "/out/", **given)
+    assert service.bill()["accepted"] == 0
+
+
+def test_an_open_job_has_nothing_to_fetch_yet(hook, service, tmp_path):
+    service.fault("pfc", {"outcome": "stuck"})
+    job_id = hook.start(hook.upload(picture()))
+    with pytest.raises(errors.JobTimeout, match="is PROCESSING, and has no corrected file yet"):
+        hook.download(job_id, tmp_path / "a.jpg")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_place_of_the_output_is_noticed_before_anything_is_paid(hook, service, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(picture())
+    (tmp_path / "out").mkdir()
+    with pytest.raises(errors.ConfigurationError, match="out is a folder: end it with a slash"):
+        hook.correct(tmp_path / "a.jpg", tmp_path / "out")
+    assert service.bill()["accepted"] == 0
+
+
+def test_places_may_be_airflows_paths(hook, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(picture())
+    (tmp_path / "a.preset").write_bytes(b"warm")
+    folder = ObjectStoragePath(f"file://{tmp_path}")
+    job_id = hook.start(hook.upload(folder / "a.jpg"))
+    hook.wait(job_id, poll_interval=0.1)
+    assert hook.download(job_id, folder / "b.jpg") == f"{tmp_path}/b.jpg"
+    made = hook.upload_preset("Studio 7", folder / "a.preset")
+    hook.download_preset(made.preset_id, folder / "b.preset")
+    assert (tmp_path / "b.preset").read_bytes() == b"warm"
+    with pytest.raises(errors.ConfigurationError, match="file is empty: name a"):
+        hook.upload_preset("Studio 7", None)
 
 
 # ---- presets, when something goes wrong

@@ -98,6 +98,14 @@ def test_what_is_no_picture_is_not_uploaded(service, photos):
     assert requests_of(service) == 0
 
 
+def test_a_wrong_file_type_is_refused_before_it_is_paid(service, photos):
+    with pytest.raises(AirflowFailException, match="'video' was asked for, but the file is of type 'image'"):
+        run(_start(source=str(photos / "a.jpg"), file_type="video"))
+    with pytest.raises(AirflowFailException, match="file_type is 'image', but the correction says 'video'"):
+        run(_start(source=str(photos / "a.jpg"), file_type="image", correction={"file_type": "video"}))
+    assert requests_of(service) == 0
+
+
 # --- the sensor: two modes, one meaning
 
 

@@ -52,9 +52,11 @@ def test_a_retry_returns_the_job_and_its_file_key_and_pays_nothing(service, star
     assert service.seen()["storage"]["routes"]["put"] == 1
 
 
-def test_another_source_correction_or_run_is_another_start(service, start, photos):
+def test_another_source_correction_or_run_is_another_start_and_is_said_to_be(service, start, photos, caplog):
     start()
+    assert "another start, which is paid" not in caplog.text
     start(correction={"output_type": "png"})
+    assert "another start, which is paid" in caplog.text
     (photos / "a.jpg").write_bytes(picture("red"))
     start(correction={"output_type": "png"})
     start("manual__2")
