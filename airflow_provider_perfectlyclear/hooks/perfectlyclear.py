@@ -35,7 +35,7 @@ class PerfectlyClearHook(BaseHook):
     ``correct`` keeps a record, so that a repeated call goes on instead of paying again. The single steps
     (``upload``, ``start``, ``wait``, ``download``) keep none: each ``start`` is one paid call.
 
-    Every error is a :class:`~airflow_provider_perfectlyclear.errors.PerfectlyClearError`. Use as a context
+    What goes wrong is raised as :class:`~airflow_provider_perfectlyclear.errors.PerfectlyClearError`. Use as a context
     manager, or call :meth:`close`, to give back the sockets at once.
 
     :param perfectlyclear_conn_id: Airflow's connection id.
@@ -143,6 +143,7 @@ class PerfectlyClearHook(BaseHook):
         Ask how a job does, which costs nothing.
 
         :param job_id: the job id of :meth:`start`.
+        :returns: its state, the service's words, and what it found.
         :raises NotFound: the service does not know the job.
         """
         from airflow_provider_perfectlyclear.api import calls
@@ -156,8 +157,10 @@ class PerfectlyClearHook(BaseHook):
         :param job_id: the job id of :meth:`start`.
         :param timeout: seconds.
         :param poll_interval: seconds between two questions while the job is young.
+        :returns: the job's last status.
         :raises JobTimeout: still open when the time was up; asking again later is free.
-        :raises JobLost: the service does not know the job.
+        :raises JobLost: the service does not know the job: nothing but 404 for a minute.
+        :raises Unavailable: nothing but failures for ten minutes.
         """
         return self.wait_all([job_id], timeout=timeout, poll_interval=poll_interval)[job_id]
 
@@ -173,6 +176,7 @@ class PerfectlyClearHook(BaseHook):
         :returns: job id -> status, in the order given.
         :raises JobTimeout: some were still open when the time was up.
         :raises JobLost: the service does not know one of them; raised when the others are final.
+        :raises Unavailable: nothing but failures for ten minutes.
         """
         from airflow_provider_perfectlyclear.hooks.waiting import wait_for
 
@@ -187,6 +191,7 @@ class PerfectlyClearHook(BaseHook):
             folder, in which the file is named after its job.
         :returns: the file's path or URL; None for an open file.
         :raises JobFailed: or JobRejected: there is no corrected file, for the service's reason.
+        :raises JobTimeout: there is none yet: the job is still open.
         :raises CorruptOutput: what came is not a whole picture or video.
         """
         from airflow_provider_perfectlyclear.hooks.files import fetch_job
@@ -212,8 +217,12 @@ class PerfectlyClearHook(BaseHook):
         :param correction: parameters of ``/pfc`` in snake case; None: the service's AI preset selection.
         :param timeout: seconds.
         :param state_path: where the record lies. None: ``.perfectlyclear`` in the destination's folder.
+        :returns: where it is, its job, its file key, its size in bytes and the service's counters.
+        :raises InvalidSource: it is not there, is empty, or no picture or video; nothing was paid.
         :raises JobFailed: or JobRejected: the service's verdict.
         :raises JobTimeout: not done in time; a repeated call goes on with the same job.
+        :raises StartUnknown: it may have been started and paid, and is not started again by itself.
+        :raises LaneHeld: somebody else corrects this output now.
         """
         from airflow_provider_perfectlyclear.hooks.correcting import correct
 
@@ -245,6 +254,7 @@ class PerfectlyClearHook(BaseHook):
         Find a preset by its exact name.
 
         :param name: the name that a correction's ``preset`` would say.
+        :returns: None when there is none.
         """
         from airflow_provider_perfectlyclear.hooks import presets
 
@@ -262,7 +272,9 @@ class PerfectlyClearHook(BaseHook):
         :param description: free text.
         :param if_exists: when there is one of that name: ``"replace"`` (the old one goes last), ``"skip"`` or
             ``"fail"``.
-        :raises ConfigurationError: it exists, and ``if_exists`` is ``"fail"``.
+        :returns: the preset, with its new id if it was made.
+        :raises ConfigurationError: one of that name has other content, and ``if_exists`` is ``"fail"``.
+        :raises TransferFailed: the file did not go up, or the other's did not come down to be compared.
         """
         from airflow_provider_perfectlyclear.hooks import presets
 
@@ -279,6 +291,9 @@ class PerfectlyClearHook(BaseHook):
         :param preset_id: the service's ``presetId``.
         :param destination: a path or URL, or a file open for writing bytes.
         :returns: the file's path or URL; None for an open file.
+        :raises NotFound: there is no such preset.
+        :raises ProtocolError: it has no file.
+        :raises TooLarge: the file has more than 16 MB.
         """
         from airflow_provider_perfectlyclear.hooks import presets
 
@@ -289,7 +304,7 @@ class PerfectlyClearHook(BaseHook):
         Delete a preset.
 
         :param preset_id: the service's ``presetId``.
-        :raises NotFound: there is none.
+        :raises NotFound: there is none; one that a lost answer leaves gone was deleted.
         """
         from airflow_provider_perfectlyclear.api import calls
 

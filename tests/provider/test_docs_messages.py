@@ -257,13 +257,23 @@ def a_network_that_swallows_requests(stage: Stage) -> None:
             stage.presets()
 
 
-@provokes("self-signed certificate", "TLS: ...")
+@provokes(
+    "self-signed certificate",
+    "TLS: ...",
+    "Check the host: its certificate is another's",
+    "Check host and port: it may not speak TLS there",
+)
 def a_certificate_that_nobody_signed(stage: Stage) -> None:
     certificate, key = self_signed(stage.tmp)
     with running_emulator(certificate=certificate, certificate_key=key, key=KEY) as emulator:
         stage.connection(host=emulator.base_url)
         stage.presets()
         stage.test_connection()
+        elsewhere = emulator.base_url.replace("127.0.0.1", "localhost")
+        stage.connection(host=elsewhere, extra={"verify": str(certificate)})
+        stage.presets()
+    stage.connection(host=stage.service.base_url.replace("http://", "https://"))
+    stage.presets()
 
 
 @provokes(
@@ -325,6 +335,7 @@ def a_preset_that_nobody_knows(stage: Stage) -> None:
     "does not lie in source_root",
     "No installed provider opens",
     "Connection ... of ...://... is not defined",
+    "destination ... is a folder: end it with a slash",
     "The folder ... cannot be made",
 )
 def places_that_cannot_be_meant(stage: Stage) -> None:
@@ -333,6 +344,7 @@ def places_that_cannot_be_meant(stage: Stage) -> None:
     stage.catalog(destination_conn_id="aws")
     stage.catalog(destination=str(stage.photos))
     stage.one(destination=f"{stage.photos}/")
+    stage.one(destination=f"{stage.photos}/b")
     stage.catalog(source=["/a/b.jpg"], source_root="/c")
     stage.catalog(destination="gs://google@bucket/x")
     stage.catalog(destination="s3://misspelt@bucket/x")
