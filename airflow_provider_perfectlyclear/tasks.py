@@ -34,6 +34,15 @@ def run_key(ti: Any) -> str:
     return f"{ti.dag_id}/{ti.task_id}/{ti.map_index}/{ti.run_id}"
 
 
+def task_key(ti: Any) -> str:
+    """
+    Name the task of a Dag run, all its mapped instances together.
+
+    :param ti: Airflow's task instance.
+    """
+    return f"{ti.dag_id}/{ti.task_id}/{ti.run_id}"
+
+
 def run_title(ti: Any) -> str:
     """Name the run for people who read of it in another run's log."""
     return f"dag {ti.dag_id!r} run {ti.run_id!r}"

@@ -2,8 +2,9 @@
 A correction in steps, for Dags that do something of their own between them: ingest, start, wait, fetch.
 
 Each new picture goes its own way through a mapped task group, so one that is rejected fails alone. Its ``wait`` is
-deferred: no worker is held while the service works. Where nothing happens between the steps, and for more than some
-hundred pictures, use ``PerfectlyClearCatalogOperator``: one task for all of them.
+deferred: no worker is held while the service works. A retry or clear goes on with the jobs of its Dag run; a new run
+starts what has no corrected file, and pays for it. Where nothing happens between the steps, and for more than some
+hundred pictures, use ``PerfectlyClearCatalogOperator``: one task for all of them, which remembers over all runs.
 
 ======================  ===============================  ===================================
 PHOTOS_CATALOG          the originals                    default: /data/photos/catalog
@@ -30,7 +31,7 @@ CORRECTED = os.environ.get("PHOTOS_CORRECTED", "/data/photos/corrected")
 
 @task
 def ingest(catalog: str, corrected: str) -> list[dict[str, str]]:
-    """The pictures that have no corrected file yet: what one run leaves undone, the next one takes up."""
+    """The pictures that have no corrected file yet."""
     originals = sorted(path for path in ObjectStoragePath(catalog).iterdir() if path.suffix == ".jpg")
     ways = [(path, ObjectStoragePath(corrected) / path.name) for path in originals]
     return [{"source": str(path), "destination": str(target)} for path, target in ways if not target.exists()]

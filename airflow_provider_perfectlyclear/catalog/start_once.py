@@ -1,4 +1,4 @@
-"""One paid start, made once over all tries of a task: for those who wait and download by themselves."""
+"""One paid start, made once over all tries of a task, mapped or not: for those who wait and download by themselves."""
 
 from __future__ import annotations
 
@@ -31,40 +31,52 @@ Upload = Callable[[], tuple[str, str]]
 
 class StartOnce:
     """
-    Start a correction, unless an earlier try of the same task has.
+    Start a correction, unless the same task has already, in the same Dag run: in an earlier try, or under another
+    map index, as the indexes move when a run is cleared and its list is shorter.
 
     :param client: the service.
     :param state: where the record lies.
+    :param correction: with its file type, if it was given.
+    :param source: names what is corrected.
+    :param task_key: names the task of a Dag run, mapped instances all together.
     :param run_key: names the task instance over all its tries.
     :param title: the task instance as a person would name it.
     """
 
-    def __init__(self, client: Client, state: Store, *, run_key: str, title: str) -> None:
-        name = hashlib.sha256(run_key.encode()).hexdigest()
+    def __init__(
+        self,
+        client: Client,
+        state: Store,
+        *,
+        correction: Correction,
+        source: str,
+        task_key: str,
+        run_key: str,
+        title: str,
+    ) -> None:
+        self._correction, self._source = correction, source
+        self._digest = correction_digest(correction.canonical())
+        self._name = _hash(f"{task_key}/{self._digest}/{source}")[:24]
+        run = _hash(run_key)
         self._client = client
         self._state = state.child("starts")
-        self._state.part_tag = name[:8]
-        self._ledger = Ledger(self._state, f"one-{name[:24]}", run=name[:16], title=title)
-        self._name = name[:24]
+        self._state.part_tag = run[:8]
+        self._ledger = Ledger(self._state, f"one-{self._name}", run=run[:16], title=title)
 
-    def run(self, correction: Correction, upload: Upload, *, source: str, fingerprint: str) -> Row:
+    def run(self, upload: Upload, *, fingerprint: str) -> Row:
         """
-        Return what was started, now or by an earlier try.
+        Return what was started, now or before.
 
-        :param correction: with its file type, if it was given.
         :param upload: called when nothing was uploaded yet.
-        :param source: names what is corrected; with another one, or another ``fingerprint`` or correction, it is
-            another start.
-        :param fingerprint: tells whether the source is still the same.
+        :param fingerprint: tells whether the source is still the same; if not, it is another start.
         :raises StartUnknown: it may have been started, and asking again would pay again (``cache`` is False).
         :raises Unavailable: it may have been started; the next try asks once more, with the same file key.
-        :raises LaneHeld: another try of this task works on it now.
+        :raises LaneHeld: another try or instance of this task works on it now.
         """
         self._take()
         try:
-            digest = correction_digest(correction.canonical())
-            wanted = Row(self._name, State.INTENT, source=source, fingerprint=fingerprint, digest=digest)
-            row = self._start(wanted, correction, upload)
+            wanted = Row(self._name, State.INTENT, self._source, fingerprint, digest=self._digest)
+            row = self._start(wanted, upload)
         except PerfectlyClearError:
             if self._ledger.owned:
                 self._ledger.release()
@@ -86,23 +98,22 @@ class StartOnce:
                 f"{self._state.uri('')} is used by another try of this task. Retries will wait for it."
             )
 
-    def _start(self, wanted: Row, correction: Correction, upload: Upload) -> Row:
+    def _start(self, wanted: Row, upload: Upload) -> Row:
         row = self._ledger.rows.get(self._name)
-        if row is not None and _is_about(row, wanted) and row.state is State.STARTED:
+        if row is not None and row.fingerprint != wanted.fingerprint:
+            log.warning(
+                "The source has changed since job %s was started: this is another start, paid", row.job_id
+            )
+            row = None
+        if row is not None and row.state is State.STARTED:
             log.info("Job %s was started by an earlier try; nothing is paid again", row.job_id)
             return row
-        if row is not None and not _is_about(row, wanted):
-            log.warning(
-                "What an earlier try of this task has started (job %s) was of another source, version of it, or "
-                "correction: this is another start, which is paid",
-                row.job_id,
-            )
-        again = row is not None and _is_about(row, wanted) and row.state is State.INTENT
+        again = row is not None and row.state is State.INTENT
         if again and row is not None:
             self._wait_for_a_cache(row)
         else:
             file_key, file_type = upload()
-            query = correction.model_copy(update={"file_type": FileType(file_type)}).query()
+            query = self._correction.model_copy(update={"file_type": FileType(file_type)}).query()
             row = replace(wanted, file_key=file_key, file_type=file_type, query=query)
         assert row is not None and row.file_key is not None
         self._ledger.append([records.intent(row, again=again)])
@@ -138,5 +149,5 @@ class StartOnce:
             raise
 
 
-def _is_about(row: Row, wanted: Row) -> bool:
-    return (row.source, row.fingerprint, row.digest) == (wanted.source, wanted.fingerprint, wanted.digest)
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

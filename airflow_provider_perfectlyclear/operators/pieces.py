@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_perfectlyclear.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource
 from airflow_provider_perfectlyclear.operators import arguments
-from airflow_provider_perfectlyclear.tasks import run_key, run_title, told_to_airflow
+from airflow_provider_perfectlyclear.tasks import run_key, run_title, task_key, told_to_airflow
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -27,10 +27,12 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
     Upload a file and start its correction; return the job id.
 
     **Without ``state_path`` each try is one paid call: a retry may pay again**, and when the answer to the paid call
-    is lost, the task fails without retrying. With it, the intent is recorded before the call and the job id after it: a
-    retry, or a clear, of this task instance returns the job that was started, as long as source and correction are
-    the same. If a try died in between, or its answer was lost, the next one asks once more with the same file key,
-    at the earliest a minute later; that may pay twice, and the log says so.
+    is lost, the task fails without retrying. With it, the intent is recorded before the call and the job id after it:
+    a retry or clear in the same Dag run returns the job that was started for this source and correction, as long as
+    the source is unchanged, also under another map index. Another Dag run starts, and pays, anew.
+
+    If a try died in between, or its answer was lost, the next one asks once more with the same file key, at the
+    earliest a minute later; that may pay twice, and the log says so.
 
     The file key is under a second XCom key, ``file_key``.
 
@@ -112,11 +114,15 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
             source, fingerprint = store.uri(name), entry.fingerprint
         ti = context["ti"]
         once = StartOnce(
-            hook.get_conn(), open_state(self.state_path, None), run_key=run_key(ti), title=run_title(ti)
+            hook.get_conn(),
+            open_state(self.state_path, None),
+            correction=correction,
+            source=source,
+            task_key=task_key(ti),
+            run_key=run_key(ti),
+            title=run_title(ti),
         )
-        row = once.run(
-            correction, lambda: self._uploaded(hook, correction), source=source, fingerprint=fingerprint
-        )
+        row = once.run(lambda: self._uploaded(hook, correction), fingerprint=fingerprint)
         return str(row.file_key), str(row.job_id)
 
     def _uploaded(self, hook: PerfectlyClearHook, correction: Correction) -> tuple[str, str]:

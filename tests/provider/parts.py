@@ -29,15 +29,15 @@ def picture(colour: str = "teal") -> bytes:
 class TaskInstance(SimpleNamespace):
     """What operators use of theirs."""
 
-    def __init__(self, task_id: str, run_id: str) -> None:
-        super().__init__(dag_id="dag", run_id=run_id, task_id=task_id, map_index=-1, xcoms={})
+    def __init__(self, task_id: str, run_id: str, map_index: int) -> None:
+        super().__init__(dag_id="dag", run_id=run_id, task_id=task_id, map_index=map_index, xcoms={})
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
 
 
-def a_context(task_id: str = "task", run_id: str = "manual__1") -> Any:
-    return {"ti": TaskInstance(task_id, run_id)}
+def a_context(task_id: str = "task", run_id: str = "manual__1", map_index: int = -1) -> Any:
+    return {"ti": TaskInstance(task_id, run_id, map_index)}
 
 
 def run(operator: Any, context: Any = None) -> tuple[Any, list[TaskDeferred]]:

@@ -32,9 +32,9 @@ def asks_again_soon(monkeypatch):
 
 @pytest.fixture
 def start(photos, tmp_path):
-    def started(run_id="manual__1", **kwargs):
+    def started(run_id="manual__1", map_index=-1, **kwargs):
         kwargs = {"source": str(photos / "a.jpg"), **kwargs}
-        context = a_context("start", run_id)
+        context = a_context("start", run_id, map_index)
         operator = PerfectlyClearStartCorrectionOperator(
             task_id="start", state_path=str(tmp_path / "state"), perfectlyclear_conn_id=CONN_ID, **kwargs
         )
@@ -54,13 +54,22 @@ def test_a_retry_returns_the_job_and_its_file_key_and_pays_nothing(service, star
 
 def test_another_source_correction_or_run_is_another_start_and_is_said_to_be(service, start, photos, caplog):
     start()
-    assert "another start, which is paid" not in caplog.text
     start(correction={"output_type": "png"})
-    assert "another start, which is paid" in caplog.text
+    assert "another start, paid" not in caplog.text
     (photos / "a.jpg").write_bytes(picture("red"))
     start(correction={"output_type": "png"})
+    assert "another start, paid" in caplog.text
     start("manual__2")
     assert service.bill()["accepted"] == 4
+
+
+def test_a_mapped_start_is_known_by_its_source_as_indexes_move_when_a_run_is_cleared(service, start, photos):
+    a, _ = start(map_index=0)
+    c, _ = start(map_index=1, source=str(photos / "b" / "c.jpg"))
+    assert start(map_index=0, source=str(photos / "b" / "c.jpg"))[0] == c  # the list is shorter now
+    png, _ = start(map_index=0, correction={"output_type": "png"})  # mapped over corrections
+    assert len({a, c, png}) == 3
+    assert service.bill()["accepted"] == 3
 
 
 def test_a_file_key_that_is_given_is_started_once(service, start):
