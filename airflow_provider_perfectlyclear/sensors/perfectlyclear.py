@@ -138,6 +138,11 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
             raise ConfigurationError(f"job_ids is {self.job_ids!r}: give a job id, or a list of them.")
         return ids
 
+    def _check_poll_interval(self) -> None:
+        given = self.poll_interval
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0.05 <= given <= 300:
+            raise ConfigurationError(f"poll_interval={given!r} must be a number of seconds from 0.05 to 300.")
+
     def _result(self) -> str | list[str]:
         return self.job_ids if isinstance(self.job_ids, str) else self._ids()
 
@@ -221,6 +226,8 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
     def _defer(self) -> None:
         from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
 
+        with told_to_airflow():
+            self._check_poll_interval()
         self.defer(
             trigger=PerfectlyClearJobsTrigger(
                 perfectlyclear_conn_id=self.perfectlyclear_conn_id,

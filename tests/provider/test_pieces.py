@@ -130,6 +130,14 @@ def test_a_job_without_a_file_fails_the_sensor_for_good(outcome, deferrable, ser
         run(_sensor([good, bad], deferrable=deferrable, soft_fail=True))
 
 
+@pytest.mark.parametrize("poll_interval", [None, "2", -1, True])
+def test_a_poll_interval_that_is_none_is_named(poll_interval, service, photos):
+    service.fault("pfc", {"outcome": "stuck"})
+    job_id, _ = run(_start(source=str(photos / "a.jpg")))
+    with pytest.raises(AirflowFailException, match="poll_interval=.* must be a number of seconds from 0.05"):
+        run(_sensor(job_id, deferrable=True, poll_interval=poll_interval))
+
+
 @BOTH
 def test_a_sensor_that_is_out_of_time_says_so(deferrable, service, photos):
     service.fault("pfc", {"outcome": "stuck"})
