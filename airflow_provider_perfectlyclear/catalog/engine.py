@@ -309,6 +309,8 @@ class Engine:
             self._uploading -= len(items)
             self._moved = time.monotonic()
             error = future.exception()
+            if isinstance(error, Unavailable) and not self.progress.proved:
+                return self._stop(error)  # it is not about this picture: none would get any further
             if error is not None:
                 for item in items:
                     self._fail(self._row(item), error)

@@ -6,6 +6,7 @@ import pytest
 
 from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.catalog import starts
+from airflow_provider_perfectlyclear.tasks import retry_helps
 from tests.catalog.conftest import House
 from tests.catalog.judge import judge
 
@@ -43,6 +44,23 @@ def test_the_first_picture_goes_alone_and_its_refusal_stops_the_run(house: House
 
     assert house.emulator.seen()["storage"]["routes"]["put"] == 1
     assert house.accepted == 0
+
+
+def test_a_service_that_cannot_be_reached_stops_the_run_at_its_first_picture(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.retry.backoff", lambda *args: 0.01)
+    house.put(*NAMES)
+    house.emulator.fault("upload", {"answer": {"status": 503}}, times=None)
+
+    with pytest.raises(errors.Unavailable, match="GET /upload: HTTP 503") as failure:
+        house.correct()
+
+    assert retry_helps(failure.value)
+    assert house.emulator.seen()["api"]["routes"]["upload"] == 6  # one call, and its repeats
+    house.emulator.clear_faults()
+    assert house.correct()["paid"] == len(NAMES)
+    judge(house)
 
 
 def test_an_answer_that_is_lost_twice_is_asked_for_by_the_next_try(house: House) -> None:
