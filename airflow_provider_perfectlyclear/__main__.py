@@ -67,6 +67,13 @@ def _rows(state: Store) -> dict[str, Row]:
 
 
 def _show(state: Store, options: argparse.Namespace) -> int:
+    if not _lanes(state):
+        print(
+            f"There is no record in {state.uri('')}. Is this the task's destination? If the task has a "
+            "state_path, give it as --state-path.",
+            file=sys.stderr,
+        )
+        return 1
     rows = sorted(_rows(state).values(), key=lambda row: row.output)
     chosen = [row for row in rows if row.state is State.FAILED or not options.failed]
     for row in chosen:

@@ -192,9 +192,9 @@ def _without_airflow(place: Place) -> AbstractFileSystem:
     """Fsspec's own filesystem, for schemes that no installed provider brings."""
     import fsspec
 
-    remedy = (
-        f"install the Airflow provider for {place.scheme}:// (for s3: apache-airflow-providers-amazon[s3fs])"
-    )
+    remedy = f"install the Airflow provider for {place.scheme}://"
+    if place.scheme in ("s3", "s3a", "s3n"):
+        remedy = "pip install 'airflow-provider-perfectlyclear[s3]'"
     if place.conn_id:
         raise ConfigurationError(
             f"No installed provider opens {place.scheme}:// with a connection: {remedy}."

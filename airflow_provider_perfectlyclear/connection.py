@@ -109,6 +109,13 @@ def settings_from(conn: Any) -> Settings:
     :raises ConfigurationError: a field is missing or wrong; the message names it.
     """
     name = conn.conn_id or DEFAULT_CONN_ID
+    if conn.conn_type not in (CONN_TYPE, "", None):
+        log.warning(
+            "Connection %r is of type %r, not %r: is it the right one? Its password is sent as the API key.",
+            name,
+            conn.conn_type,
+            CONN_TYPE,
+        )
     options = _extra(name, conn.extra)
     insecure = bool(options.get("allow_insecure_hosts", False))
     base_url = _base_url(name, conn.host, conn.port, conn.schema, insecure)

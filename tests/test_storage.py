@@ -331,6 +331,8 @@ def test_a_place_that_cannot_be_made_is_a_matter_of_configuration(tmp_path: Path
     file_at(tmp_path / "file")
     with pytest.raises(ConfigurationError, match="cannot be made"):
         Store.local(tmp_path / "file" / "out").prepare()
+    with pytest.raises(StorageFailed, match="cannot be made"):  # which may be another matter in a minute
+        Store.local("/proc/nowhere").prepare()
     with pytest.raises(StorageFailed, match="cannot be written"):
         Store.local("/proc/nowhere").publish("a.jpg", file_at(tmp_path / "spooled"))
 

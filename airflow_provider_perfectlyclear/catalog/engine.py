@@ -415,7 +415,7 @@ class Engine:
         if isinstance(error, StartRefused) and not self.progress.proved and not again:
             self._stop(
                 RunStopped(
-                    f"The service refused to start the first picture, {row.source!r}: {error} "
+                    f"The service refused to start the first picture, {row.source!r}: {str(error).rstrip('.')}. "
                     "Nothing was started; the others were not tried."
                 )
             )

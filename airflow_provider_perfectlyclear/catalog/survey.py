@@ -181,6 +181,13 @@ class Survey:
 
         :raises PlanRefused: says how many jobs are needed, why, and what lets them pass.
         """
+        if made.is_empty and not self.source.is_there():
+            said = (
+                f"There is no folder {self.source.uri('')}: is it spelt right, and mounted on this machine?"
+            )
+            if self.options.if_empty == "fail":
+                raise PlanRefused(said)
+            log.warning("%s", said)
         if made.is_empty and self.options.if_empty == "fail":
             pattern = (
                 f"pattern {list(self.options.pattern)}" if self.options.pattern else "the usual extensions"

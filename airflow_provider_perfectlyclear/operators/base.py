@@ -94,6 +94,7 @@ class CorrectingOperator(BaseOperator):
         raise NotImplementedError
 
     def _go(self, step: str, context: Context) -> Any:
+        self._facts, self._report = {}, ""  # nothing yet: Airflow asks for the link at a deferral too
         with told_to_airflow(), self._opened(context) as run:
             outcome = None
             try:
@@ -112,7 +113,7 @@ class CorrectingOperator(BaseOperator):
         """However the try ended: say what it did. A deferral is no end."""
         with harmless("The end of the run"):
             ti = context["ti"]
-            self._facts, self._report = run.facts(), run.report()
+            self._facts, self._report = run.facts(), run.report() or ""
             count(run.tally(), dag_id=ti.dag_id, task_id=ti.task_id)
             if self._report and not self._killed:  # whoever was killed has no time left for it
                 ti.xcom_push(key=REPORT, value=as_url(self._report))

@@ -78,9 +78,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
         self.poll_interval = poll_interval
         self.deferrable = deferrable
-        self._final: dict[str, JobStatus | None] = {}
-        self._missing_since: dict[str, float] = {}
-        self._failing_since: float | None = None
+        self._forget()
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask about the jobs, oldest first, up to the first that is still open."""
@@ -98,6 +96,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or look once and leave the rest to the trigger."""
+        self._forget()
         if not self.deferrable:
             with self._skipping_if_never():
                 return super().execute(context)
@@ -112,8 +111,15 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
         :param event: the trigger's word.
         """
+        self._forget()
         with self._skipping_if_soft():
             return self._woken_up(event or {})
+
+    def _forget(self) -> None:
+        """Airflow copies an operator for each run and map index, and what hangs on it is shared by the copies."""
+        self._final: dict[str, JobStatus | None] = {}
+        self._missing_since: dict[str, float] = {}
+        self._failing_since: float | None = None
 
     def _woken_up(self, event: dict[str, Any]) -> Any:
         why, reason = event.get("why"), event.get("reason")

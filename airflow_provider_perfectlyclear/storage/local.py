@@ -50,6 +50,11 @@ class LocalStore(Store):
                     entries = sorted(found, key=lambda entry: entry.name)
             except FileNotFoundError:
                 continue
+            except NotADirectoryError:
+                raise ConfigurationError(
+                    f"{self.path(folder)} is a file: name the folder, or use PerfectlyClearCorrectOperator for one "
+                    "picture."
+                ) from None
             except OSError as error:
                 raise StorageFailed(f"{self.path(folder)} cannot be listed: {short(error)}") from None
             for entry in entries:
@@ -95,6 +100,9 @@ class LocalStore(Store):
             return None
         return Entry(name=sys.intern(name), size=info.st_size, tag=info.st_mtime_ns, modified=info.st_mtime)
 
+    def is_there(self) -> bool:
+        return os.path.isdir(self.root)
+
     def has_folder(self, name: str) -> bool:
         return os.path.isdir(self.path(name))
 
@@ -120,11 +128,18 @@ class LocalStore(Store):
             raise StorageFailed(f"{self.path(name)} cannot be read: {short(error)}") from None
 
     def prepare(self) -> None:
-        """Make the folder. :raises ConfigurationError: when it cannot be made or is no folder."""
+        """
+        Make the folder.
+
+        :raises ConfigurationError: a file stands in its place.
+        :raises StorageFailed: it cannot be made now.
+        """
         try:
             os.makedirs(self.root, exist_ok=True)
-        except OSError as error:
+        except (FileExistsError, NotADirectoryError) as error:
             raise ConfigurationError(f"The folder {self.root} cannot be made: {short(error)}") from None
+        except OSError as error:
+            raise StorageFailed(f"The folder {self.root} cannot be made: {short(error)}") from None
 
     def publish(self, name: str, file: str | Path, content_type: str | None = None) -> None:
         """As :meth:`Store.publish`. :raises ItemFailed: only this name cannot be written; others can."""

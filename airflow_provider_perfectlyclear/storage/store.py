@@ -145,6 +145,10 @@ class Store:
                 return
             query["ContinuationToken"] = page["NextContinuationToken"]
 
+    def is_there(self) -> bool:
+        """Whether the folder exists. A prefix of an object store always does."""
+        return True
+
     def has_folder(self, name: str) -> bool:
         """Whether a folder stands where a file of this name would go. Stores of objects know no folders."""
         return False

@@ -51,6 +51,14 @@ def test_what_is_forgotten_is_made_again(house: House, capsys: pytest.CaptureFix
     assert "'nowhere.jpg' is not in the ledger" in capsys.readouterr().err
 
 
+def test_a_place_without_a_record_is_no_empty_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ledger", "show", str(tmp_path / "nowhere")]) == 1
+    assert "There is no record in" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_an_unknown_place_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ledger", "show", "relative/folder"]) == 1
     assert "relative path" in capsys.readouterr().err

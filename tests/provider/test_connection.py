@@ -223,3 +223,9 @@ def test_renewing_reads_the_connection_again_and_says_none_when_the_key_is_the_s
     monkeypatch.setenv("AIRFLOW_CONN_PC", _json(password="rotated"))
     assert renew().api_key == "rotated" and asyncio.run(arenew()).api_key == "rotated"
     assert renew() is None and asyncio.run(arenew()) is None
+
+
+@pytest.mark.parametrize(("conn_type", "warned"), [("perfectlyclear", False), ("http", True)])
+def test_a_connection_of_another_type_is_warned_about(conn_type, warned, caplog):
+    settings_from(Connection(conn_id="pc", conn_type=conn_type, password=KEY))
+    assert ("is it the right one?" in caplog.text) == warned and KEY not in caplog.text

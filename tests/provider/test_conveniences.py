@@ -12,10 +12,16 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.common.compat import sdk as compat
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    TaskDeferred,
+)
 from airflow.sdk import DAG, Asset, AssetAlias
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
+from airflow_provider_perfectlyclear.catalog import engine
 from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidCorrection
 from airflow_provider_perfectlyclear.links import REPORT, PerfectlyClearReportLink
 from airflow_provider_perfectlyclear.operators.perfectlyclear import (
@@ -233,6 +239,18 @@ def test_the_link_of_a_single_picture_leads_to_it(service, photos, out):
     operator = one(photos / "b" / "ü #1 %.jpg", f"{out}/")
     run(operator)
     assert link(operator) == (out / "ü #1 %.jpg").as_uri()
+
+
+def test_nothing_is_looked_up_for_the_link_of_a_task_that_is_deferred(service, photos, out, monkeypatch):
+    """Airflow asks for it then, and would log an error for the XCom that is not there yet."""
+    monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.3)
+    monkeypatch.setattr(compat.XCom, "get_value", lambda **_: asked.append(1))
+    asked = []
+    service.fault("pfc", {"outcome": "stuck"}, times=None)
+    operator = catalog(photos, out, deferrable=True)
+    with pytest.raises(TaskDeferred):
+        operator.execute(a_context())
+    assert PerfectlyClearReportLink().get_link(operator, ti_key=None) == "" and not asked
 
 
 def test_a_plan_and_a_run_that_never_began_have_no_link(service, photos, out):

@@ -337,6 +337,7 @@ def a_preset_that_nobody_knows(stage: Stage) -> None:
     "Connection ... of ...://... is not defined",
     "destination ... is a folder: end it with a slash",
     "The folder ... cannot be made",
+    "is a file: name the folder",
 )
 def places_that_cannot_be_meant(stage: Stage) -> None:
     stage.catalog(destination="")
@@ -345,6 +346,7 @@ def places_that_cannot_be_meant(stage: Stage) -> None:
     stage.catalog(destination=str(stage.photos))
     stage.one(destination=f"{stage.photos}/")
     stage.one(destination=f"{stage.photos}/b")
+    stage.catalog(source=f"{stage.photos}/a.jpg")
     stage.catalog(source=["/a/b.jpg"], source_root="/c")
     stage.catalog(destination="gs://google@bucket/x")
     stage.catalog(destination="s3://misspelt@bucket/x")
@@ -433,11 +435,14 @@ def arguments_that_cannot_be_meant(stage: Stage) -> None:
     "jobs are needed (...) and max_new_jobs allows",
     "would be corrected and paid again",
     "No picture was found in",
+    "There is no folder",
     "Without plan_only this run would be refused",
 )
 def plans_that_are_refused(stage: Stage) -> None:
     stage.catalog(max_new_jobs=1)
     stage.catalog(max_new_jobs=1, plan_only=True)
+    stage.catalog(source=str(stage.tmp / "nowhere"))
+    (stage.tmp / "empty").mkdir()
     stage.catalog(source=str(stage.tmp / "empty"))
     source, destination = stage.tmp / "many", stage.tmp / "made"
     for folder in (source, destination):

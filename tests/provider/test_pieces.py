@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -157,6 +158,19 @@ def test_a_refused_key_fails_the_sensor_for_good(when, deferrable, service, phot
     service.fault({"route": "status", "nth": 1 if when == "at once" else 3}, refused, times=None)
     with pytest.raises(AirflowFailException, match=f"Connection '{CONN_ID}'.*401"):
         run(_sensor(job_id, deferrable=deferrable, timeout=20))
+
+
+@BOTH
+def test_what_one_map_index_has_seen_is_not_said_of_another(deferrable, service, photos):
+    """Airflow copies the operator for each of them; in ``dag.test()`` all are in one process."""
+    service.fault("pfc", {"outcome": "FAILED"})
+    bad, good = (run(_start(source=str(photos / name)))[0] for name in ("a.jpg", "b/c.jpg"))
+    template = _sensor(bad, deferrable=deferrable)
+    first, second = copy.copy(template), copy.copy(template)
+    with pytest.raises(AirflowFailException, match=f"1 of 1 jobs .*{bad} FAILED"):
+        run(first)
+    second.job_ids = good
+    assert run(second)[0] == good
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
