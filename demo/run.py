@@ -81,6 +81,7 @@ def run(airflow: Airflow) -> int:
     say(f"Dag publish_catalog was started by the asset and found {len(published)} pictures.")
     print(f"\n  before  {CATALOG}\n  after   {CORRECTED}\n")
     print("  Again:   make demo. Replace a picture in the first folder, and only that one is corrected.")
+    print("  Away:    make clean removes the environment and these folders.")
     return 0 if len(published) >= summary["listed"] else 1
 
 
@@ -103,8 +104,14 @@ def follow(airflow: Airflow, run_id: str) -> str:
 
 def print_summary(summary: dict[str, Any]) -> None:
     to_correct = summary["corrected"] + summary["failed"] + summary["not_started"]
-    say(f"{to_correct} to correct, {summary['unchanged']} unchanged. The task's summary:")
+    paid, unchanged = summary["paid"], summary["unchanged"]
+    say(
+        f"{to_correct} to correct, {unchanged} unchanged; {paid} paid. What the task's summary has, beside zeros:"
+    )
     for name, value in summary.items():
+        value = {key: count for key, count in value.items() if count} if isinstance(value, dict) else value
+        if not value:
+            continue
         print(f"  {name:24}{value}")
     print()
 
