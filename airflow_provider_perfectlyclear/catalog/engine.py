@@ -61,6 +61,8 @@ FRESH = 30.0
 REPORT_EVERY, REPORT_SHARE, REPORT_LEAST = 30.0, 0.05, 2.0
 #: This many failures in a row for the same reason stop new starts.
 MAX_STREAK = 25
+#: For so many pictures the service may be out of reach before it has taken any; then it is, for all of them.
+OUT_OF_REACH = 3
 
 
 class Engine:
@@ -309,8 +311,6 @@ class Engine:
             self._uploading -= len(items)
             self._moved = time.monotonic()
             error = future.exception()
-            if isinstance(error, Unavailable) and not self.progress.proved:
-                return self._stop(error)  # it is not about this picture: none would get any further
             if error is not None:
                 for item in items:
                     self._fail(self._row(item), error)
@@ -499,6 +499,8 @@ class Engine:
             return
         self._underway.pop(row.output, None)
         self._book.failed(row, error, close=close)
+        if isinstance(error, Unavailable) and not self.progress.proved and self._book.streak >= OUT_OF_REACH:
+            self._stop(error)
         if self._book.streak >= MAX_STREAK and self._todo:  # no accident of a picture
             log.error("%d failures in a row (%s): nothing more is started", MAX_STREAK, error.code)
             self._leave_the_rest()

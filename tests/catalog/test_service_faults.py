@@ -46,7 +46,7 @@ def test_the_first_picture_goes_alone_and_its_refusal_stops_the_run(house: House
     assert house.accepted == 0
 
 
-def test_a_service_that_cannot_be_reached_stops_the_run_at_its_first_picture(
+def test_a_service_that_cannot_be_reached_stops_the_run_at_its_first_pictures(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_perfectlyclear.api.retry.backoff", lambda *args: 0.01)
@@ -57,9 +57,22 @@ def test_a_service_that_cannot_be_reached_stops_the_run_at_its_first_picture(
         house.correct()
 
     assert retry_helps(failure.value)
-    assert house.emulator.seen()["api"]["routes"]["upload"] == 6  # one call, and its repeats
+    assert house.emulator.seen()["api"]["routes"]["upload"] == 3 * 6  # three calls, and their repeats
     house.emulator.clear_faults()
     assert house.correct()["paid"] == len(NAMES)
+    judge(house)
+
+
+def test_pictures_that_alone_are_not_taken_do_not_keep_the_others_from_theirs(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.retry.backoff", lambda *args: 0.01)
+    house.put(*NAMES)
+    house.emulator.fault("upload", {"answer": {"status": 503}}, times=2 * 6)
+
+    with pytest.raises(errors.CatalogFailed, match="2 of 5 pictures failed; 3 are in .*UNAVAILABLE"):
+        house.correct()
+    assert house.correct()["corrected"] == len(NAMES)
     judge(house)
 
 
@@ -188,6 +201,6 @@ def test_many_failures_alike_in_a_row_stop_new_starts(house: House) -> None:
     )
 
     with pytest.raises(errors.CatalogFailed, match="were not started"):
-        house.correct(max_failures=1000, transfers=1)
+        house.correct(max_failures=1000, max_in_flight=10)  # however slow the answers are
     assert house.emulator.seen()["api"]["routes"]["pfc"] < 60
     assert house.accepted == 1
