@@ -29,7 +29,7 @@ from tests.fuzz.answers import EVERY_CALL, FILLER, KEY, SEED, SIGNATURE, Case, c
 CASES = 4_000
 
 #: Seconds of CPU that one answer may cost: an event loop with a thousand triggers stands still for it.
-SLOWEST = 0.25
+SLOWEST = 1.0
 
 #: Bytes held at once while one answer is read.
 MOST_MEMORY = 64 * 2**20
