@@ -176,8 +176,16 @@ class Counted:
         self.accepted: list[float] = []
         self.refused: list[float] = []
         accept, refuse = pace.accepted, pace.refused
-        pace.accepted = lambda now: (self.accepted.append(now), accept(now))[1]  # type: ignore[method-assign]
-        pace.refused = lambda now, **more: (self.refused.append(now), refuse(now, **more))[1]  # type: ignore
+
+        def accepted(now: float) -> None:
+            self.accepted.append(now)
+            accept(now)
+
+        def refused(now: float, *, sent: float, wait: float) -> bool:
+            self.refused.append(now)
+            return refuse(now, sent=sent, wait=wait)
+
+        vars(pace).update(accepted=accepted, refused=refused)
 
     def shares(self, began: float) -> tuple[float, float]:
         """Of the allowance that was used, and of the answers that were refusals."""
