@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -56,7 +57,8 @@ class StartOnce:
     ) -> None:
         self._correction, self._source = correction, source
         self._digest = correction_digest(correction.canonical())
-        self._name = _hash(f"{task_key}/{self._digest}/{source}")[:24]
+        asked = {name: value for name, value in correction.query().items() if name != "cache"}
+        self._name = _hash(json.dumps([task_key, asked, source], sort_keys=True))[:24]
         run = _hash(run_key)
         self._client = client
         self._state = state.child("starts")

@@ -68,8 +68,11 @@ def test_a_mapped_start_is_known_by_its_source_as_indexes_move_when_a_run_is_cle
     c, _ = start(map_index=1, source=str(photos / "b" / "c.jpg"))
     assert start(map_index=0, source=str(photos / "b" / "c.jpg"))[0] == c  # the list is shorter now
     png, _ = start(map_index=0, correction={"output_type": "png"})  # mapped over corrections
-    assert len({a, c, png}) == 3
-    assert service.bill()["accepted"] == 3
+    faces, _ = start(
+        map_index=1, correction={"include_detection_data": True}
+    )  # the same picture, another answer
+    assert len({a, c, png, faces}) == 4
+    assert service.bill()["accepted"] == 4
 
 
 def test_a_file_key_that_is_given_is_started_once(service, start):
