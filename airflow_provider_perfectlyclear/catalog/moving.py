@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_provider_perfectlyclear.api import calls
@@ -12,10 +12,11 @@ from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.landing import Landed, Wanted, staged
 from airflow_provider_perfectlyclear.catalog.landing import land as _land
+from airflow_provider_perfectlyclear.catalog.pictures import refuse_other_type
 from airflow_provider_perfectlyclear.catalog.plan import Item
 from airflow_provider_perfectlyclear.catalog.progress import Prepared
 from airflow_provider_perfectlyclear.catalog.spool import Spool
-from airflow_provider_perfectlyclear.errors import InvalidSource, PerfectlyClearError, RunStopped
+from airflow_provider_perfectlyclear.errors import PerfectlyClearError, RunStopped
 from airflow_provider_perfectlyclear.storage import Store
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,9 @@ class Mover:
             needed = tuple(item for item in rest if item.sha256 != file.sha256)
             if not needed:
                 return Uploaded(sha256=file.sha256, fetched=fetched)
-            file_type = self._file_type(needed, file.kind.file_type)
+            for item in needed:
+                refuse_other_type(self.prepared[item.rendition].correction.file_type, file.kind)
+            file_type = file.kind.file_type
             key = self.client.upload(file.open, size=file.size, file_type=file_type)
             file.unchanged()
             return Uploaded(key, file.sha256, file_type, file.size, needed, fetched)
@@ -99,11 +102,3 @@ class Mover:
             output=output,
             spool=self.spool,
         )
-
-    def _file_type(self, items: Iterable[Item], kind: str) -> str:
-        for item in items:
-            wanted = self.prepared[item.rendition].correction.file_type
-            if wanted is not None and wanted != kind:
-                reason = f"file_type={str(wanted)!r} was asked for, but the file is of type {kind!r}"
-                raise InvalidSource(reason, code="WRONG_FILE_TYPE")
-        return kind

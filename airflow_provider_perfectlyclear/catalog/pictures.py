@@ -6,6 +6,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from airflow_provider_perfectlyclear.errors import InvalidSource
+
 #: Extensions that a catalog takes by default, without the dot.
 EXTENSIONS = ("jpg", "jpeg", "png", "tif", "tiff", "webp", "heic", "heif", "bmp", "mp4", "mov")
 #: How many bytes of a file :func:`kind_of` wants to see.
@@ -34,6 +36,18 @@ HEIF = Kind("heic", "image", ("heic", "heif"), "image/heic")
 BMP = Kind("bmp", "image", ("bmp",), "image/bmp")
 VIDEO = Kind("mp4", "video", ("mp4",), "video/mp4")
 MOV = Kind("mov", "video", ("mov",), "video/quicktime")
+
+
+def refuse_other_type(wanted: str | None, kind: Kind) -> None:
+    """
+    :param wanted: the service's ``fileType`` that was asked for, if any was.
+    :raises InvalidSource: the file is of the other type.
+    """
+    if wanted is not None and wanted != kind.file_type:
+        raise InvalidSource(
+            f"file_type={str(wanted)!r} was asked for, but the file is of type {kind.file_type!r}",
+            code="WRONG_FILE_TYPE",
+        )
 
 
 def kind_of(head: bytes) -> Kind | None:

@@ -34,22 +34,23 @@ def fetch_preset(client: Client, preset_id: str, sink: BinaryIO) -> Downloaded |
     """
     Fetch a preset's file, or None when it has none, as one that was half made.
 
+    :raises NotFound: there is no such preset.
     :raises TooLarge: it has more than 16 MB.
     :raises TransferFailed: it did not come through; an address that has expired was asked for once more.
     """
-    for is_last in (False, True):
-        try:
-            if (uri := client.send(calls.get_preset(preset_id)).uri) is None:
-                return None
-            return client.download(uri, sink, max_bytes=MAX_PRESET)
-        except (NotFound, UrlGone):
-            return None
-        except UrlExpired:
-            if is_last:
-                raise
-            sink.seek(0)
-            sink.truncate()
-    return None
+    try:
+        return _fetch(client, preset_id, sink)
+    except UrlExpired:
+        return _fetch(client, preset_id, sink)  # a refused address has written nothing
+
+
+def _fetch(client: Client, preset_id: str, sink: BinaryIO) -> Downloaded | None:
+    if (uri := client.send(calls.get_preset(preset_id)).uri) is None:
+        return None
+    try:
+        return client.download(uri, sink, max_bytes=MAX_PRESET)
+    except UrlGone:
+        return None
 
 
 def preset_sha256(client: Client, name: str | None, log: Logger) -> str | None:
@@ -73,6 +74,8 @@ def preset_sha256(client: Client, name: str | None, log: Logger) -> str | None:
         try:
             got = fetch_preset(client, found.preset_id, cast(BinaryIO, sink))
             return got.sha256 if got else None
+        except NotFound:  # listed, but half made or deleted meanwhile
+            return None
         except TooLarge:
             pass
     raise ConfigurationError(

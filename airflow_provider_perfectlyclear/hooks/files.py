@@ -76,20 +76,16 @@ def file_type_of(open_body: Callable[[], BinaryIO], wanted: str | None = None) -
     :param wanted: what it is said to be, which is believed of what we do not know.
     :raises InvalidSource: neither that we know; or the other one than is wanted.
     """
-    from airflow_provider_perfectlyclear.catalog.pictures import HEAD, kind_of
+    from airflow_provider_perfectlyclear.catalog.pictures import HEAD, kind_of, refuse_other_type
 
     with open_body() as file:
         kind = kind_of(file.read(HEAD))
-    if kind is None and wanted:
-        return wanted
-    if kind is not None and wanted not in (None, kind.file_type):
-        raise InvalidSource(
-            f"file_type={wanted!r} was asked for, but the file is of type {kind.file_type!r}",
-            code="WRONG_FILE_TYPE",
-        )
-    if kind is None:
+    if kind is not None:
+        refuse_other_type(wanted, kind)
+        return kind.file_type
+    if wanted is None:
         raise InvalidSource("the first bytes are those of no picture or video", code="NO_PICTURE")
-    return kind.file_type
+    return wanted
 
 
 def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str | None = None) -> str | None:

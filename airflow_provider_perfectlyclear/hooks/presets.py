@@ -101,7 +101,7 @@ def _has_content(client: Client, preset: Preset, body: Body) -> bool:
     with tempfile.TemporaryFile() as sink:
         try:
             got = fetch_preset(client, preset.preset_id, cast(BinaryIO, sink))
-        except TooLarge:
+        except (NotFound, TooLarge):
             return False
     with open_body() as file:
         return got is not None and got.sha256 == hashlib.sha256(file.read()).hexdigest()
@@ -132,7 +132,6 @@ def download(client: Client, preset_id: str, destination: Target) -> str | None:
 
     :raises ProtocolError: the service names no file.
     """
-    client.send(calls.get_preset(preset_id))  # one that is not there is said to be so
     with tempfile.NamedTemporaryFile() as spool:
         if fetch_preset(client, preset_id, cast(BinaryIO, spool)) is None:
             raise ProtocolError(f"Preset {preset_id} has no file: the service named no uri.")

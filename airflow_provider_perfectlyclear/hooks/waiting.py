@@ -53,7 +53,8 @@ def _ask_until(client: Client, watch: Watch, until: float) -> None:
             _ask(client, watch, job_id)
         now = time.monotonic()
         if now >= until:
-            return _ask_all(client, watch)
+            _ask_all(client, watch)
+            return
         time.sleep(max(0.0, min(watch.next_due(now) or 0.0, until - now)))
 
 

@@ -85,10 +85,9 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         with self._skipping_if_soft():
             with told_to_airflow(), self._hook() as hook:
                 done = self._look(hook)
+                # When it is rescheduled, the next poke is another process, and knows nothing of this one.
                 while self.reschedule and self._missing_since and not done:
-                    done = self._look_again(
-                        hook
-                    )  # the next poke is another process, and knows nothing of this one
+                    done = self._look_again(hook)
                 self._give_up_after_long()
             if done:
                 self._fail_unless_completed()
