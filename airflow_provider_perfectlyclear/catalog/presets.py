@@ -10,7 +10,14 @@ from typing import BinaryIO, cast
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client, Downloaded
 from airflow_provider_perfectlyclear.api.models import Preset
-from airflow_provider_perfectlyclear.errors import ConfigurationError, NotFound, TooLarge, UrlExpired, UrlGone
+from airflow_provider_perfectlyclear.errors import (
+    ConfigurationError,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    UrlExpired,
+    UrlGone,
+)
 
 #: The largest preset file that is looked at (bytes).
 MAX_PRESET = 16 * 2**20
@@ -32,25 +39,24 @@ def iter_presets(client: Client) -> Iterator[Preset]:
 
 def fetch_preset(client: Client, preset_id: str, sink: BinaryIO) -> Downloaded | None:
     """
-    Fetch a preset's file, or None when it has none, as one that was half made.
+    Fetch a preset's file, or None when the service names none.
 
     :raises NotFound: there is no such preset.
+    :raises UrlGone: there is no file where the service says that it is.
     :raises TooLarge: it has more than 16 MB.
     :raises TransferFailed: it did not come through; an address that has expired was asked for once more.
     """
     try:
         return _fetch(client, preset_id, sink)
+    except UrlGone:
+        raise
     except UrlExpired:
         return _fetch(client, preset_id, sink)  # a refused address has written nothing
 
 
 def _fetch(client: Client, preset_id: str, sink: BinaryIO) -> Downloaded | None:
-    if (uri := client.send(calls.get_preset(preset_id)).uri) is None:
-        return None
-    try:
-        return client.download(uri, sink, max_bytes=MAX_PRESET)
-    except UrlGone:
-        return None
+    uri = client.send(calls.get_preset(preset_id)).uri
+    return None if uri is None else client.download(uri, sink, max_bytes=MAX_PRESET)
 
 
 def preset_sha256(client: Client, name: str | None, log: Logger) -> str | None:
@@ -59,6 +65,7 @@ def preset_sha256(client: Client, name: str | None, log: Logger) -> str | None:
 
     :param name: as in the correction.
     :raises ConfigurationError: the file is larger than 16 MB.
+    :raises Unavailable: it is listed, and its file is not there: half made, or deleted meanwhile.
     """
     if name is None or name.lower() in BUILT_IN:
         return None
@@ -74,8 +81,10 @@ def preset_sha256(client: Client, name: str | None, log: Logger) -> str | None:
         try:
             got = fetch_preset(client, found.preset_id, cast(BinaryIO, sink))
             return got.sha256 if got else None
-        except NotFound:  # listed, but half made or deleted meanwhile
-            return None
+        except (NotFound, UrlGone) as error:  # not to be taken for another content, which would be paid for
+            raise Unavailable(
+                f"Preset {name!r} is listed, but its file is not there now: {error} Nothing was paid."
+            ) from None
         except TooLarge:
             pass
     raise ConfigurationError(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import Client
     from airflow_provider_perfectlyclear.storage import Store
 
+#: Beside these, an ObjectStoragePath: whatever has neither ``read`` nor ``write`` is a place.
 Source = str | Path | bytes | BinaryIO
 Target = str | Path | BinaryIO
 _LANDED = "output"

@@ -18,6 +18,7 @@ from airflow_provider_perfectlyclear.errors import (
     PerfectlyClearError,
     ProtocolError,
     TooLarge,
+    UrlGone,
 )
 from airflow_provider_perfectlyclear.hooks.files import Body, Source, Target, opened, put
 
@@ -101,7 +102,7 @@ def _has_content(client: Client, preset: Preset, body: Body) -> bool:
     with tempfile.TemporaryFile() as sink:
         try:
             got = fetch_preset(client, preset.preset_id, cast(BinaryIO, sink))
-        except (NotFound, TooLarge):
+        except (NotFound, UrlGone, TooLarge):
             return False
     with open_body() as file:
         return got is not None and got.sha256 == hashlib.sha256(file.read()).hexdigest()

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.models import JobStatus
     from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
-#: A job is lost when the service has said for so long that it does not know it, and nothing else (seconds).
-LOST_AFTER = 60.0
 #: Where nobody comes back to look again, it is looked again after so long (seconds).
 AGAIN = 2.0
 #: Airflow's own timeout of a deferral is only a backstop: the trigger ends by itself before (seconds).
@@ -157,7 +155,9 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         return PerfectlyClearHook(self.perfectlyclear_conn_id)
 
     def _look(self, hook: PerfectlyClearHook) -> bool:
-        """Ask until one is open; what is final is not asked about again."""
+        """Ask until one is open; what is final is not asked about again, and all that are missing are missed at once."""
+        from airflow_provider_perfectlyclear.api import watch
+
         for job_id in self._ids():
             if job_id in self._final:
                 continue
@@ -166,9 +166,10 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
             except NotFound:
                 self._failing_since = None
                 since = self._missing_since.setdefault(job_id, time.monotonic())
-                if time.monotonic() - since < LOST_AFTER:
-                    return False
+                if time.monotonic() - since < watch.LOST_AFTER:
+                    continue
                 self._final[job_id] = None
+                del self._missing_since[job_id]
             except (Unavailable, ProtocolError, TooManyRequests) as error:
                 self.log.warning("No answer about job %s, which says nothing about it: %s", job_id, error)
                 self._failing_since = self._failing_since or time.monotonic()
@@ -179,8 +180,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
                 if not status.state.is_final:
                     return False
                 self._final[job_id] = status
-            self._missing_since.pop(job_id, None)
-        return True
+        return not self._missing_since
 
     def _look_again(self, hook: PerfectlyClearHook) -> bool:
         time.sleep(min(AGAIN, self.poke_interval))

@@ -97,7 +97,7 @@ DAG = """
     from airflow.providers.common.compat.sdk import DAG
 
     # No test waits for as long as a user's sensor may.
-    sensors.LOST_AFTER = watch.LOST_AFTER = 0.7
+    watch.LOST_AFTER = 0.7
     watch.GIVE_UP_AFTER, asking.SETTLE = 1.0, 0.0
 
     with DAG("sensor_modes", schedule=None):

@@ -257,3 +257,18 @@ def test_a_half_made_preset_that_is_listed_is_made_anew(hook, service, if_exists
     made = hook.upload_preset("Studio 7", b"warm", if_exists=if_exists)
     assert [preset.preset_id for preset in hook.iter_presets()] == [made.preset_id] != [half]
     assert [preset["uploaded"] for preset in service.presets()] == [True]
+
+
+@pytest.mark.parametrize(
+    "fault", [("preset", {"answer": {"status": 404}}), ("preset_get_file", {"answer": {"status": 404}})]
+)
+def test_a_preset_whose_file_is_not_there_for_a_moment_is_no_other_content(hook, service, tmp_path, fault):
+    hook.upload_preset("Studio 7", b"cold")
+    (tmp_path / "a.jpg").write_bytes(picture())
+    given = (tmp_path / "a.jpg", f"{tmp_path}/out/", {"preset": "Studio 7"})
+    first = hook.correct(*given)
+    service.fault(*fault)
+    with pytest.raises(errors.Unavailable, match="is listed, but its file is not there now"):
+        hook.correct(*given)
+    assert hook.correct(*given).job_id == first.job_id
+    assert service.bill()["accepted"] == 1 and service.unconsumed() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,6 @@ def test_many_jobs_are_waited_for_and_returned_in_order(deferrable, service, pho
 @BOTH
 @pytest.mark.parametrize("outcome", ["FAILED", "REJECTED", "lost"])
 def test_a_job_without_a_file_fails_the_sensor_for_good(outcome, deferrable, service, photos, monkeypatch):
-    monkeypatch.setattr(sensors, "LOST_AFTER", 0.3)
     monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 0.3)
     good, _ = run(_start(source=str(photos / "a.jpg")))
     service.fault("pfc", {"outcome": outcome})
@@ -137,6 +137,15 @@ def test_a_poll_interval_that_is_none_is_named(poll_interval, service, photos):
     job_id, _ = run(_start(source=str(photos / "a.jpg")))
     with pytest.raises(AirflowFailException, match="poll_interval=.* must be a number of seconds from 0.05"):
         run(_sensor(job_id, deferrable=True, poll_interval=poll_interval))
+
+
+@BOTH
+def test_many_lost_jobs_are_lost_in_the_time_of_one(deferrable, service, monkeypatch):
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 1.0)
+    began = time.monotonic()
+    with pytest.raises(AirflowFailException, match="8 of 8 jobs"):
+        run(_sensor([f"nobody{number}" for number in range(8)], deferrable=deferrable))
+    assert time.monotonic() - began < 6  # one after the other: eight and more
 
 
 @BOTH
