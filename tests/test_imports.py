@@ -51,10 +51,10 @@ def test_the_service_the_storage_and_the_catalog_work_without_airflow() -> None:
         f"""
 import importlib, pkgutil, sys
 sys.modules["airflow"] = None  # any import of it fails
-for layer in ("errors", "api", "storage", "catalog"):
+for layer in ("errors", "media", "api", "storage", "catalog"):
     module = importlib.import_module("{PACKAGE}." + layer)
-    for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
-        importlib.import_module(f"{{module.__name__}}.{{found.name}}")
+    for found in pkgutil.walk_packages(getattr(module, "__path__", []), f"{{module.__name__}}."):
+        importlib.import_module(found.name)
 """
     )
 

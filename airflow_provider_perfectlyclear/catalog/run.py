@@ -19,15 +19,11 @@ from typing import Any
 
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.text import one_line
-from airflow_provider_perfectlyclear.catalog.engine import Engine
-from airflow_provider_perfectlyclear.catalog.kept import Kept
-from airflow_provider_perfectlyclear.catalog.lanes import Others, lane_of
-from airflow_provider_perfectlyclear.catalog.ledger import LANES, Ledger
-from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan import Item, Plan, check_template, refusal_key
-from airflow_provider_perfectlyclear.catalog.presets import preset_sha256
-from airflow_provider_perfectlyclear.catalog.progress import Failure, Prepared
-from airflow_provider_perfectlyclear.catalog.records import (
+from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
+from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Prepared
+from airflow_provider_perfectlyclear.catalog.ledger.claim import Others, lane_of
+from airflow_provider_perfectlyclear.catalog.ledger.lane import LANES, Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.records import (
     KNOWN_BAD,
     Row,
     State,
@@ -35,7 +31,12 @@ from airflow_provider_perfectlyclear.catalog.records import (
     failed,
     seen,
 )
-from airflow_provider_perfectlyclear.catalog.report import (
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.plan.decide import Item, Plan, check_template, refusal_key
+from airflow_provider_perfectlyclear.catalog.plan.planner import Survey, counts_of
+from airflow_provider_perfectlyclear.catalog.presets import preset_sha256
+from airflow_provider_perfectlyclear.catalog.report.metrics import facts_of, tally_of
+from airflow_provider_perfectlyclear.catalog.report.summary import (
     Outcome,
     Summary,
     failure_message,
@@ -43,9 +44,8 @@ from airflow_provider_perfectlyclear.catalog.report import (
     outcome_of,
     summary_of,
 )
-from airflow_provider_perfectlyclear.catalog.spool import Spool, sweep_spools
-from airflow_provider_perfectlyclear.catalog.survey import Survey, counts_of
-from airflow_provider_perfectlyclear.catalog.tally import facts_of, tally_of
+from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.errors import (
     Cancelled,
     CatalogFailed,

@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from airflow_provider_perfectlyclear.emulator.house import House
+from airflow_provider_perfectlyclear.emulator.app import House
 from airflow_provider_perfectlyclear.emulator.server import Listen, serve
-from airflow_provider_perfectlyclear.emulator.service import Options
+from airflow_provider_perfectlyclear.emulator.service.core import Options
 
 ANY_KEY = "any-key-will-do"
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from airflow_provider_perfectlyclear.emulator.api import Api
-from airflow_provider_perfectlyclear.emulator.house import House
-from airflow_provider_perfectlyclear.emulator.service import Options, Service
-from airflow_provider_perfectlyclear.emulator.signing import Signer
-from airflow_provider_perfectlyclear.emulator.storage import Storage
-from airflow_provider_perfectlyclear.emulator.wire import OpenProtocol
+from airflow_provider_perfectlyclear.emulator.app import House
+from airflow_provider_perfectlyclear.emulator.routes.api import Api
+from airflow_provider_perfectlyclear.emulator.routes.storage import Storage
+from airflow_provider_perfectlyclear.emulator.service.core import Options, Service
+from airflow_provider_perfectlyclear.emulator.transport.signing import Signer
+from airflow_provider_perfectlyclear.emulator.transport.sockets import OpenProtocol
 
 # Requests that a fault keeps silent or dripping have this long to end when the emulator is told to.
 GRACE_SECONDS = 0.2

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_perfectlyclear.emulator.signing import MARK
+from airflow_provider_perfectlyclear.emulator.transport.signing import MARK
 
 try:
     import pytest

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from airflow_provider_perfectlyclear.airflow_storage import open_file, open_place, parse_place
+from airflow_provider_perfectlyclear.adapters.object_storage import open_file, open_place, parse_place
 from airflow_provider_perfectlyclear.errors import InvalidSource, JobTimeout
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def file_type_of(open_body: Callable[[], BinaryIO], wanted: str | None = None) -
     :param wanted: what it is said to be, which is believed of what we do not know.
     :raises InvalidSource: neither that we know; or the other one than is wanted.
     """
-    from airflow_provider_perfectlyclear.catalog.pictures import HEAD, kind_of, refuse_other_type
+    from airflow_provider_perfectlyclear.media import HEAD, kind_of, refuse_other_type
 
     with open_body() as file:
         kind = kind_of(file.read(HEAD))
@@ -114,7 +114,7 @@ def put(path: str, destination: Target, name: str, *, conn_id: str | None = None
     :param name: its name in a folder, to which the usual extension of its kind is added.
     :returns: the place's path or URL; None for an open file.
     """
-    from airflow_provider_perfectlyclear.catalog.pictures import HEAD, kind_of
+    from airflow_provider_perfectlyclear.media import HEAD, kind_of
     from airflow_provider_perfectlyclear.storage import check_name
 
     with open(path, "rb") as finished:
@@ -135,8 +135,8 @@ def put(path: str, destination: Target, name: str, *, conn_id: str | None = None
 def _land(client: Client, job_id: str, store: Store) -> None:
     from airflow_provider_perfectlyclear.api import calls
     from airflow_provider_perfectlyclear.api.models import Correction
-    from airflow_provider_perfectlyclear.catalog.landing import Wanted, land
-    from airflow_provider_perfectlyclear.catalog.spool import Spool
+    from airflow_provider_perfectlyclear.catalog.transfer.landing import Wanted, land
+    from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
 
     status = client.send(calls.status(job_id))
     if not status.state.is_final:

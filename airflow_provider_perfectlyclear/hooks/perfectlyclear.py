@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_perfectlyclear.connection import (
+from airflow_provider_perfectlyclear.adapters.connection import (
     CONN_TYPE,
     DEFAULT_CONN_ID,
     aget_settings,
@@ -22,7 +22,7 @@ from airflow_provider_perfectlyclear.connection import (
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import AsyncClient, Client
     from airflow_provider_perfectlyclear.api.models import Correction, JobStatus, Preset
-    from airflow_provider_perfectlyclear.hooks.correcting import Corrected
+    from airflow_provider_perfectlyclear.hooks.correct import Corrected
 
 #: Threads that share a hook share its client. Not the hook's own: operators that keep a hook are copied with it.
 _ONE_AT_A_TIME = threading.Lock()
@@ -98,7 +98,7 @@ class PerfectlyClearHook(BaseHook):
 
         :returns: whether it works, and a sentence.
         """
-        from airflow_provider_perfectlyclear.hooks.diagnosis import diagnose
+        from airflow_provider_perfectlyclear.hooks.connection_test import diagnose
 
         return diagnose(self.perfectlyclear_conn_id)
 
@@ -178,7 +178,7 @@ class PerfectlyClearHook(BaseHook):
         :raises JobLost: the service does not know one of them; raised when the others are final.
         :raises Unavailable: nothing but failures for ten minutes.
         """
-        from airflow_provider_perfectlyclear.hooks.waiting import wait_for
+        from airflow_provider_perfectlyclear.hooks.wait import wait_for
 
         return wait_for(self.get_conn(), job_ids, timeout=timeout, poll_interval=poll_interval)
 
@@ -224,7 +224,7 @@ class PerfectlyClearHook(BaseHook):
         :raises StartUnknown: it may have been started and paid, and is not started again by itself.
         :raises LaneHeld: somebody else corrects this output now.
         """
-        from airflow_provider_perfectlyclear.hooks.correcting import correct
+        from airflow_provider_perfectlyclear.hooks.correct import correct
 
         return correct(
             self.get_conn(), source, destination, correction, timeout=timeout, state_path=state_path
@@ -315,13 +315,13 @@ class PerfectlyClearHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the extra's fields of the connection form."""
-        from airflow_provider_perfectlyclear.hooks.form import widgets
+        from airflow_provider_perfectlyclear.hooks.connection_form import widgets
 
         return widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return the labels of the connection form."""
-        from airflow_provider_perfectlyclear.hooks.form import behaviour
+        from airflow_provider_perfectlyclear.hooks.connection_form import behaviour
 
         return behaviour()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
+from airflow_provider_perfectlyclear.adapters.events import count, fill_events, harmless
+from airflow_provider_perfectlyclear.adapters.task_instance import told_to_airflow
 from airflow_provider_perfectlyclear.errors import ConfigurationError
-from airflow_provider_perfectlyclear.links import REPORT, PerfectlyClearReportLink, as_url
-from airflow_provider_perfectlyclear.operators.telling import count, fill_events, harmless
-from airflow_provider_perfectlyclear.tasks import told_to_airflow
+from airflow_provider_perfectlyclear.links.perfectlyclear import REPORT, PerfectlyClearReportLink, as_url
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -126,7 +126,7 @@ class CorrectingOperator(BaseOperator):
         :returns: None without OpenLineage's provider.
         """
         try:
-            from airflow_provider_perfectlyclear.lineage import lineage_of
+            from airflow_provider_perfectlyclear.adapters.openlineage import lineage_of
         except ImportError:
             return None
         return lineage_of(*self._places(), self._facts)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_perfectlyclear.airflow_storage import names_below, open_folder, open_state
-from airflow_provider_perfectlyclear.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.adapters.object_storage import names_below, open_folder, open_state
+from airflow_provider_perfectlyclear.adapters.task_instance import run_key, run_title
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.operators import arguments
 from airflow_provider_perfectlyclear.operators.base import CorrectingOperator
-from airflow_provider_perfectlyclear.tasks import run_key, run_title
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath

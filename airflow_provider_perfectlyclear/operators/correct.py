@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_perfectlyclear.airflow_storage import open_file, open_place, open_state, parse_place
-from airflow_provider_perfectlyclear.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.adapters.object_storage import (
+    open_file,
+    open_place,
+    open_state,
+    parse_place,
+)
+from airflow_provider_perfectlyclear.adapters.task_instance import run_key, run_title
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.operators import arguments
 from airflow_provider_perfectlyclear.operators.base import CorrectingOperator
-from airflow_provider_perfectlyclear.tasks import run_key, run_title
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_perfectlyclear.api.client import Client
     from airflow_provider_perfectlyclear.api.models import Correction
-    from airflow_provider_perfectlyclear.catalog.one import CorrectOne
     from airflow_provider_perfectlyclear.catalog.options import Options
+    from airflow_provider_perfectlyclear.catalog.single import CorrectOne
     from airflow_provider_perfectlyclear.storage import Store
 
 
@@ -108,7 +113,7 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
         return self.source, self.destination
 
     def _make_run(self, client: Client, context: Context) -> CorrectOne:
-        from airflow_provider_perfectlyclear.catalog.one import CorrectOne
+        from airflow_provider_perfectlyclear.catalog.single import CorrectOne
 
         options = self._options()
         source, name = open_file(self.source, conn_id=self.source_conn_id, argument="source")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from airflow_provider_perfectlyclear.operators.catalog import PerfectlyClearCatalogOperator, shards
 from airflow_provider_perfectlyclear.operators.correct import PerfectlyClearCorrectOperator
-from airflow_provider_perfectlyclear.operators.pieces import (
-    PerfectlyClearDownloadOperator,
-    PerfectlyClearStartCorrectionOperator,
-)
 from airflow_provider_perfectlyclear.operators.presets import (
     PerfectlyClearDeletePresetOperator,
     PerfectlyClearGetPresetOperator,
     PerfectlyClearListPresetsOperator,
     PerfectlyClearUploadPresetOperator,
+)
+from airflow_provider_perfectlyclear.operators.start import (
+    PerfectlyClearDownloadOperator,
+    PerfectlyClearStartCorrectionOperator,
 )
 
 __all__ = [

@@ -18,7 +18,8 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_perfectlyclear.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.adapters.task_instance import told_to_airflow
 from airflow_provider_perfectlyclear.errors import (
     ConfigurationError,
     NotFound,
@@ -26,7 +27,6 @@ from airflow_provider_perfectlyclear.errors import (
     TooManyRequests,
     Unavailable,
 )
-from airflow_provider_perfectlyclear.tasks import told_to_airflow
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -155,8 +155,8 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         return PerfectlyClearHook(self.perfectlyclear_conn_id)
 
     def _look(self, hook: PerfectlyClearHook) -> bool:
-        """Ask until one is open; what is final is not asked about again, and all that are missing are missed at once."""
-        from airflow_provider_perfectlyclear.api import watch
+        """Ask until one is open. What is final is not asked about again; missing jobs are all missed at once."""
+        from airflow_provider_perfectlyclear.api import polling as watch
 
         for job_id in self._ids():
             if job_id in self._final:
@@ -188,7 +188,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
     def _give_up_after_long(self) -> None:
         """As the trigger does."""
-        from airflow_provider_perfectlyclear.api import watch
+        from airflow_provider_perfectlyclear.api import polling as watch
 
         since = self._failing_since
         if since is not None and time.monotonic() - since >= watch.GIVE_UP_AFTER:

@@ -12,9 +12,9 @@ import hashlib
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from airflow_provider_perfectlyclear.storage.base import ONE_REQUEST, STALE_PART, Store
 from airflow_provider_perfectlyclear.storage.local import LocalStore
 from airflow_provider_perfectlyclear.storage.names import LONGEST_PART, Entry, check_name, is_part, short
-from airflow_provider_perfectlyclear.storage.store import ONE_REQUEST, STALE_PART, Store
 
 __all__ = [
     "LONGEST_PART",

@@ -16,8 +16,8 @@ from typing import BinaryIO
 import fsspec
 
 from airflow_provider_perfectlyclear.errors import ConfigurationError, ItemFailed, StorageFailed
+from airflow_provider_perfectlyclear.storage.base import Store
 from airflow_provider_perfectlyclear.storage.names import Entry, is_part, short
-from airflow_provider_perfectlyclear.storage.store import Store
 
 # What is wrong with one name alone: another file, or a folder, is in its way. Other names can still be written.
 _IN_THE_WAY = frozenset({errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOTEMPTY})

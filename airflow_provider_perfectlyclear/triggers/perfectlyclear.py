@@ -8,11 +8,11 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_perfectlyclear.api.watch import Watch
-from airflow_provider_perfectlyclear.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.api.polling import Watch
 from airflow_provider_perfectlyclear.errors import ConfigurationError, RunStopped
-from airflow_provider_perfectlyclear.triggers.asking import Asking, done_of
-from airflow_provider_perfectlyclear.triggers.clients import shared_client
+from airflow_provider_perfectlyclear.triggers.polling import Asking, done_of
+from airflow_provider_perfectlyclear.triggers.shared_client import shared_client
 
 
 class PerfectlyClearJobsTrigger(BaseTrigger):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
-from airflow_provider_perfectlyclear.api.watch import Watch
+from airflow_provider_perfectlyclear.api.polling import Watch
 
 
 def status(state: str = "PROCESSING", job_id: str = "a", raw: str = "") -> JobStatus:

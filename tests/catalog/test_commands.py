@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_perfectlyclear.__main__ import main
-from airflow_provider_perfectlyclear.catalog import engine
+from airflow_provider_perfectlyclear.catalog.engine import loop as engine
 from airflow_provider_perfectlyclear.errors import CatalogFailed
 from tests.catalog.conftest import House
 

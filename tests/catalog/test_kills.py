@@ -16,14 +16,14 @@ NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg"]
 ONE_BY_ONE = {"max_in_flight": 1, "transfers": 1, "poll_interval": 0.1}
 #: Nobody is asked about before its start is in the ledger. What was lost is asked about again soon.
 AT_ONCE = {
-    "catalog.book.FLUSH": 0.05,
-    "catalog.engine.FLUSH": 0.05,
-    "catalog.starts.LEAST": 0.5,
-    "catalog.starts.UNKNOWN": 0.5,
-    "catalog.starts.FACTOR": 0.5,
+    "catalog.ledger.journal.FLUSH": 0.05,
+    "catalog.engine.loop.FLUSH": 0.05,
+    "catalog.engine.start_queue.LEAST": 0.5,
+    "catalog.engine.start_queue.UNKNOWN": 0.5,
+    "catalog.engine.start_queue.FACTOR": 0.5,
 }
 #: Nothing gets into the ledger but what must be there before a start is sent.
-LATER = {**AT_ONCE, "catalog.book.FLUSH": 30.0, "catalog.engine.FLUSH": 30.0}
+LATER = {**AT_ONCE, "catalog.ledger.journal.FLUSH": 30.0, "catalog.engine.loop.FLUSH": 30.0}
 
 
 def killed(moment: str, ambiguous: int, *what: Any, where: str = "") -> Any:

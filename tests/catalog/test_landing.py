@@ -24,9 +24,15 @@ from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client, Downloaded
 from airflow_provider_perfectlyclear.api.models import Correction, JobStatus
 from airflow_provider_perfectlyclear.api.settings import Settings
-from airflow_provider_perfectlyclear.catalog.landing import MAX_SOURCE, Staged, Wanted, check, land, staged
-from airflow_provider_perfectlyclear.catalog.pictures import JPEG
-from airflow_provider_perfectlyclear.catalog.spool import Spool, sweep_spools
+from airflow_provider_perfectlyclear.catalog.transfer.landing import (
+    MAX_SOURCE,
+    Staged,
+    Wanted,
+    check,
+    land,
+    staged,
+)
+from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.errors import (
     CorruptOutput,
@@ -39,6 +45,7 @@ from airflow_provider_perfectlyclear.errors import (
     TransferFailed,
     UrlExpired,
 )
+from airflow_provider_perfectlyclear.media import JPEG
 from airflow_provider_perfectlyclear.storage import Store, open_store
 from tests.catalog.conftest import jpeg
 
@@ -582,7 +589,7 @@ def test_the_folder_of_a_dead_process_is_removed_and_of_a_living_one_is_not(
 ) -> None:
     with Spool() as alive:
         code = (
-            "import os; from airflow_provider_perfectlyclear.catalog.spool import Spool; s = Spool(); "
+            "import os; from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool; s = Spool(); "
             "(s.folder / 'half.jpg').write_bytes(b'x'); os._exit(9)"
         )
         environment = {**os.environ, "TMPDIR": str(own_temporary_folder)}

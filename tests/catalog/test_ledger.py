@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_perfectlyclear.catalog import ledger as ledger_module
-from airflow_provider_perfectlyclear.catalog import records
-from airflow_provider_perfectlyclear.catalog.ledger import (
+from airflow_provider_perfectlyclear.catalog.ledger import lane as ledger_module
+from airflow_provider_perfectlyclear.catalog.ledger import records
+from airflow_provider_perfectlyclear.catalog.ledger.lane import (
     ABANDONED,
     CHECKPOINT_EVERY,
     HEARTBEAT,
@@ -28,7 +28,7 @@ from airflow_provider_perfectlyclear.catalog.ledger import (
     read_lane,
     segment_name,
 )
-from airflow_provider_perfectlyclear.catalog.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost, LedgerError, StorageFailed
 from airflow_provider_perfectlyclear.storage import Store
 

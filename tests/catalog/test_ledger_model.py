@@ -20,10 +20,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_perfectlyclear.catalog import ledger as ledger_module
-from airflow_provider_perfectlyclear.catalog import records
-from airflow_provider_perfectlyclear.catalog.ledger import Ledger, read_lane
-from airflow_provider_perfectlyclear.catalog.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger import lane as ledger_module
+from airflow_provider_perfectlyclear.catalog.ledger import records
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, read_lane
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost
 from airflow_provider_perfectlyclear.storage import Entry
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_perfectlyclear.catalog.ledger import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.errors import LaneHeld
 from tests.catalog.conftest import House
 from tests.catalog.judge import (
@@ -32,12 +32,12 @@ from tests.faults.table import Row
 NAMES = [f"{number:02d}.jpg" for number in range(12)]
 #: A stranger waits for three seconds instead of ninety; the rest in proportion.
 SOON = {
-    "catalog.ledger.ABANDONED": 6.0,
-    "catalog.ledger.HEARTBEAT": 0.5,
-    "catalog.engine.STALE": 3.0,
-    "catalog.starts.LEAST": 1.0,
-    "catalog.starts.UNKNOWN": 1.0,
-    "catalog.starts.FACTOR": 0.2,
+    "catalog.ledger.lane.ABANDONED": 6.0,
+    "catalog.ledger.lane.HEARTBEAT": 0.5,
+    "catalog.engine.loop.STALE": 3.0,
+    "catalog.engine.start_queue.LEAST": 1.0,
+    "catalog.engine.start_queue.UNKNOWN": 1.0,
+    "catalog.engine.start_queue.FACTOR": 0.2,
 }
 OPTIONS = {"poll_interval": 0.2, "max_in_flight": 4}
 
@@ -325,7 +325,7 @@ def judge_singles(house: House) -> str:
 
 @pytest.mark.fault("F37", "its retry starts at once", "1 ambiguous")
 def test_a_killed_owners_retry_starts_at_once(row: Row, house: House) -> None:
-    patient = {**SOON, "catalog.ledger.ABANDONED": 90.0}
+    patient = {**SOON, "catalog.ledger.lane.ABANDONED": 90.0}
     house.emulator.fault({"route": "pfc", "nth": 3}, {"kill": {"pid": "peer", "when": "answered"}})
     assert house.work(run="night", constants=patient) is None
 
@@ -349,7 +349,7 @@ def test_a_stranger_takes_a_killed_owners_place_after_watching_it_for_long_enoug
     began = time.monotonic()
     done = work(house, "tuesday")["summary"]
 
-    assert time.monotonic() - began >= SOON["catalog.ledger.ABANDONED"]
+    assert time.monotonic() - began >= SOON["catalog.ledger.lane.ABANDONED"]
     assert house.outputs == NAMES
     assert paid <= house.accepted <= len(NAMES) + done["possibly_paid_twice"]
     assert house.emulator.bill()["billed"] == len(NAMES)

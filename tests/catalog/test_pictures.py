@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from airflow_provider_perfectlyclear.catalog.pictures import (
+from airflow_provider_perfectlyclear.media import (
     BMP,
     EXTENSIONS,
     HEAD,

@@ -14,8 +14,9 @@ import pytest
 
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan import (
+from airflow_provider_perfectlyclear.catalog.plan.decide import (
     REDO_COUNT,
     Item,
     Known,
@@ -26,7 +27,6 @@ from airflow_provider_perfectlyclear.catalog.plan import (
     plan,
     refusal_key,
 )
-from airflow_provider_perfectlyclear.catalog.records import Row, State
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.errors import ConfigurationError, PlanRefused
 from airflow_provider_perfectlyclear.storage import Entry, Store

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.api.models import Correction
-from airflow_provider_perfectlyclear.catalog import records
-from airflow_provider_perfectlyclear.catalog.records import Row, State, apply, correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger import records
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, apply, correction_digest
 
 ROW = Row(
     output="b/a.jpg",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_perfectlyclear import errors
-from airflow_provider_perfectlyclear.catalog import starts
-from airflow_provider_perfectlyclear.tasks import retry_helps
+from airflow_provider_perfectlyclear.adapters.task_instance import retry_helps
+from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from tests.catalog.conftest import House
 from tests.catalog.judge import judge
 
@@ -129,7 +129,7 @@ def test_failed_jobs_fail_their_item_with_the_services_reason_in_one_line(house:
 def test_a_lost_job_is_started_again_once_by_a_later_run(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 0.5)
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.5)
     house.put(*NAMES)
     house.emulator.fault({"route": "pfc", "nth": 2}, {"outcome": "lost"})
 
@@ -146,7 +146,7 @@ def test_a_lost_job_is_started_again_once_by_a_later_run(
 def test_a_lost_job_whose_source_is_gone_asks_for_no_retry_after_the_first(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 0.5)
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.5)
     house.put(*NAMES)
     house.emulator.fault({"route": "pfc", "nth": 2}, {"outcome": "lost"})
     with pytest.raises(errors.CatalogFailed, match="JOB_LOST"):
@@ -165,7 +165,7 @@ def test_a_lost_job_whose_source_is_gone_asks_for_no_retry_after_the_first(
 def test_a_job_that_is_lost_for_the_first_time_is_started_again_though_its_start_was_ambiguous(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 0.5)
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.5)
     house.put("a.jpg")
     house.emulator.fault("pfc", {"reset": "before"})
     house.emulator.fault({"route": "pfc", "nth": 2}, {"outcome": "lost"}, times=2)
@@ -180,7 +180,7 @@ def test_a_job_that_is_lost_for_the_first_time_is_started_again_though_its_start
 def test_a_lost_job_whose_time_is_up_is_lost_and_not_late_for_ever(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.jobs.LOST_AFTER", 0.5)
+    monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.engine.open_jobs.LOST_AFTER", 0.5)
     house.put(*NAMES)
     house.emulator.fault({"route": "pfc", "nth": 2}, {"outcome": "lost"})
 

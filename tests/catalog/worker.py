@@ -8,7 +8,7 @@ beside the places, the connection and the options:
   which it kills itself, so that the product needs no test hook. ``fail_at``: the calls that fail, as ``[event, part,
   errno, times, first]``.
 * ``die_before``: the store's verb and a part of the path at which it kills itself: for stores that are no file system.
-* ``constants``: module constants of the package, such as ``{"catalog.ledger.ABANDONED": 3.0}``.
+* ``constants``: module constants of the package, such as ``{"catalog.ledger.lane.ABANDONED": 3.0}``.
 * ``pictures``: names to correct each by itself, by as many ``threads``.
 * ``files``: names instead of a listing. ``resume``: go on after a deferral. ``key_file``: where a rotated key lies.
 * ``settings``: more of the connection, such as ``{"timeout": 2}``. ``environment``: variables. ``level``: of its log.
@@ -41,9 +41,9 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.api.wire import tls_context
-from airflow_provider_perfectlyclear.catalog.one import CorrectOne
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
+from airflow_provider_perfectlyclear.catalog.single import CorrectOne
 from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 from airflow_provider_perfectlyclear.storage import Store, open_store
 

@@ -24,7 +24,7 @@ from tests.catalog.judge import judge
 from tests.chaos.storm import folder_for_houses
 
 #: No pause of a real run's length after a lost start.
-CONSTANTS = {"catalog.starts.LEAST": 2.0}
+CONSTANTS = {"catalog.engine.start_queue.LEAST": 2.0}
 TROUBLE = (
     ("upload", {"answer": {"status": 503, "headers": {"Retry-After": "0"}}}),
     ("put", {"reset": "committed"}),

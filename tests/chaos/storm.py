@@ -27,7 +27,7 @@ from typing import Any
 
 from PIL import Image
 
-from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD
+from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from tests.catalog.conftest import House, jpeg
 from tests.catalog.judge import every_visible_picture_is_whole, judge
@@ -46,16 +46,16 @@ CONSTANTS = {
     "api.limiter.LONGEST_WAIT": 0.3,
     "api.retry.LONGEST_WAIT": 0.3,
     "api.retry._FIRST_WAIT": 0.02,
-    "api.watch.LOST_AFTER": 0.5,
-    "catalog.engine.LOST_AFTER": 0.5,
-    "catalog.jobs.LOST_AFTER": 0.5,
-    "catalog.engine.STALE": 1.0,
-    "catalog.engine.WORTH_DEFERRING": 0.1,
-    "catalog.ledger.ABANDONED": 2.0,
-    "catalog.ledger.HEARTBEAT": 0.4,
-    "catalog.starts.FACTOR": 1.0,
-    "catalog.starts.LEAST": 0.3,
-    "catalog.starts.UNKNOWN": 0.5,
+    "api.polling.LOST_AFTER": 0.5,
+    "catalog.engine.loop.LOST_AFTER": 0.5,
+    "catalog.engine.open_jobs.LOST_AFTER": 0.5,
+    "catalog.engine.loop.STALE": 1.0,
+    "catalog.engine.loop.WORTH_DEFERRING": 0.1,
+    "catalog.ledger.lane.ABANDONED": 2.0,
+    "catalog.ledger.lane.HEARTBEAT": 0.4,
+    "catalog.engine.start_queue.FACTOR": 1.0,
+    "catalog.engine.start_queue.LEAST": 0.3,
+    "catalog.engine.start_queue.UNKNOWN": 0.5,
 }
 SETTINGS = {"timeout": 2.0, "call_deadline": 5.0}
 RIVAL = "rival"

@@ -7,7 +7,7 @@ import zlib
 import pytest
 from PIL import ExifTags, Image
 
-from airflow_provider_perfectlyclear.emulator.pictures import target_size
+from airflow_provider_perfectlyclear.emulator.service.pictures import target_size
 
 # Photographs in the scikit-image wheel.
 NAMES = ["chelsea.png", "rocket.jpg", "retina.jpg", "no_time_for_that_tiny.gif", "coins.png"]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_perfectlyclear.catalog.records import KNOWN_BAD
+from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD
 from tests.catalog.conftest import House
 from tests.catalog.judge import judge
 from tests.faults.table import Row
@@ -18,11 +18,11 @@ NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg"]
 #: No test waits for as long as a user's run may. The emulator's jobs take a fifth of a second.
 SOON = {
     "api.retry._FIRST_WAIT": 0.05,
-    "api.watch.LOST_AFTER": 1.0,
-    "catalog.engine.LOST_AFTER": 1.0,
-    "catalog.ledger.ABANDONED": 3.0,
-    "catalog.starts.LEAST": 0.5,
-    "catalog.starts.UNKNOWN": 0.5,
+    "api.polling.LOST_AFTER": 1.0,
+    "catalog.engine.loop.LOST_AFTER": 1.0,
+    "catalog.ledger.lane.ABANDONED": 3.0,
+    "catalog.engine.start_queue.LEAST": 0.5,
+    "catalog.engine.start_queue.UNKNOWN": 0.5,
 }
 OPTIONS = {"poll_interval": 0.1}
 #: How many retries must be enough when nothing fails any more.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
-from airflow_provider_perfectlyclear.triggers import asking
+from airflow_provider_perfectlyclear.triggers import polling as asking
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
 from tests.catalog.conftest import House
 from tests.certificate import self_signed
@@ -259,7 +259,7 @@ def test_a_proxy_of_the_environment_is_used_on_both_sides(
     house.emulator.fault("status", still, times=None)
 
     said = night(
-        house, options={"deferrable": True}, constants={"catalog.engine.WORTH_DEFERRING": 0.5}, **through
+        house, options={"deferrable": True}, constants={"catalog.engine.loop.WORTH_DEFERRING": 0.5}, **through
     )
     assert "waiting" in said, said
     house.emulator.clear_faults()

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.api.models import Correction
-from airflow_provider_perfectlyclear.catalog.ledger import Ledger
-from airflow_provider_perfectlyclear.catalog.records import Row as Record
-from airflow_provider_perfectlyclear.catalog.records import State, correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row as Record
+from airflow_provider_perfectlyclear.catalog.ledger.records import State, correction_digest
 from airflow_provider_perfectlyclear.storage import Store
-from airflow_provider_perfectlyclear.triggers import asking
+from airflow_provider_perfectlyclear.triggers import polling as asking
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
 from tests.catalog.conftest import House, jpeg
 from tests.catalog.test_owners import no_job_ends
@@ -108,7 +108,7 @@ def test_what_a_trigger_carries_and_says_is_bounded(
     house.put(*names)
     more: dict[str, Any] = {
         "options": {"deferrable": True, "max_in_flight": 40, "transfers": 16},
-        "constants": {"catalog.engine.WORTH_DEFERRING": 0.2},
+        "constants": {"catalog.engine.loop.WORTH_DEFERRING": 0.2},
     }
     with no_job_ends(house):
         waiting = night(house, **more)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from airflow_provider_perfectlyclear.catalog.landing import FETCHES
+from airflow_provider_perfectlyclear.catalog.transfer.landing import FETCHES
 from tests.catalog.conftest import House, jpeg
 from tests.faults.nights import NAMES, came_to, ends_well, lines, night
 from tests.faults.table import Row

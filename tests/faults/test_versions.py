@@ -21,7 +21,7 @@ from tests.faults.table import Row
 
 DEFERS = {
     "options": {"deferrable": True, "timeout": 120.0},
-    "constants": {"catalog.engine.WORTH_DEFERRING": 0.5},
+    "constants": {"catalog.engine.loop.WORTH_DEFERRING": 0.5},
 }
 
 

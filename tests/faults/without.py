@@ -45,7 +45,7 @@ class Safeguard:
 SAFEGUARDS = [
     Safeguard(
         "record before pay",
-        "catalog/engine.py",
+        "catalog/engine/loop.py",
         "self._guarded(lambda: self._book.append(*intents))",
         "self._guarded(lambda: [self._book.note(one) for one in intents] and None)",
         (KILLS,),
@@ -66,14 +66,14 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "losing a number",
-        "catalog/ledger.py",
+        "catalog/ledger/lane.py",
         "if not self.store.create(",
         "if None is self.store.create(",
         (OWNERS,),
     ),
     Safeguard(
         "redo guard",
-        "catalog/survey.py",
+        "catalog/plan/planner.py",
         'made.guard_redo(self.destination.uri(""))',
         "pass",
         ("tests/faults/test_plans.py",),
@@ -87,7 +87,7 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "deadline of a job",
-        "catalog/jobs.py",
+        "catalog/engine/open_jobs.py",
         "return now >= (ends if self._deadline is None else min(ends, self._deadline))",
         "return False",
         (WIRE, "-k", "F15 or F17 or F22"),
@@ -100,7 +100,11 @@ SAFEGUARDS = [
         (WIRE, "tests/faults/test_connections.py", "-k", "F4 or F12 or F13 or lost_start"),
     ),
     Safeguard(
-        "end marker", "catalog/landing.py", "has_end(", "(lambda *_: True)(", (WIRE, "-k", "F9 or F10 or F11")
+        "end marker",
+        "catalog/transfer/landing.py",
+        "has_end(",
+        "(lambda *_: True)(",
+        (WIRE, "-k", "F9 or F10 or F11"),
     ),
 ]
 

@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan import Known, Plan, check_template, plan
+from airflow_provider_perfectlyclear.catalog.plan.decide import Known, Plan, check_template, plan
 from airflow_provider_perfectlyclear.errors import (
     ConfigurationError,
     InvalidSource,

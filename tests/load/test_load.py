@@ -21,7 +21,7 @@ from airflow_provider_perfectlyclear.api.limiter import Pace, limiter_for
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
-from airflow_provider_perfectlyclear.triggers import clients
+from airflow_provider_perfectlyclear.triggers import shared_client as clients
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
 
 MANY = 1_000

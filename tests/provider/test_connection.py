@@ -9,7 +9,7 @@ import logging
 import pytest
 from airflow.providers.common.compat.sdk import Connection
 
-from airflow_provider_perfectlyclear.connection import (
+from airflow_provider_perfectlyclear.adapters.connection import (
     aget_settings,
     arenewer,
     get_settings,

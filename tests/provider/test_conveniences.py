@@ -21,9 +21,9 @@ from airflow.providers.common.compat.sdk import (
 from airflow.sdk import DAG, Asset, AssetAlias
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from airflow_provider_perfectlyclear.catalog import engine
+from airflow_provider_perfectlyclear.catalog.engine import loop as engine
 from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidCorrection
-from airflow_provider_perfectlyclear.links import REPORT, PerfectlyClearReportLink
+from airflow_provider_perfectlyclear.links.perfectlyclear import REPORT, PerfectlyClearReportLink
 from airflow_provider_perfectlyclear.operators.perfectlyclear import (
     PerfectlyClearCatalogOperator,
     PerfectlyClearCorrectOperator,
@@ -177,8 +177,8 @@ def test_a_night_that_is_skipped_is_counted(service, photos, out, stats):
 
 
 def test_a_deferred_try_is_counted_once_with_the_time_it_waited(service, photos, out, stats, monkeypatch):
-    from airflow_provider_perfectlyclear.catalog import engine
-    from airflow_provider_perfectlyclear.triggers import asking
+    from airflow_provider_perfectlyclear.catalog.engine import loop as engine
+    from airflow_provider_perfectlyclear.triggers import polling as asking
 
     monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.0)
     monkeypatch.setattr(asking, "SETTLE", 0.0)
@@ -459,7 +459,7 @@ def named(datasets):
 
 def test_without_openlineage_there_is_no_lineage(monkeypatch):
     monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.extractors", None)
-    monkeypatch.delitem(sys.modules, "airflow_provider_perfectlyclear.lineage", raising=False)
+    monkeypatch.delitem(sys.modules, "airflow_provider_perfectlyclear.adapters.openlineage", raising=False)
     assert catalog("/in", "/out").get_openlineage_facets_on_complete(None) is None
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator
-from airflow_provider_perfectlyclear.hooks import diagnosis
+from airflow_provider_perfectlyclear.hooks import connection_test as diagnosis
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 from tests.certificate import self_signed
 from tests.provider.parts import KEY

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_perfectlyclear.api.models import Correction
-from airflow_provider_perfectlyclear.catalog.kept import Kept
-from airflow_provider_perfectlyclear.catalog.ledger import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan import Item, Plan
-from airflow_provider_perfectlyclear.catalog.records import Row, State
-from airflow_provider_perfectlyclear.catalog.report import Outcome, summary_of
-from airflow_provider_perfectlyclear.catalog.survey import Survey
+from airflow_provider_perfectlyclear.catalog.plan.decide import Item, Plan
+from airflow_provider_perfectlyclear.catalog.plan.planner import Survey
+from airflow_provider_perfectlyclear.catalog.report.summary import Outcome, summary_of
+from airflow_provider_perfectlyclear.catalog.run_state import Kept
 from airflow_provider_perfectlyclear.errors import LaneHeld, PlanRefused
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearCatalogOperator
 from airflow_provider_perfectlyclear.storage import Store

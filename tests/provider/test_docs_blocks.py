@@ -22,12 +22,12 @@ from airflow.sdk import BaseOperator, Connection
 from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_perfectlyclear import __main__ as command_line
-from airflow_provider_perfectlyclear.catalog import starts
-from airflow_provider_perfectlyclear.connection import settings_from
+from airflow_provider_perfectlyclear.adapters.connection import settings_from
+from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from airflow_provider_perfectlyclear.emulator.__main__ import _parser as parser_of_emulator
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
-from airflow_provider_perfectlyclear.triggers import asking
+from airflow_provider_perfectlyclear.triggers import polling as asking
 from tests.provider import test_docs
 from tests.provider.documents import ROOT, Block, blocks, is_in_source, rows, spans, text_of
 from tests.provider.parts import a_context, first_event, picture, run
@@ -385,7 +385,7 @@ def test_a_recipe_happens(recipe, stage):
         stage.monkeypatch.setenv("AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT", connection)
     given = eval(f"inspect_call({recipe})", {"inspect_call": lambda *args, **kwargs: (args, kwargs)})
     stage.service.fault(*given[0], **given[1])
-    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 0.5)
+    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.5)
     catalog = operators.PerfectlyClearCatalogOperator(
         task_id="correct",
         source=f"{stage.root}/media/originals/2026-01-01",

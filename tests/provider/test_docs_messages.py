@@ -22,15 +22,17 @@ from PIL import Image
 
 from airflow_provider_perfectlyclear import __main__ as command_line
 from airflow_provider_perfectlyclear import errors
-from airflow_provider_perfectlyclear.catalog import records, spool, starts
-from airflow_provider_perfectlyclear.catalog.ledger import Ledger, read_lane
+from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
+from airflow_provider_perfectlyclear.catalog.ledger import records
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, read_lane
+from airflow_provider_perfectlyclear.catalog.transfer import spool
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
 from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
 from airflow_provider_perfectlyclear.storage import Store, check_name
 from airflow_provider_perfectlyclear.storage.local import LocalStore
-from airflow_provider_perfectlyclear.triggers import asking
+from airflow_provider_perfectlyclear.triggers import polling as asking
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
 from tests.certificate import self_signed
 from tests.provider.documents import PACKAGE, is_in_source, rows, says, spans, text_of
@@ -379,7 +381,7 @@ def a_worker_without_room(stage: Stage) -> None:
 
 @provokes("Deferred...", "Woken up:", "Waiting for ... jobs, for")
 def a_long_wait(stage: Stage) -> None:
-    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.engine.WORTH_DEFERRING", 0.0)
+    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.engine.loop.WORTH_DEFERRING", 0.0)
     stage.catalog(deferrable=True)
 
 
@@ -521,7 +523,7 @@ def pictures_that_are_none(stage: Stage) -> None:
     "the service no longer knows the job",
 )
 def jobs_that_do_not_end_well(stage: Stage) -> None:
-    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 0.3)
+    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.3)
     stage.service.fault("pfc", {"outcome": "lost"})
     stage.service.fault({"route": "pfc", "nth": 2}, {"outcome": "stuck"})
     stage.service.fault({"route": "pfc", "nth": 3}, {"outcome": {"status": "ARCHIVED"}})

@@ -22,7 +22,7 @@ from airflow_provider_perfectlyclear.operators.perfectlyclear import (
     PerfectlyClearCatalogOperator,
     PerfectlyClearCorrectOperator,
 )
-from airflow_provider_perfectlyclear.triggers import asking
+from airflow_provider_perfectlyclear.triggers import polling as asking
 from tests.provider.parts import CONN_ID, KEY, a_context, picture, requests_of, run
 
 WRONG_KEY = "another-canary-key"
@@ -69,7 +69,7 @@ def test_a_catalog_is_corrected_and_the_next_night_pays_nothing(deferrable, serv
 def test_a_long_wait_is_left_to_the_trigger_and_the_worker_goes_on_afterwards(
     service, photos, out, monkeypatch
 ):
-    from airflow_provider_perfectlyclear.catalog import engine
+    from airflow_provider_perfectlyclear.catalog.engine import loop as engine
 
     monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.0)
     monkeypatch.setattr(asking, "SETTLE", 0.0)

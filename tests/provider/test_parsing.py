@@ -120,7 +120,7 @@ def test_the_metadata_is_what_airflow_asks_for():
 
 
 def test_the_form_offers_every_field_of_the_extra_that_the_connection_reads():
-    from airflow_provider_perfectlyclear.connection import _extra
+    from airflow_provider_perfectlyclear.adapters.connection import _extra
 
     fields = get_provider_info()["connection-types"][0]["conn-fields"]
     good = {"timeout": 1, "proxy": "http://p", "verify": True, "max_retries": 1, "requests_per_second": 1}

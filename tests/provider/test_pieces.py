@@ -29,9 +29,8 @@ from airflow_provider_perfectlyclear.operators.perfectlyclear import (
     PerfectlyClearStartCorrectionOperator,
     PerfectlyClearUploadPresetOperator,
 )
-from airflow_provider_perfectlyclear.sensors import perfectlyclear as sensors
 from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
-from airflow_provider_perfectlyclear.triggers import asking
+from airflow_provider_perfectlyclear.triggers import polling as asking
 from tests.provider.parts import CONN_ID, a_context, requests_of, run
 
 BOTH = pytest.mark.parametrize("deferrable", [False, True])
@@ -121,7 +120,7 @@ def test_many_jobs_are_waited_for_and_returned_in_order(deferrable, service, pho
 @BOTH
 @pytest.mark.parametrize("outcome", ["FAILED", "REJECTED", "lost"])
 def test_a_job_without_a_file_fails_the_sensor_for_good(outcome, deferrable, service, photos, monkeypatch):
-    monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 0.3)
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.3)
     good, _ = run(_start(source=str(photos / "a.jpg")))
     service.fault("pfc", {"outcome": outcome})
     bad, _ = run(_start(source=str(photos / "b" / "c.jpg")))
@@ -141,7 +140,7 @@ def test_a_poll_interval_that_is_none_is_named(poll_interval, service, photos):
 
 @BOTH
 def test_many_lost_jobs_are_lost_in_the_time_of_one(deferrable, service, monkeypatch):
-    monkeypatch.setattr("airflow_provider_perfectlyclear.api.watch.LOST_AFTER", 1.0)
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 1.0)
     began = time.monotonic()
     with pytest.raises(AirflowFailException, match="8 of 8 jobs"):
         run(_sensor([f"nobody{number}" for number in range(8)], deferrable=deferrable))

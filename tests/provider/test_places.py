@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_perfectlyclear.airflow_storage import (
+from airflow_provider_perfectlyclear.adapters.object_storage import (
     Place,
     names_below,
     open_file,

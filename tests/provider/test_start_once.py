@@ -8,7 +8,7 @@ import sys
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_perfectlyclear.catalog import starts
+from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearStartCorrectionOperator
 from tests.provider.parts import CONN_ID, KEY, a_context, picture, run
 

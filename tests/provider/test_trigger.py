@@ -11,7 +11,8 @@ import pytest
 
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
-from airflow_provider_perfectlyclear.triggers import asking, clients
+from airflow_provider_perfectlyclear.triggers import polling as asking
+from airflow_provider_perfectlyclear.triggers import shared_client as clients
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
 from tests.provider.parts import CONN_ID, KEY, picture
 
@@ -145,7 +146,7 @@ def test_failing_questions_say_nothing_about_the_jobs(start, service):
 
 
 def test_nothing_but_failures_for_long_end_the_wait_with_the_last_of_them(start, service, monkeypatch):
-    from airflow_provider_perfectlyclear.api import watch
+    from airflow_provider_perfectlyclear.api import polling as watch
 
     monkeypatch.setattr(watch, "GIVE_UP_AFTER", 0.0)
     jobs = start(1)
@@ -155,7 +156,7 @@ def test_nothing_but_failures_for_long_end_the_wait_with_the_last_of_them(start,
 
 
 def test_a_lost_job_is_final_after_a_while(start, service, monkeypatch):
-    from airflow_provider_perfectlyclear.api import watch
+    from airflow_provider_perfectlyclear.api import polling as watch
 
     monkeypatch.setattr(watch, "LOST_AFTER", 0.2)
     service.fault("pfc", {"outcome": "lost"})

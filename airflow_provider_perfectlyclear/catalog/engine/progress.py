@@ -1,0 +1,80 @@
+"""What an engine is given, and what it has done: plain data that survives a deferral."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD
+from airflow_provider_perfectlyclear.catalog.plan.decide import Item
+from airflow_provider_perfectlyclear.errors import StartUnknown
+
+#: A job was lost, or a start refused, and the picture has been taken away before it could be started again.
+SOURCE_GONE = "SOURCE_GONE"
+#: Beside what is known bad: these wait for somebody to decide, to correct an argument, to bring a picture back.
+NEEDS_A_PERSON = frozenset({StartUnknown.code, "WRONG_FILE_TYPE", SOURCE_GONE})
+#: What is typical is told from so many jobs.
+RECENT = 50
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One of the run's corrections: as it is sent, and its digest."""
+
+    correction: Correction
+    digest: str
+
+
+@dataclass
+class Failure:
+    """
+    Why an output was not made in this try.
+
+    :param code: a stable reason code.
+    :param reason: in one line.
+    """
+
+    output: str
+    source: str
+    code: str
+    reason: str
+
+    @property
+    def retry_helps(self) -> bool:
+        """Whether a later try may mend it by itself: not what is known bad, nor what only a person may decide."""
+        return self.code not in KNOWN_BAD | NEEDS_A_PERSON
+
+
+@dataclass
+class Progress:
+    """What an engine did, kept over a deferral in the run's own object."""
+
+    failures: dict[str, Failure] = field(default_factory=dict)
+    landed: int = 0
+    unbegun: list[Item] = field(default_factory=list)
+    same_bytes: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    warnings: dict[str, list[str]] = field(default_factory=dict)
+    warned: dict[str, int] = field(default_factory=dict)
+    details: dict[str, dict[str, Any]] = field(default_factory=dict)
+    job_seconds: list[float] = field(default_factory=list)
+    longest_job: float | None = None
+    proved: bool = False
+
+    @property
+    def settled(self) -> int:
+        """How many outputs are done with, well or not."""
+        return self.landed + len(self.failures) + self.same_bytes
+
+    def saw_job(self, seconds: float) -> None:
+        """Take note of how long a job took."""
+        self.longest_job = max(self.longest_job or 0.0, seconds)
+        self.job_seconds = [*self.job_seconds[-(RECENT - 1) :], round(seconds, 1)]
+
+    @property
+    def typical_job(self) -> float | None:
+        """The median of the last jobs (seconds), None before the first."""
+        return statistics.median(self.job_seconds) if self.job_seconds else None

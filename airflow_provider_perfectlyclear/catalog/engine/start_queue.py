@@ -1,0 +1,147 @@
+"""
+What stands between an upload and a job: ready to be started, starting, and started or not, nobody knows. Pure.
+
+Nothing here calls ``/pfc``; it says what may be called, and when.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.types import Ambiguous
+from airflow_provider_perfectlyclear.errors import StartUnknown
+
+#: Intents that may stand in the ledger without an answer: what a crash can make ambiguous.
+MAX_INTENTS = 16
+#: Intents are gathered for this long (seconds), so that one segment serves several.
+GATHER = 0.1
+#: An owner that was silent for longer than this (seconds) sends no start any more: it stood still, and may no longer
+#: own its lane. More than a live owner's heartbeat takes, far less than a stranger watches before it takes a lane.
+STALE = 45.0
+#: A lost start is asked about again after this many times the longest job seen (seconds: at least; if none).
+FACTOR, LEAST, UNKNOWN = 3.0, 10.0, 60.0
+
+
+#: Its answer was lost, and lost again: a later try may ask once more.
+START_LOST = "START_LOST"
+
+
+class GivenUp(NamedTuple):
+    """A start that may have been accepted and is not asked about any more in this try."""
+
+    row: Row
+    code: str
+    reason: str
+
+
+class Starts:
+    """
+    :param mode: ``on_ambiguous``.
+    """
+
+    def __init__(self, mode: Ambiguous) -> None:
+        self._mode = mode
+        self._ready: list[Row] = []
+        self._ready_since = 0.0
+        self._starting: set[str] = set()
+        self._ambiguous: dict[str, tuple[Row, float]] = {}  # output -> row, monotonic seconds of its intent
+        self._asked_again: set[str] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many are ready or being started."""
+        return len(self._ready) + len(self._starting)
+
+    @property
+    def ready(self) -> list[Row]:
+        """What is uploaded and not declared yet."""
+        return list(self._ready)
+
+    def drop_ready(self) -> None:
+        """Start nothing of what is ready."""
+        self._ready.clear()
+
+    @property
+    def has_ambiguous(self) -> bool:
+        return bool(self._ambiguous)
+
+    def add(self, row: Row, now: float) -> None:
+        """An uploaded output, ready to be started."""
+        if not self._ready:
+            self._ready_since = now
+        self._ready.append(row)
+
+    def batch(self, now: float, *, more_to_come: bool) -> list[Row]:
+        """What to declare and start now: at most so many unanswered at a time."""
+        room = MAX_INTENTS - len(self._starting)
+        if more_to_come and len(self._ready) < room and now - self._ready_since < GATHER:
+            return []
+        chosen, self._ready = self._ready[:room], self._ready[room:]
+        return chosen
+
+    def next_batch(self, now: float) -> float | None:
+        """Seconds until a batch that is gathered is due, or None."""
+        return max(self._ready_since + GATHER - now, 0.0) if self._ready else None
+
+    def sent(self, row: Row) -> None:
+        """Its intent is written, and ``/pfc`` may be called."""
+        self._starting.add(row.output)
+
+    def answered(self, row: Row) -> None:
+        """``/pfc`` was answered, or its answer is lost."""
+        self._starting.discard(row.output)
+
+    # ---- starts whose answer was lost
+
+    def lost(self, row: Row, since: float) -> None:
+        """``row`` may have been started; its intent was written at ``since``."""
+        self._ambiguous[row.output] = (row, since)
+
+    def settle(self, now: float, longest_job: float | None) -> tuple[list[Row], list[GivenUp]]:
+        """
+        What becomes of the ambiguous ones: asked once more, or given up. The others wait.
+
+        :param longest_job: the longest job of this run so far (seconds): a cache can only answer once the first
+            job is done.
+        """
+        again, over = list[Row](), list[GivenUp]()
+        for row, since in list(self._ambiguous.values()):
+            if (given_up := self._why_not(row)) is not None:
+                over.append(given_up)
+            elif now >= since + _wait(longest_job) and len(self._starting) + len(again) < MAX_INTENTS:
+                again.append(row)
+        for row in (*again, *(given_up.row for given_up in over)):
+            del self._ambiguous[row.output]
+        self._asked_again.update(row.output for row in again)
+        return again, over
+
+    def give_up(self) -> list[GivenUp]:
+        """The time is up for all of them."""
+        rows = [row for row, _ in self._ambiguous.values()]
+        self._ambiguous.clear()
+        late = "the time was up before it could be asked about"
+        return [GivenUp(row, START_LOST, f"{_lost(row)}; {late}") for row in rows]
+
+    def next_settling(self, now: float, longest_job: float | None) -> float | None:
+        """Seconds until one of them can be asked about, or None."""
+        if not self._ambiguous:
+            return None
+        return min(since for _, since in self._ambiguous.values()) + _wait(longest_job) - now
+
+    def _why_not(self, row: Row) -> GivenUp | None:
+        if row.output in self._asked_again:  # a later try asks again, and declares it again
+            return GivenUp(row, START_LOST, f"{_lost(row)}, and so was the answer to asking once more")
+        cached = (row.query or {}).get("cache", "true") != "false"
+        if row.file_key and (self._mode == "restart" or (self._mode == "auto" and cached)):
+            return None
+        reason = f'{_lost(row)}. on_ambiguous="restart" starts it again, which may pay twice'
+        return GivenUp(row, StartUnknown.code, reason)
+
+
+def _wait(longest_job: float | None) -> float:
+    return UNKNOWN if longest_job is None else max(LEAST, FACTOR * longest_job)
+
+
+def _lost(row: Row) -> str:
+    return f"the answer to starting it was lost (file key {row.file_key}); it may have been paid"

@@ -1,0 +1,142 @@
+"""What an engine writes down: records for the ledger, gathered for a moment, and its progress."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Progress
+from airflow_provider_perfectlyclear.catalog.ledger import records
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD, LOST_AGAIN, Record, Row
+from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
+from airflow_provider_perfectlyclear.errors import InvalidSource, JobError, JobLost, PerfectlyClearError
+
+log = logging.getLogger(__name__)
+
+#: What happened is in the ledger after at most this long (seconds).
+FLUSH = 0.5
+#: This many pictures with the same oddity are logged; the manifest has all.
+WARNED = 5
+#: So many different costs are remembered at a time.
+USAGES = 1000
+
+
+class Book:
+    """
+    :param ledger: an owned lane.
+    :param progress: what earlier engines of this run did.
+    """
+
+    def __init__(self, ledger: Ledger, progress: Progress) -> None:
+        self.ledger = ledger
+        self.progress = progress
+        self._pending: list[Record] = []
+        self._pending_since = 0.0
+        self._streak = ("", 0)
+        self._usages: dict[frozenset[tuple[str, int]], Mapping[str, int]] = {}
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is not in the ledger yet."""
+        return bool(self._pending)
+
+    @property
+    def streak(self) -> int:
+        """How many failures in a row had the same reason."""
+        return self._streak[1]
+
+    def note(self, record: Record) -> None:
+        """Write a record with the next segment."""
+        if not self._pending:
+            self._pending_since = time.monotonic()
+        self._pending.append(record)
+
+    def append(self, *more: Record) -> None:
+        """
+        Write a segment now, with all that was noted before.
+
+        :raises RunStopped: the lane is lost or cannot be written to. Start nothing more.
+        """
+        self.ledger.append([*self._pending, *more])
+        self._pending = []
+
+    def tend(self) -> None:
+        """
+        Write what has waited long enough; show that this owner lives; checkpoint a long log.
+
+        :raises RunStopped: as :meth:`append`.
+        """
+        if self._pending and time.monotonic() - self._pending_since >= FLUSH:
+            self.append()
+        self.ledger.beat()
+        if self.ledger.wants_checkpoint:
+            self.flush()
+            self.ledger.checkpoint()
+
+    def flush(self) -> None:
+        """
+        Write what was noted, if the lane is still ours.
+
+        :raises RunStopped: as :meth:`append`.
+        """
+        if self._pending and self.ledger.owned:
+            self.append()
+
+    def landed(self, output: str, done: Landed) -> None:
+        """An output stands in its place."""
+        usage = self._shared(done.status.usage.counters()) if done.status.usage else None
+        self.note(records.landed(output, size=done.size, usage=usage))
+        self._streak = ("", 0)
+        self.progress.landed += 1
+        self.progress.bytes_out += done.size or 0
+        self.progress.failures.pop(output, None)
+        if done.status.detection_data is not None:
+            self.progress.details[output] = done.status.public()["detection_data"]
+        for warning in done.warnings:
+            self._warn(output, warning)
+
+    def _shared(self, usage: Mapping[str, int]) -> Mapping[str, int]:
+        """One object for all jobs that cost the same: a run remembers its rows, and most cost the same."""
+        if len(self._usages) > USAGES:
+            self._usages.clear()
+        return self._usages.setdefault(frozenset(usage.items()), usage)
+
+    def _warn(self, output: str, warning: str) -> None:
+        self.progress.warned[warning] = count = self.progress.warned.get(warning, 0) + 1
+        if count <= WARNED:
+            last = " (no more of these are logged)" if count == WARNED else ""
+            log.warning("%s: %s%s", one_line(output), warning, last)
+        self.progress.warnings.setdefault(output, []).append(warning)
+
+    def failed(self, row: Row, error: PerfectlyClearError, *, close: bool = False) -> None:
+        """
+        An output failed.
+
+        :param row: which, and what it was to be made from.
+        :param close: the ledger is told that it is over; otherwise a job stays open there, to be asked again.
+        """
+        reason = getattr(error, "reason", None) or str(error)
+        code = self._code_of(row, error)
+        if close or code in KNOWN_BAD:
+            self.note(records.failed(row, code, reason))
+        self.failure(Failure(row.output, row.source, code, reason))
+        if not isinstance(error, InvalidSource):  # which costs nothing, and says nothing about the next
+            self._count_streak(f"{error.code} {reason}" if isinstance(error, JobError) else error.code)
+
+    def _code_of(self, row: Row, error: PerfectlyClearError) -> str:
+        """A job that is lost is started again once; lost again, it is final."""
+        before = self.ledger.rows.get(row.output)
+        if isinstance(error, JobLost) and before is not None and before.after_loss:
+            return LOST_AGAIN
+        return error.code
+
+    def failure(self, failure: Failure) -> None:
+        """An output failed in this try; the ledger has, or needs, no more about it."""
+        log.warning("%s: %s %s", one_line(failure.output), failure.code, one_line(failure.reason))
+        self.progress.failures[failure.output] = failure
+
+    def _count_streak(self, same: str) -> None:
+        self._streak = (same, self._streak[1] + 1 if self._streak[0] == same else 1)

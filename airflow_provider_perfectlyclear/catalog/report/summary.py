@@ -1,0 +1,195 @@
+"""What a run says at its end: the manifest, the summary, and the message when too much failed. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.catalog.engine.progress import SOURCE_GONE, Failure
+from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD, Bill, Row, State
+from airflow_provider_perfectlyclear.catalog.plan.decide import Item
+from airflow_provider_perfectlyclear.catalog.run_state import Kept
+
+#: How many failures the summary and the message name; the manifest has all.
+NAMED = 5
+#: The longest summary (bytes as JSON): it is kept for every run in Airflow's database.
+LONGEST = 1999
+#: How many that failed in earlier runs the manifest's first line names.
+KNOWN_NAMED = 1000
+
+
+@dataclass
+class Summary:
+    """
+    What a run returns.
+
+    :param data: plain data under 2 kB.
+    :param skip: why the task should be shown as skipped, if it should.
+    """
+
+    data: dict[str, Any]
+    skip: str | None = None
+
+
+@dataclass
+class Outcome:
+    """
+    Everything that one run did, over all its tries.
+
+    :param lines: one per output that was not unchanged, each in exactly one state.
+    """
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    corrected: int = 0
+    not_started: int = 0
+    paid: int = 0
+    twice: int = 0
+    usage: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def retry_helps(self) -> bool:
+        """Whether something that failed can change by itself."""
+        return self.not_started > 0 or any(failure.retry_helps for failure in self.failures)
+
+
+def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, bill: Bill) -> Outcome:
+    """
+    Gather what became of every output that was not unchanged.
+
+    :param rows: the ledger's; those of this run count.
+    :param left: what was not begun.
+    :param run: this run's key.
+    :param bill: what it has paid.
+    """
+    found = Outcome(paid=bill.paid, twice=bill.twice)
+    memory = dict(kept.progress.failures)
+    left = list(left)
+    taken_up = {item.output for item in left} if kept.planned else None
+    for row in rows:
+        if row.run != run:
+            continue
+        found.usage.update(row.usage or {})
+        failure = memory.pop(row.output, None)
+        if failure is None and row.state is not State.LANDED:
+            failure = _of_an_earlier_try(row, taken_up)
+        _add_row(found, row, failure, kept)
+    for failure in memory.values():
+        _add_failure(found, failure, {})
+    for output in kept.counts.edited:
+        found.lines.append({"output": output, "state": "edited_at_destination"})
+    for item in left:
+        found.not_started += 1
+        found.lines.append({"output": item.output, "state": "not_started", "source": item.source})
+    return found
+
+
+def _add_row(found: Outcome, row: Row, failure: Failure | None, kept: Kept) -> None:
+    facts = {"sha256": row.sha256, "job_id": row.job_id, "file_key": row.file_key, "paid": row.paid}
+    if failure is None:
+        found.corrected += 1
+        extra = {"bytes": row.size, "usage": dict(row.usage) if row.usage else None}
+        warnings = kept.progress.warnings.get(row.output)
+        details = kept.progress.details.get(row.output)
+        optional = {"warnings": warnings, "detection_data": details}
+        line = {"output": row.output, "state": "corrected", "source": row.source, **facts, **extra}
+        found.lines.append({**line, **{name: value for name, value in optional.items() if value}})
+        return
+    _add_failure(found, failure, facts)
+
+
+def _of_an_earlier_try(row: Row, taken_up: Container[str] | None) -> Failure:
+    """``taken_up``: the outputs that this try's plan had, of those it did not begin; None: it has made none."""
+    code, reason = row.code or "OPEN", row.reason or "its job is still open; the next run asks for it"
+    mendable = row.state is State.FAILED and code not in KNOWN_BAD
+    if mendable and taken_up is not None and row.output not in taken_up:
+        code, reason = SOURCE_GONE, f"{reason}; its source is not there any more, so it is not started again"
+    return Failure(row.output, row.source, code, reason)
+
+
+def _add_failure(found: Outcome, failure: Failure, facts: Mapping[str, Any]) -> None:
+    found.failures.append(failure)
+    line = {"output": failure.output, "state": "failed", "source": failure.source}
+    found.lines.append({**line, "code": failure.code, "reason": failure.reason, **facts})
+
+
+def manifest(summary: Mapping[str, Any], outcome: Outcome, kept: Kept) -> bytes:
+    """
+    JSON lines: first the summary (and what is known to be bad), then one line for each output that was not
+    unchanged.
+    """
+    known = [dict(zip(("output", "code", "reason"), row, strict=True)) for row in kept.counts.known_bad]
+    first = {"summary": dict(summary), "known_bad": known[:KNOWN_NAMED]}
+    return b"".join(json.dumps(line).encode() + b"\n" for line in (first, *outcome.lines))
+
+
+def summary_of(kept: Kept, outcome: Outcome, *, seconds: float, manifest_uri: str) -> dict[str, Any]:
+    """The operator's return value, under 2 kB whatever the pictures and the service's counters are called."""
+    counts, progress = kept.counts, kept.progress
+    seen = {*counts.own, *counts.edited}
+    beyond = sum(line["output"] not in seen for line in outcome.lines)
+    summary: dict[str, Any] = {
+        "listed": counts.listed + beyond,
+        "ignored": counts.ignored,
+        "unchanged": counts.unchanged + progress.same_bytes,
+        "known_bad": len(counts.known_bad),
+        "edited_at_destination": len(counts.edited),
+        "corrected": outcome.corrected,
+        "failed": len(outcome.failures),
+        "not_started": outcome.not_started,
+        "warnings": sum("warnings" in line for line in outcome.lines),
+        "paid": outcome.paid,
+        "possibly_paid_twice": outcome.twice,
+        "reasons": counts.reasons,
+        "usage": dict(outcome.usage.most_common(20)),
+        "bytes_in": progress.bytes_in,
+        "bytes_out": progress.bytes_out,
+        "seconds": round(seconds, 1),
+        "manifest": manifest_uri[:300],
+        "report": None,
+        "failures": [
+            {"name": one_line(f.source or f.output, 60), "reason": one_line(f"{f.code}: {f.reason}", 90)}
+            for f in outcome.failures[:NAMED]
+        ],
+    }
+    while len(json.dumps(summary)) > LONGEST and summary["failures"]:  # a sign may take twelve bytes
+        summary["failures"].pop()
+    while len(json.dumps(summary)) > LONGEST and summary["usage"]:
+        summary["usage"].popitem()
+    return summary
+
+
+def failure_message(outcome: Outcome, *, destination: str, manifest_uri: str, attempted: int) -> str:
+    """``3 of 412 pictures failed; 409 are in ... b/07.jpg REJECTED: no image data; ...``"""
+    failed = len(outcome.failures)
+    text = f"{failed:,} of {attempted:,} pictures failed; {outcome.corrected:,} are in {destination}."
+    if outcome.not_started:
+        text += f" {outcome.not_started:,} were not started."
+    named = "; ".join(_named(failure) for failure in outcome.failures[:NAMED])
+    more = f"; and {failed - NAMED:,} more" if failed > NAMED else ""
+    return f"{text} {named}{more}. All in {manifest_uri}. {_what_next(outcome)}"
+
+
+def _named(failure: Failure) -> str:
+    return one_line(f"{failure.source or failure.output} {failure.code}: {failure.reason}", 300)
+
+
+def _what_next(outcome: Outcome) -> str:
+    open_again = sum(failure.retry_helps for failure in outcome.failures) + outcome.not_started
+    if open_again:
+        return f"A retry asks only for these {open_again:,}."
+    if all(failure.code in KNOWN_BAD for failure in outcome.failures):
+        return (
+            'No retry would change that; later runs leave them alone (reprocess="failed" tries them again).'
+        )
+    return "No retry would change that."
+
+
+def iter_manifest(data: bytes) -> Iterator[dict[str, Any]]:
+    """The lines of a manifest, the first one being the summary's."""
+    for line in data.splitlines():
+        yield json.loads(line)

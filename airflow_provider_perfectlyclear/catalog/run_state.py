@@ -1,0 +1,143 @@
+"""One object in which a run keeps what a resume needs: nothing is listed or planned again after a deferral."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Progress
+from airflow_provider_perfectlyclear.catalog.ledger.records import Bill, Row
+from airflow_provider_perfectlyclear.catalog.plan.decide import Item
+
+#: Its layout; another one is not read, and the run plans afresh instead.
+LAYOUT = 1
+
+
+@dataclass
+class Counts:
+    """
+    What the plan found, for the summary.
+
+    :param listed: outputs of the listed files, and ignored files.
+    :param to_correct: how many outputs the run set out to make.
+    :param reasons: why, counted.
+    :param known_bad: (output, code, reason) of what failed for good in earlier runs.
+    :param edited: outputs that somebody else changed.
+    :param own: outputs that earlier tries of this run dealt with.
+    :param is_empty: whether the source has no picture.
+    """
+
+    listed: int = 0
+    ignored: int = 0
+    unchanged: int = 0
+    to_correct: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    known_bad: list[list[str]] = field(default_factory=list)
+    edited: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+    is_empty: bool = False
+
+
+@dataclass
+class Kept:
+    """
+    A run between two workers.
+
+    :param planned: whether the plan was made; before, only the jobs that were found open are landed.
+    :param began: Unix seconds of this try's start.
+    :param deadline: Unix seconds at which the whole task has had its time, or None; by the clock of the parking.
+    :param left: the same as seconds from the parking on; the smaller of both counts, as clocks jump.
+    :param counts: what the plan found.
+    :param progress: what was done so far.
+    :param todo: what is still to be begun.
+    :param later: what ``limit`` leaves for later runs.
+    :param rows: this run's rows, and those that are open.
+    :param bill: what this run has paid so far.
+    :param digests: rendition -> digest of its correction.
+    :param head: the number of the ledger's segment at which the lane was parked.
+    :param checkpoint: the number of the ledger's newest checkpoint.
+    :param before: what the run had paid when this try began; None before the ledger was read.
+    :param parked: Unix seconds of the last deferral.
+    :param waited: seconds between this try's deferrals and resumptions.
+    """
+
+    planned: bool
+    began: float
+    deadline: float | None
+    left: float | None = None
+    counts: Counts = field(default_factory=Counts)
+    progress: Progress = field(default_factory=Progress)
+    todo: list[Item] = field(default_factory=list)
+    later: list[Item] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    bill: Bill = field(default_factory=Bill)
+    digests: dict[str, str] = field(default_factory=dict)
+    head: int = 0
+    checkpoint: int = 0
+    before: Bill | None = None
+    parked: float | None = None
+    waited: float = 0.0
+
+    def woke(self, now: float) -> None:
+        """Take note that the wait since the last deferral is over, by the wall clock of whoever goes on."""
+        if self.parked is not None:
+            self.waited += max(0.0, now - self.parked)
+            self.parked = None
+
+    def keep_time(self, left: float | None, *, now: float) -> None:
+        """The run is parked at ``now`` (Unix seconds) with ``left`` seconds of its time, or None for no end."""
+        self.left = left
+        self.deadline = None if left is None else now + left
+
+    def time_left(self, now: float) -> float | None:
+        """Seconds that the whole task still has at ``now`` (Unix seconds), or None for no end."""
+        if self.deadline is None:
+            return None
+        by_the_clock = self.deadline - now
+        return by_the_clock if self.left is None else min(by_the_clock, self.left)
+
+    def to_bytes(self) -> bytes:
+        """Compressed JSON."""
+        data: dict[str, Any] = {
+            "layout": LAYOUT,
+            **{
+                name: getattr(self, name)
+                for name in (
+                    *("planned", "began", "deadline", "left", "digests", "head", "checkpoint"),
+                    *("parked", "waited"),
+                )
+            },
+            "counts": asdict(self.counts),
+            "progress": asdict(self.progress),
+            "todo": self.todo,
+            "later": self.later,
+            "rows": [row.to_json() for row in self.rows],
+            "bill": asdict(self.bill),
+            "before": asdict(self.before) if self.before else None,
+        }
+        return gzip.compress(json.dumps(data, separators=(",", ":")).encode(), 3)
+
+    @classmethod
+    def from_bytes(cls, packed: bytes) -> Kept | None:
+        """None when it was written by another version or is broken: then the run plans afresh, which is safe."""
+        try:
+            data = json.loads(gzip.decompress(packed))
+            if data.pop("layout") != LAYOUT:
+                return None
+            progress, before = data.pop("progress"), data.pop("before", None)
+            failures = {name: Failure(**failure) for name, failure in progress.pop("failures").items()}
+            unbegun = [Item(*item) for item in progress.pop("unbegun")]
+            return cls(
+                counts=Counts(**data.pop("counts")),
+                progress=Progress(failures=failures, unbegun=unbegun, **progress),
+                todo=[Item(*item) for item in data.pop("todo")],
+                later=[Item(*item) for item in data.pop("later")],
+                rows=[Row.from_json(row) for row in data.pop("rows")],
+                bill=Bill(**data.pop("bill")),
+                before=Bill(**before) if before else None,
+                **data,
+            )
+        except (ValueError, KeyError, TypeError, OSError, EOFError):
+            return None

@@ -1,0 +1,126 @@
+"""
+``/_emulator`` on the API's port: the bill, what was seen, faults, and starting afresh.
+
+It needs no key, is not counted and not limited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from airflow_provider_perfectlyclear.emulator.app import House
+from airflow_provider_perfectlyclear.emulator.faults import BadFault
+
+MOST_PRESETS = 100_000
+
+
+def control_routes(house: House) -> list[Route]:
+    """The routes of the control plane."""
+    control = Control(house)
+    listed: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
+        ("", "GET", control.about),
+        ("/bill", "GET", control.bill),
+        ("/seen", "GET", control.seen),
+        ("/presets", "GET", control.presets),
+        ("/presets", "POST", control.make_presets),
+        ("/reset", "POST", control.reset),
+        ("/key", "POST", control.key),
+        ("/faults", "POST", control.post_fault),
+        ("/faults", "GET", control.faults),
+        ("/faults", "DELETE", control.clear_faults),
+    ]
+    return [Route(f"/_emulator{path}", handler, methods=[method]) for path, method, handler in listed]
+
+
+class Control:
+    """
+    The handlers of the control plane.
+
+    :param house: what it controls.
+    """
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.service = house.service
+
+    async def about(self, request: Request) -> Response:
+        """Where the two origins are."""
+        return JSONResponse({"base_url": self.house.base_url, "storage_url": self.house.storage_url})
+
+    async def bill(self, request: Request) -> Response:
+        """Every accepted ``/pfc``; with ``?summary=true`` only how many."""
+        bill: dict[str, Any] = dict(self.service.bill())
+        if request.query_params.get("summary") != "true":
+            bill["entries"] = await asyncio.to_thread(lambda: list(self.service.entries()))
+        return JSONResponse(bill)
+
+    async def seen(self, request: Request) -> Response:
+        """What each origin was asked, and with which headers."""
+        return JSONResponse(
+            {"api": self.house.seen_api.report(), "storage": self.house.seen_storage.report()}
+        )
+
+    async def presets(self, request: Request) -> Response:
+        """All presets, those without a file too, which the API does not list."""
+        presets = self.service.state.presets.values()
+        listed = [
+            {"presetId": preset.id, "name": preset.name, "uploaded": preset.blob is not None}
+            for preset in presets
+        ]
+        return JSONResponse({"presets": listed})
+
+    async def make_presets(self, request: Request) -> Response:
+        """Make usable presets, ``{"count": 10000}``: called ``Preset 00001`` and so on, each with a file of its own."""
+        try:
+            count = (await request.json())["count"]
+        except (ValueError, KeyError, TypeError):
+            return _refused('expected {"count": 10000}')
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST_PRESETS:
+            return _refused(f"count is a whole number up to {MOST_PRESETS}")
+        self.service.make_presets(count)
+        return JSONResponse({"made": count})
+
+    async def reset(self, request: Request) -> Response:
+        """Forget everything, faults included."""
+        self.house.reset()
+        return JSONResponse({"reset": True})
+
+    async def key(self, request: Request) -> Response:
+        """Demand another key from now on: ``{"key": "..."}``; null for any that is not empty."""
+        try:
+            key = (await request.json())["key"]
+        except (ValueError, KeyError, TypeError):
+            return _refused('expected {"key": "..."} or {"key": null}')
+        if key is not None and (not isinstance(key, str) or not key):
+            return _refused("a key is a string that is not empty, or null")
+        self.service.options.key = key
+        return JSONResponse({"key": key})
+
+    async def post_fault(self, request: Request) -> Response:
+        """Take a fault instruction."""
+        try:
+            return JSONResponse({"id": self.house.faults.post(await request.json())})
+        except BadFault as bad:
+            return _refused(str(bad))
+        except json.JSONDecodeError:
+            return _refused("the body is not JSON")
+
+    async def faults(self, request: Request) -> Response:
+        """Which instructions have not happened as told."""
+        return JSONResponse(self.house.faults.report())
+
+    async def clear_faults(self, request: Request) -> Response:
+        """Drop all instructions."""
+        self.house.faults.clear()
+        return JSONResponse({"cleared": True})
+
+
+def _refused(text: str) -> Response:
+    return JSONResponse({"error": text}, status_code=400)

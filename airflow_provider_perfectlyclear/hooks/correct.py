@@ -1,0 +1,99 @@
+"""One file corrected from end to end by the hook, with the same record as the operators'."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_perfectlyclear.adapters.object_storage import (
+    open_file,
+    open_place,
+    open_state,
+    parse_place,
+)
+from airflow_provider_perfectlyclear.adapters.task_instance import run_key
+from airflow_provider_perfectlyclear.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_provider_perfectlyclear.api.client import Client
+    from airflow_provider_perfectlyclear.api.models import Correction
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """
+    A corrected file in its place.
+
+    :param destination: its path or URL.
+    :param job_id: the service's job id.
+    :param file_key: the service's ``fileKey`` of the source.
+    :param size: bytes.
+    :param usage: the service's counters.
+    :param detection_data: faces and scene, if asked for.
+    """
+
+    destination: str | None
+    job_id: str | None
+    file_key: str | None
+    size: int | None
+    usage: dict[str, Any] | None
+    detection_data: dict[str, Any] | None
+
+
+def correct(
+    client: Client,
+    source: str | Path,
+    destination: str | Path,
+    correction: Mapping[str, Any] | Correction | str | None,
+    *,
+    timeout: float,
+    state_path: str | None,
+) -> Corrected:
+    """Run one picture as the operator does, waiting here. Parameters as the hook's ``correct``."""
+    from airflow_provider_perfectlyclear.api.models import Correction
+    from airflow_provider_perfectlyclear.catalog.options import Options
+    from airflow_provider_perfectlyclear.catalog.single import CorrectOne
+
+    if timeout is None:
+        raise ConfigurationError("timeout is None: give a number of seconds.")
+    options = Options(correction=Correction.parse(correction), timeout=timeout, job_timeout=timeout)
+    store, name = open_file(source, argument="source")
+    place = parse_place(destination, argument="destination")
+    folder, output = (place, None) if place.is_folder else place.split()
+    target = open_place(folder)
+    run = CorrectOne(
+        client=client,
+        source=store,
+        name=name,
+        destination=target,
+        output=output,
+        state=open_state(state_path, target),
+        run_key=_run_key(),
+        options=options,
+    )
+    summary = run.execute()
+    return _corrected(summary.data)  # type: ignore[union-attr]  # what is not deferrable waits here
+
+
+def _run_key() -> str:
+    """The task instance's, so that its retry goes on at once; outside of tasks nobody's."""
+    from airflow.providers.common.compat.sdk import AirflowException, get_current_context
+
+    try:
+        return run_key(get_current_context()["ti"])
+    except (RuntimeError, AirflowException):  # outside of a task, in the words of Airflow's versions
+        return str(uuid.uuid4())
+
+
+def _corrected(data: Mapping[str, Any]) -> Corrected:
+    return Corrected(
+        destination=data.get("destination"),
+        job_id=data.get("job_id"),
+        file_key=data.get("file_key"),
+        size=data.get("bytes"),
+        usage=data.get("usage"),
+        detection_data=data.get("detection_data"),
+    )

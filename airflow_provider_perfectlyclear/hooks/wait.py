@@ -1,0 +1,88 @@
+"""Waiting in the worker, with the same questions as the trigger's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from airflow_provider_perfectlyclear.api import calls
+from airflow_provider_perfectlyclear.errors import (
+    ConfigurationError,
+    JobLost,
+    JobTimeout,
+    NotFound,
+    PerfectlyClearError,
+    RunStopped,
+    TooManyRequests,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_perfectlyclear.api.client import Client
+    from airflow_provider_perfectlyclear.api.models import JobStatus
+    from airflow_provider_perfectlyclear.api.polling import Watch
+
+
+def wait_for(
+    client: Client, job_ids: Sequence[str], *, timeout: float, poll_interval: float
+) -> dict[str, JobStatus]:
+    """Ask until all jobs are final. Parameters and errors as the hook's ``wait_all``."""
+    from airflow_provider_perfectlyclear.api.polling import Watch
+
+    if isinstance(job_ids, str):
+        raise ConfigurationError("job_ids is one text: give a list of job ids.")
+    for name, value in (("timeout", timeout), ("poll_interval", poll_interval)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigurationError(f"{name} is {value!r}: give a number of seconds.")
+    now = time.monotonic()
+    # As old as can be: the first question comes at once, as they may be final already.
+    watch = Watch(dict.fromkeys(job_ids, poll_interval), poll_interval=poll_interval, now=now)
+    _ask_until(client, watch, now + timeout)
+    if watch.open:
+        raise JobTimeout(watch.open[0], _open_after(timeout, len(watch.open), len(job_ids)))
+    if watch.lost:
+        lost = min(watch.lost)
+        raise JobLost(lost, f"the service does not know {len(watch.lost)} of {len(job_ids)} jobs")
+    return {job_id: watch.final[job_id] for job_id in job_ids}
+
+
+def _ask_until(client: Client, watch: Watch, until: float) -> None:
+    while watch.open:
+        for job_id in watch.due(time.monotonic(), 1):
+            _ask(client, watch, job_id)
+        now = time.monotonic()
+        if now >= until:
+            _ask_all(client, watch)
+            return
+        time.sleep(max(0.0, min(watch.next_due(now) or 0.0, until - now)))
+
+
+def _ask_all(client: Client, watch: Watch) -> None:
+    """Before anything is called open for too long; as long as the service answers."""
+    for job_id in watch.open:
+        if not _ask(client, watch, job_id):
+            return
+
+
+def _ask(client: Client, watch: Watch, job_id: str) -> bool:
+    """Whether there was an answer."""
+    try:
+        status = client.send(calls.status(job_id))
+    except NotFound:
+        watch.missing(job_id, now=time.monotonic())
+    except PerfectlyClearError as error:
+        if isinstance(error, ConfigurationError | RunStopped) and not isinstance(error, TooManyRequests):
+            raise
+        watch.failed(job_id, error, now=time.monotonic())
+        if watch.given_up(time.monotonic()):
+            raise Unavailable(f"Nothing but failures for long: {error}") from None
+        return False
+    else:
+        watch.answered(job_id, status, now=time.monotonic())
+    return True
+
+
+def _open_after(timeout: float, still_open: int, of: int) -> str:
+    others = f", as {still_open} of {of} jobs" if of > 1 else ""
+    return f"still open after {timeout:g} s{others}; asking again later is free"
