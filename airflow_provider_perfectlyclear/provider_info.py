@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 HOOK = "airflow_provider_perfectlyclear.hooks.perfectlyclear.PerfectlyClearHook"
-REPORT_LINK = "airflow_provider_perfectlyclear.links.PerfectlyClearReportLink"
+REPORT_LINK = "airflow_provider_perfectlyclear.links.perfectlyclear.PerfectlyClearReportLink"
 
 # The port is shown for the sake of Airflow 3.3.1 and 3.3.2, which test no saved connection that has none.
 HIDDEN_FIELDS = ["login", "schema"]

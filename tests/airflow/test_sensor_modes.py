@@ -91,9 +91,9 @@ AT_ONCE = {"wrong_key", "soft_wrong_key", "no_connection"}
 DAG = """
     from datetime import timedelta
 
-    from airflow_provider_perfectlyclear.api import watch
+    from airflow_provider_perfectlyclear.api import polling as watch
     from airflow_provider_perfectlyclear.sensors import perfectlyclear as sensors
-    from airflow_provider_perfectlyclear.triggers import asking
+    from airflow_provider_perfectlyclear.triggers import polling as asking
     from airflow.providers.common.compat.sdk import DAG
 
     # No test waits for as long as a user's sensor may.
