@@ -193,8 +193,8 @@ def test_a_source_that_cannot_be_read_again_while_it_is_sent_is_one_pictures_mat
 TEMPORARY_FOLDER_FULL = """
 import resource, signal
 from fsspec.implementations.memory import MemoryFileSystem
-from airflow_provider_perfectlyclear.catalog.landing import staged
-from airflow_provider_perfectlyclear.catalog.spool import Spool
+from airflow_provider_perfectlyclear.catalog.transfer.landing import staged
+from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
 from airflow_provider_perfectlyclear.errors import StorageFailed
 from airflow_provider_perfectlyclear.storage import open_store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
