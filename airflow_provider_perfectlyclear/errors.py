@@ -15,7 +15,9 @@ Every failure of this package, split by what its reader can do about it.
     │  ├─ StorageFailed           the source or destination is full, denied or failing; jobs stay open
     │  ├─ LedgerError             the record cannot be written or read; nothing may be paid without it
     │  │  ├─ LaneHeld             somebody else works on this destination now; a retry waits for it
-    │  │  └─ LaneLost             another owner took over; this one starts nothing more
+    │  │  ├─ LaneLost             another owner took over; this one starts nothing more
+    │  │  ├─ LedgerNotFound       the ledger of an earlier run or try is not where it was
+    │  │  └─ LedgerMismatch       the ledger is about another destination or service
     │  ├─ PlanRefused             the plan itself is refused: collisions, brakes, redo guard
     │  └─ Cancelled               asked to stop (on_kill, SIGTERM)
     ├─ Unavailable                the service or the network, after all retries: try again later
@@ -142,6 +144,19 @@ class LaneLost(LedgerError):
     """Another owner took over; this one starts nothing more."""
 
     code = "LANE_LOST"
+
+
+class LedgerNotFound(LedgerError):
+    """The ledger that an earlier run or try of this task wrote is not there now: not mounted, or another machine's."""
+
+    code = "LEDGER_NOT_FOUND"
+    retry_helps = True
+
+
+class LedgerMismatch(LedgerError):
+    """The ledger is about another destination or another service than this run."""
+
+    code = "LEDGER_MISMATCH"
 
 
 class PlanRefused(RunStopped):

@@ -12,7 +12,7 @@ from airflow_provider_perfectlyclear.catalog.types import Ambiguous, IfEmpty, If
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 
 #: Where None means: without.
-OPTIONAL = ("timeout", "limit", "max_new_jobs")
+OPTIONAL = ("timeout", "limit", "max_new_jobs", "max_paid_again")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class Options:
     shard: str | None = None
     plan_only: bool = False
     max_new_jobs: int | None = None
+    max_paid_again: int | str | None = None
     limit: int | None = None
     max_failures: int | str = 0
     if_empty: IfEmpty = "fail"
@@ -46,6 +47,7 @@ class Options:
     on_ambiguous: Ambiguous = "auto"
     deferrable: bool = False
     allow_unlocked_store: bool = False
+    accept_ledger: str | None = None
 
     def __post_init__(self) -> None:
         self._check_choices()
@@ -58,6 +60,7 @@ class Options:
         self._check_range("limit", 0, 10**9)
         self._check_range("max_new_jobs", 0, 10**9)
         self.failures_allowed(0)
+        self.paid_again_allowed(0)
         self.shard_of()
         names = [name.casefold() for name in self.renditions or ()]
         if len(names) != len(set(names)) or "" in names:
@@ -86,13 +89,16 @@ class Options:
 
         :param attempted: how many outputs the run set out to correct; ``"2%"`` is of these, rounded down.
         """
-        value = self.max_failures
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", str(value))
-        if match is None or (match[2] and float(match[1]) > 100) or (not match[2] and "." in match[1]):
-            raise ConfigurationError(
-                f'max_failures={value!r} must be a count such as 3, or a share such as "2%".'
-            )
-        return int(attempted * float(match[1]) / 100) if match[2] else int(match[1])
+        return _share("max_failures", self.max_failures, attempted)
+
+    def paid_again_allowed(self, known: int) -> int | None:
+        """
+        How many outputs may be paid for again; None: the redo guard decides.
+
+        :param known: how many the ledger has paid for or stand at the destination; ``"10%"`` is of these.
+        """
+        most = self.max_paid_again
+        return None if most is None else _share("max_paid_again", most, known)
 
     def shard_of(self) -> tuple[int, int] | None:
         """The shard as (which, of how many), counted from 1; None when the catalog is one."""
@@ -104,6 +110,18 @@ class Options:
         return int(match[1]), int(match[2])
 
     @property
+    def pays_for_gone(self) -> bool:
+        """Whether an output whose result is gone everywhere is asked for, and paid for, by name."""
+        return self.reprocess in ("missing", "always")
+
+    @property
     def corrections(self) -> Mapping[str, Correction]:
         """Rendition name -> correction; a run without renditions has one, named ``""``."""
         return self.renditions or {"": self.correction}
+
+
+def _share(name: str, value: int | str, of: int) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", str(value))
+    if match is None or (match[2] and float(match[1]) > 100) or (not match[2] and "." in match[1]):
+        raise ConfigurationError(f'{name}={value!r} must be a count such as 3, or a share such as "2%".')
+    return int(of * float(match[1]) / 100) if match[2] else int(match[1])

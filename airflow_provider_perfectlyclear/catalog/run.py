@@ -213,7 +213,9 @@ class CatalogRun:
             outcome = self._try_to_begin(kept)
             if outcome is not None:
                 return outcome
-        raise LaneHeld(f"{self.state.uri('')} is being corrected by others. Retries will wait for them.")
+        raise LaneHeld(
+            f"{self.state.uri('')} is locked by others, which are still running. Set retries to try again later."
+        )
 
     def _load(self) -> None:
         self._others.load(self._sleep)
@@ -394,7 +396,9 @@ class CatalogRun:
         self.ledger.read_rest()  # a resume goes on from its own part, in which what other runs made is unknown
         outcome = self._plan_and_work(kept)
         if outcome is None:
-            raise LaneHeld(f"{self.state.uri('')} was taken over by another run. Retries will wait for it.")
+            raise LaneHeld(
+                f"{self.state.uri('')} was taken over by another run. Set retries to try again later."
+            )
         return outcome
 
     def _engine_for(self, kept: Kept, spool: Spool) -> Engine:

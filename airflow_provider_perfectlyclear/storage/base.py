@@ -104,6 +104,11 @@ class Store:
             return ""
         return theirs[1][len(mine[1]) + 1 :] if theirs[1].startswith(mine[1] + "/") else None
 
+    @property
+    def place(self) -> str:
+        """The root as an address that stays the same however it is spelled or reached."""
+        return "://".join(self._place())
+
     def _place(self) -> tuple[str, str]:
         return self.protocol, posixpath.normpath("/" + self.root.lstrip("/")).rstrip("/")
 

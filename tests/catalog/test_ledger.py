@@ -216,7 +216,7 @@ def test_losing_a_number_is_losing_the_lane_and_nothing_more(store: Store) -> No
     second = owner_of(store, "night2")
     before = dict(first.rows)
 
-    with pytest.raises(LaneLost, match="(?s)Another run has taken over.*starts nothing more"):
+    with pytest.raises(LaneLost, match="(?s)Another run took the lock on.*starts no more jobs"):
         first.append([records.started("a.jpg", "j1")])
     assert not first.owned
     assert first.rows == before
@@ -387,7 +387,7 @@ def test_a_stranger_is_refused_as_soon_as_the_owner_moves(store: Store, fake: Fa
         owner.beat()
 
     fake.during = live
-    with pytest.raises(LaneHeld, match="is being corrected by run 'night1'. Retries will wait"):
+    with pytest.raises(LaneHeld, match="is locked by run 'night1', which is still running. Set retries"):
         newcomer.wait_for_owner(fake.sleep)
     assert fake.now < 1000.0 + ABANDONED
     assert owner.owned

@@ -122,7 +122,7 @@ def test_a_second_run_is_told_who_holds_the_destination_and_its_retry_finishes(
 
     assert refused["error"] == "LaneHeld"
     assert (
-        "is being corrected by run 'monday'. Retries will wait for it; max_active_runs=1"
+        "is locked by run 'monday', which is still running. Set retries to try again later."
         in refused["message"]
     )
     assert done["summary"]["corrected"] == done["summary"]["paid"] == len(NAMES)
@@ -178,7 +178,7 @@ def test_a_task_cleared_while_it_runs_starts_nothing_more(row: Row, house: House
     done = end(house, second)["summary"]
 
     assert lost["error"] == "LaneLost"
-    assert "Another run has taken over" in lost["message"] and "starts nothing more" in lost["message"]
+    assert "Another run took the lock on" in lost["message"] and "starts no more jobs" in lost["message"]
     assert house.outputs == NAMES
     assert (done["corrected"], done["paid"], done["possibly_paid_twice"]) == (len(NAMES), len(NAMES), 0)
     row.consumed("the first lost its lane")
@@ -302,7 +302,7 @@ def test_a_picture_that_two_tasks_correct_at_once_is_paid_once(row: Row, house: 
     again = [work(house, f"task-{number}", pictures=NAMES) for number in range(2)]
 
     refused = [text for one in said for text in one["refused"]]
-    assert all("is being corrected by run 'task-" in text for text in refused), refused
+    assert all("is locked by run 'task-" in text for text in refused), refused
     assert [one["corrected"] for one in again] == [len(NAMES)] * 2
     assert house.outputs == NAMES
     assert house.emulator.bill()["accepted"] == len(NAMES)

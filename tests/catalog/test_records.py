@@ -134,6 +134,7 @@ def test_a_row_is_written_as_it_always_was() -> None:
         twice=1,
         at=2.5,
         started_at=1.5,
+        paid_by="night1",
     ).to_json() == {
         "output": "a.jpg",
         "state": "landed",

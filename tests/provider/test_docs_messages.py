@@ -59,7 +59,7 @@ MESSAGES_OF_AIRFLOW = list(dict.fromkeys(message for heading, message in quoted(
 FROM_SOURCE = {
     "The service has answered no question about its jobs for long",
     "could not be fetched",
-    "is being corrected by others",
+    "is locked by others",
     "in another layout of shards",
     "was taken over by another run",
     "meanwhile; planning again",
@@ -454,7 +454,7 @@ def plans_that_are_refused(stage: Stage) -> None:
     stage.catalog(source=str(source), destination=str(destination))
 
 
-@provokes("is being corrected by dag", "Another run has taken over")
+@provokes("is locked by dag", "Another run took the lock")
 def two_owners(stage: Stage) -> None:
     state = Store.local(stage.out).child(".perfectlyclear")
     owner = Ledger(state, "all", run="one", title="dag 'nightly' run 'scheduled__1'")

@@ -171,7 +171,7 @@ def test_two_runs_on_one_destination_pay_once(house: HouseOnS3) -> None:
     said = [house.end(worker, 120) or {} for worker in workers]
 
     assert house.accepted == 30
-    refused = [one for one in said if "is being corrected by run" in one.get("message", "")]
+    refused = [one for one in said if "is locked by run" in one.get("message", "")]
     assert len(refused) <= 1
     assert any("summary" in one and one["summary"]["corrected"] == 30 for one in said)
 

@@ -59,7 +59,8 @@ class Others:
         if other.view.holder is not None or other.view.is_parked:
             if not other.take():
                 raise LaneHeld(
-                    f"{self._ledger.store.uri('')} (lane {lane!r}) is in use. Retries will wait for it."
+                    f"{self._ledger.store.uri('')} (lane {lane!r}) is locked by another run. "
+                    "Set retries to try again later."
                 )
             other.release()
         return other.head
@@ -89,5 +90,5 @@ class Others:
             if _layout(lane) != _layout(self._ledger.lane) and newest != self._heads.get(lane):
                 raise LaneHeld(
                     f"Another run has begun on {self._ledger.store.uri('')} in another layout of shards (lane "
-                    f"{lane!r}). Retries will wait for it."
+                    f"{lane!r}). Set retries to try again later."
                 )

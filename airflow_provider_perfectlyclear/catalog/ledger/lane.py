@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from itertools import chain
+from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.ledger.records import (
     SCHEMA,
@@ -41,8 +41,10 @@ KEEP = 7 * 86_400.0
 HEARTBEAT = 25.0
 #: ... so a lane whose head stood still for this long (seconds, watched by the newcomer) has lost its owner.
 ABANDONED = 90.0
-#: The largest segment, unpacked, that is read (bytes): a checkpoint of about a million rows.
+#: The largest segment, unpacked, that is read (bytes).
 MAX_SEGMENT = 1 << 30
+#: A checkpoint is written in parts of this size (bytes, unpacked), each far below what is read; one row has some kB.
+PART = 1 << 28
 
 LANES = "lanes"
 
@@ -54,14 +56,16 @@ class Header:
 
     :param run: the run key of its writer.
     :param title: the writer, as a person would name it.
-    :param checkpoint: the number of the newest checkpoint at or below this segment, 0 for none.
+    :param checkpoint: the number of the newest checkpoint's first part at or below this segment, 0 for none.
     :param at: Unix seconds.
+    :param seq: greater than that of every segment that its writer had read, in any lane; 0 in earlier versions.
     """
 
     run: str
     title: str
     checkpoint: int
     at: float
+    seq: int = 0
 
 
 @dataclass
@@ -75,6 +79,8 @@ class View:
     :param checkpoint: the number of the newest checkpoint.
     :param holder: the newest header while its owner neither parked nor released.
     :param is_parked: its owner is deferred and will come back.
+    :param seq: the sequence number of the newest segment.
+    :param merged: lanes whose rows are part of this one's: lane -> the number of the newest segment that was read.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -83,6 +89,8 @@ class View:
     checkpoint: int = 0
     holder: Header | None = None
     is_parked: bool = False
+    seq: int = 0
+    merged: dict[str, int] = field(default_factory=dict)
 
 
 def segment_name(lane: str, number: int) -> str:
@@ -107,7 +115,7 @@ def read_lane(store: Store, lane: str, entries: Iterable[Entry] | None = None, *
     if not numbers:
         return view
     newest = _Segment(store, lane, numbers[-1])
-    view.checkpoint, view.head = newest.header.checkpoint, numbers[-1]
+    view.checkpoint, view.head, view.seq = newest.header.checkpoint, numbers[-1], newest.header.seq
     for number in range(max(view.checkpoint, 1), view.head):
         _Segment(store, lane, number).replay(view, run)
     newest.replay(view, run)
@@ -161,7 +169,13 @@ class _Segment:
                 f"this version reads {SCHEMA}). Upgrade, or run the version that wrote it. Nothing was paid."
             )
         with self._understood():
-            self.header = Header(first["run"], first["title"], int(first["checkpoint"]), float(first["at"]))
+            self.header = Header(
+                first["run"],
+                first["title"],
+                int(first["checkpoint"]),
+                float(first["at"]),
+                int(first.get("seq", 0)),
+            )
 
     def replay(self, view: View, run: str) -> None:
         """Apply its records to a view, as ``run`` needs it; then ``last`` is the kind of the last one."""
@@ -169,11 +183,13 @@ class _Segment:
         with self._understood():
             for line in self._lines:
                 record = dict(json.loads(line))
-                apply(rows, record, run=self.header.run, at=self.header.at)
+                apply(rows, record, run=self.header.run, at=self.header.at, seq=self.header.seq)
                 charge(view.bills, record, run=self.header.run, at=self.header.at)
                 self.last = record.get("r")
                 if self.last == "row" and record.get("run") != run:
                     rows[record["output"]] = rows[record["output"]].settled()
+                elif self.last == "merged":
+                    view.merged[record["lane"]] = int(record["head"])
 
     def ends_with(self) -> str | None:
         """The kind of its last record, without applying any."""
@@ -214,13 +230,22 @@ def _line(record: Record) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode()
 
 
-def _packed(lines: Iterable[bytes]) -> bytes:
-    """Compressed line by line: a checkpoint of 100,000 rows is never there as a whole."""
-    sink = BytesIO()
-    with gzip.GzipFile(fileobj=sink, mode="wb", compresslevel=3) as file:
-        for number, line in enumerate(lines):
-            file.write(b"\n" + line if number else line)
-    return sink.getvalue()
+class _Part:
+    """One part of a checkpoint, compressed line by line: 100,000 rows are never there as a whole."""
+
+    def __init__(self) -> None:
+        self._sink = BytesIO()
+        self._file = gzip.GzipFile(fileobj=self._sink, mode="wb", compresslevel=3)
+        self.size = 0
+
+    def add(self, line: bytes) -> None:
+        self._file.write(line + b"\n")
+        self.size += len(line) + 1
+
+    def packed(self, header: bytes) -> bytes:
+        """The part's segment. The header comes last in time and first in the file: gzip members follow each other."""
+        self._file.close()
+        return gzip.compress(header + b"\n", 3) + self._sink.getvalue()
 
 
 class Ledger:
@@ -243,6 +268,10 @@ class Ledger:
         self.title = title
         self._clock = clock
         self._last_append = time.monotonic()
+        #: The ledger's id, see ``identity.py``; written into every header.
+        self.id = ""
+        #: The highest sequence number that was read in any lane.
+        self.seq = 0
         self.owned = False
         self.complete = False  # whether `rows` holds the whole lane, not only this run's part
         self.view = View()
@@ -269,20 +298,27 @@ class Ledger:
         :raises LedgerError: it cannot be understood.
         """
         self.view = read_lane(self.store, self.lane, entries, run=self.run)
+        self.saw(self.view.seq)
         self.complete = True
 
+    def saw(self, seq: int) -> None:
+        """Take note of a sequence number that was read in some lane: what is written from now on is newer."""
+        self.seq = max(self.seq, seq)
+
     def continue_from(
-        self, rows: dict[str, Row], head: int, checkpoint: int, bill: Bill | None = None
+        self, rows: dict[str, Row], head: int, checkpoint: int, bill: Bill | None = None, seq: int = 0
     ) -> bool:
         """
         Go on from what this run kept for itself, without reading the lane.
 
         :param head: the number under which it was to be parked.
+        :param seq: the sequence number that it had reached.
         :returns: False if it never was, which a resume that runs twice may find: then the lane must be read.
         """
         if not _is_parked(self.store, self.lane, head):
             return False
         self.view = View(rows=rows, bills={self.run: bill or Bill()}, head=head, checkpoint=checkpoint)
+        self.saw(seq)
         self.complete = False
         return True
 
@@ -290,7 +326,8 @@ class Ledger:
         """Know the whole lane, not only this run's part of it."""
         if not self.complete:
             whole = read_lane(self.store, self.lane, run=self.run)
-            self.view.rows, self.view.bills, self.complete = whole.rows, whole.bills, True
+            self.view.rows, self.view.bills, self.view.merged = whole.rows, whole.bills, whole.merged
+            self.complete = True
 
     def take(self) -> bool:
         """Become the owner at the next number. False: somebody else was faster; read again."""
@@ -301,41 +338,54 @@ class Ledger:
         self.owned = True
         return True
 
-    def append(self, records: Iterable[Record], *, checkpoint: bool = False) -> None:
+    def append(self, records: Sequence[Record]) -> None:
         """
         Write records as the next segment, and apply them.
 
         :param records: what to write; may be empty, which only shows that this owner lives.
-        :param checkpoint: the records are the whole map, and are gone through once.
         :raises LaneLost: another owner has come. Start nothing more.
         :raises StorageFailed: the ledger cannot be written. Start nothing more.
         """
-        number, at, began = self.head + 1, self._clock(), time.monotonic()
-        last_checkpoint = number if checkpoint else self.view.checkpoint
-        header = {
+        at = self._clock()
+        header = _line(self._header(at, self.view.checkpoint))
+        self._write(b"\n".join((header, *map(_line, records))))
+        for record in records:
+            apply(self.view.rows, record, run=self.run, at=at, seq=self.seq)
+            charge(self.view.bills, record, run=self.run, at=at)
+
+    def _header(self, at: float, checkpoint: int) -> dict[str, Any]:
+        return {
             "v": SCHEMA,
             "lane": self.lane,
-            "n": number,
+            "n": self.head + 1,
             "run": self.run,
             "title": self.title,
-            "checkpoint": last_checkpoint,
+            "checkpoint": checkpoint,
             "at": at,
+            "seq": self.seq + 1,
+            "ledger": self.id,
             "token": secrets.token_hex(8),
         }
-        data = (_packed if checkpoint else b"\n".join)(map(_line, chain((header,), records)))
-        if not self.store.create(segment_name(self.lane, number), data):
+
+    def _write(self, data: bytes) -> None:
+        """
+        Create the segment at the next number.
+
+        An owner that slept until its numbers were cleaned up would find the next number free again: so its own
+        last segment must still stand when the new one does.
+        """
+        began, number = time.monotonic(), self.head + 1
+        ours = self.store.create(segment_name(self.lane, number), data)
+        if not ours or (number > 1 and self.store.stat(segment_name(self.lane, number - 1)) is None):
             self.owned = False
             raise LaneLost(
-                f"Another run has taken over {self.store.uri('')} (lane {self.lane!r}): segment {number} of "
-                "its ledger is not ours. This one starts nothing more; what it started is in the ledger."
+                f"Another run took the lock on {self.store.uri('')} (lane {self.lane!r}, segment {number}). This "
+                "run starts no more jobs; the jobs it started are in the ledger."
             )
         self._last_append = began
-        self.view.head, self.view.checkpoint = number, last_checkpoint
+        self.view.head = number
         self.view.holder = None
-        if not checkpoint:
-            for record in records:
-                apply(self.view.rows, record, run=self.run, at=at)
-                charge(self.view.bills, record, run=self.run, at=at)
+        self.seq += 1
 
     @property
     def silence(self) -> float:
@@ -368,17 +418,35 @@ class Ledger:
             self.owned = False
 
     def checkpoint(self, *, release: bool = False) -> None:
-        """Write the whole map as one segment, and remove segments that are long below it."""
+        """
+        Write the whole map as the next segments, and remove segments that are long below it.
+
+        Each part is within what a reader takes. Until the last one stands they are ordinary segments, which say again
+        what is known; the last one's header names the first as where to begin.
+        """
         self.read_rest()
         for row in list(self.rows.values()):
             if row.run != self.run:
                 self.rows[row.output] = row.settled()  # its own run's manifest has the rest
-        before, recent = self.view.checkpoint, self._clock() - KEEP
-        rows: Iterator[Record] = ({"r": "row", **row.to_json()} for row in self.rows.values())
-        bills = (billed(run, bill) for run, bill in self.view.bills.items() if bill.at > recent)
-        self.append(chain(rows, bills, [{"r": "released"}] if release else []), checkpoint=True)
+        before, first, part = self.view.checkpoint, self.head + 1, _Part()
+        for record in self._whole_map(release):
+            line = _line(record)
+            if part.size and part.size + len(line) > PART:
+                self._write(part.packed(_line(self._header(self._clock(), before))))
+                part = _Part()
+            part.add(line)
+        self._write(part.packed(_line(self._header(self._clock(), first))))
+        self.view.checkpoint = first
         self.owned = not release
         self._clean(below=before)
+
+    def _whole_map(self, release: bool) -> Iterator[Record]:
+        recent = self._clock() - KEEP
+        yield from ({"r": "row", **row.to_json()} for row in self.rows.values())
+        yield from (billed(run, bill) for run, bill in self.view.bills.items() if bill.at > recent)
+        yield from ({"r": "merged", "lane": lane, "head": head} for lane, head in self.view.merged.items())
+        if release:
+            yield {"r": "released"}
 
     @property
     def wants_checkpoint(self) -> bool:
@@ -408,7 +476,7 @@ class Ledger:
         while time.monotonic() < deadline:
             if self.store.stat(segment_name(self.lane, self.head + 1)) is not None:
                 raise LaneHeld(
-                    f"{self.store.uri('')} is being corrected by {holder.title}. Retries will wait for it; "
-                    "max_active_runs=1 avoids it."
+                    f"{self.store.uri('')} is locked by {holder.title}, which is still running. Set retries to try "
+                    "again later. To avoid this, chain the tasks, or set max_active_runs=1 for runs of one Dag."
                 )
             sleep(2.0)

@@ -38,9 +38,22 @@ class State(StrEnum):
 
 #: The service has lost a job that was started because it had lost the one before.
 LOST_AGAIN = "JOB_LOST_AGAIN"
+#: The service refused to start this picture, while it accepted others.
+PICTURE_REFUSED = "PICTURE_REFUSED"
 #: Failures that no later try can mend: final for this content and correction.
 KNOWN_BAD = frozenset(
-    {"FAILED", "REJECTED", "CORRUPT_OUTPUT", "INVALID_SOURCE", "UNSAFE_NAME", "NAME_COLLISION", LOST_AGAIN}
+    {
+        "FAILED",
+        "REJECTED",
+        "CORRUPT_OUTPUT",
+        "INVALID_SOURCE",
+        "TRUNCATED_SOURCE",
+        "UNSAFE_NAME",
+        "NAME_COLLISION",
+        "NAME_REFUSED",
+        PICTURE_REFUSED,
+        LOST_AGAIN,
+    }
 )
 
 
@@ -51,13 +64,15 @@ class Row:
 
     :param output: the name at the destination.
     :param state: where it stands.
-    :param source: the name at the source.
-    :param fingerprint: the source's size and ETag or modification time, as listed.
+    :param source: the name at the source, below ``root``.
+    :param root: the URI of the folder that ``source`` is relative to; ``""`` in rows of earlier versions.
+    :param fingerprint: the source's size and what else a listing says of its content, see ``Entry``.
     :param sha256: of the bytes that were sent, hex.
     :param digest: of the correction, see :func:`correction_digest`.
     :param query: the parameters of ``/pfc``, kept while the answer may still be needed.
     :param file_type: the service's ``fileType``.
-    :param run: the run key of whoever wrote last.
+    :param run: the run key of the run that wrote last.
+    :param paid_by: the run key of the run that declared the paid call, whichever run lands it.
     :param file_key: the service's ``fileKey``.
     :param job_id: the service's job id.
     :param size: bytes of the output.
@@ -67,7 +82,9 @@ class Row:
     :param paid: accepted ``/pfc`` calls for this output under this run key.
     :param twice: calls that were sent again although an earlier one may have been accepted.
     :param after_loss: whether its job replaces one that the service had lost.
-    :param at: Unix seconds of the last record.
+    :param gone: neither the output nor the job's result was there when it was last looked for.
+    :param at: Unix seconds of the last record; for people, and for rows of earlier versions.
+    :param seq: the sequence number of the segment that changed it last; of two rows the higher one is newer.
     :param started_at: Unix seconds of ``started``.
     """
 
@@ -91,6 +108,20 @@ class Row:
     after_loss: bool = False
     at: float = 0.0
     started_at: float | None = None
+    root: str = ""
+    paid_by: str = ""
+    gone: bool = False
+    seq: int = 0
+
+    @property
+    def source_uri(self) -> str:
+        """The source's full URI; ``""`` in rows of earlier versions, which knew only its name."""
+        return source_uri(self.root, self.source) if self.root else ""
+
+    @property
+    def age(self) -> tuple[int, float]:
+        """What orders two rows of one output: by sequence; rows of earlier versions have none, and go by time."""
+        return self.seq, self.at
 
     @property
     def is_known_bad(self) -> bool:
@@ -99,18 +130,17 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """Only what is not the default, so that 100,000 rows stay small."""
         values = ((name, getattr(self, name)) for name in _DEFAULTS)
-        return {name: value for name, value in values if value != _DEFAULTS[name]}
+        data = {name: value for name, value in values if value != _DEFAULTS[name]}
+        data.pop("paid_by", None)
+        return data if self.paid_by == _payer(data) else {**data, "paid_by": self.paid_by}
 
     @classmethod
     def from_json(cls, data: Record) -> Row:
         """Unknown names are ignored: a later version of the same schema may add some."""
         known = {name: data[name] for name in data if name in _NAMES}
         known["state"] = State(data["state"])
-        for name in (
-            "output",
-            "digest",
-            "run",
-        ):  # one object for all that are equal: a catalog has 100,000 rows
+        known.setdefault("paid_by", _payer(known))
+        for name in _SHARED:  # one object for all that are equal: a catalog has 100,000 rows
             known[name] = sys.intern(known.get(name, ""))
         if known.get("source") == known["output"]:
             known["source"] = known["output"]
@@ -140,6 +170,17 @@ class Bill:
 
 _DEFAULTS = {field.name: field.default for field in fields(Row)}
 _NAMES = frozenset(_DEFAULTS)
+_SHARED = ("output", "digest", "run", "root", "paid_by")
+
+
+def _payer(row: Record) -> str:
+    """Which run paid, where a row does not say: most jobs are landed by the run that started them."""
+    return str(row.get("run", "")) if row.get("job_id") else ""
+
+
+def source_uri(root: str, name: str) -> str:
+    """The full URI of a source, however its folder and its name were told apart."""
+    return f"{root.rstrip('/')}/{name}"
 
 
 def intent(row: Row, *, again: bool = False, after_loss: bool = False) -> dict[str, Any]:
@@ -151,16 +192,40 @@ def intent(row: Row, *, again: bool = False, after_loss: bool = False) -> dict[s
     """
     return {
         "r": "intent",
-        "output": row.output,
-        "source": row.source,
-        "fingerprint": row.fingerprint,
-        "sha256": row.sha256,
-        "digest": row.digest,
+        **_made_from(row),
         "query": dict(row.query or {}),
         "file_type": row.file_type,
         "file_key": row.file_key,
         **({"again": True} if again or after_loss else {}),
         **({"after_loss": True} if after_loss else {}),
+    }
+
+
+def joined(row: Row, job_id: str) -> dict[str, Any]:
+    """
+    An output shares a job that was started for the same content and correction: nothing is paid for it.
+
+    :param row: the output, with its source, content, correction and the query of that job.
+    :param job_id: the service's job id.
+    """
+    return {
+        "r": "joined",
+        **_made_from(row),
+        "query": dict(row.query or {}),
+        "file_type": row.file_type,
+        "file_key": row.file_key,
+        "job_id": job_id,
+    }
+
+
+def _made_from(row: Row) -> dict[str, Any]:
+    return {
+        "output": row.output,
+        "source": row.source,
+        **({"root": row.root} if row.root else {}),
+        "fingerprint": row.fingerprint,
+        "sha256": row.sha256,
+        "digest": row.digest,
     }
 
 
@@ -179,26 +244,27 @@ def billed(run: str, bill: Bill) -> dict[str, Any]:
     return {"r": "bill", "run": run, "paid": bill.paid, "twice": bill.twice, "at": bill.at}
 
 
-def seen(output: str, fingerprint: str) -> dict[str, Any]:
-    """The source's fingerprint changed, its bytes did not: nothing is to be done."""
-    return {"r": "seen", "output": output, "fingerprint": fingerprint}
+def seen(output: str, fingerprint: str, *, root: str = "", source: str = "") -> dict[str, Any]:
+    """
+    The source's fingerprint or place changed, its bytes did not: nothing is to be done.
+
+    :param root: where the source lies now, with ``source``; ``""``: where it was.
+    """
+    moved = {"root": root, "source": source} if root else {}
+    return {"r": "seen", "output": output, "fingerprint": fingerprint, **moved}
+
+
+def gone(output: str) -> dict[str, Any]:
+    """The output is gone from the destination, and the service has its result no more (404): not asked again."""
+    return {"r": "gone", "output": output}
 
 
 def failed(row: Row, code: str, reason: str) -> dict[str, Any]:
     """It failed; ``row`` says for which content and correction."""
-    return {
-        "r": "failed",
-        "output": row.output,
-        "source": row.source,
-        "fingerprint": row.fingerprint,
-        "sha256": row.sha256,
-        "digest": row.digest,
-        "code": code,
-        "reason": reason,
-    }
+    return {"r": "failed", **_made_from(row), "code": code, "reason": reason}
 
 
-def apply(rows: dict[str, Row], record: Record, *, run: str, at: float) -> None:
+def apply(rows: dict[str, Row], record: Record, *, run: str, at: float, seq: int = 0) -> None:
     """
     Let one record change the rows. Records that are about a lane, not an output, change nothing.
 
@@ -206,19 +272,21 @@ def apply(rows: dict[str, Row], record: Record, *, run: str, at: float) -> None:
     :param record: as the functions above make them, or a checkpoint's ``row``.
     :param run: the run key of the segment's writer.
     :param at: the segment's Unix time.
+    :param seq: the segment's sequence number, 0 in segments of earlier versions.
     """
     kind, output = record.get("r"), record.get("output", "")
     if kind == "row":
         rows[output] = Row.from_json(record)
     elif kind == "forgotten":
         rows.pop(output, None)
-    elif kind == "seen" and output in rows:  # nothing was made: it stays the row of the run that made it
-        rows[output] = replace(rows[output], fingerprint=record["fingerprint"])
+    elif kind in ("seen", "gone"):  # nothing was made: it stays the row of the run that made it
+        if output in rows:
+            rows[output] = _noted(rows[output], record, seq)
     elif kind in _CHANGES:
         before = rows.get(output) or Row(output, State.FAILED)
         if before.run != run:  # what an earlier run paid is not this run's bill
             before = replace(before, run=run, paid=0, twice=0)
-        rows[output] = replace(_CHANGES[kind](before, record, at), at=at)
+        rows[output] = replace(_CHANGES[kind](before, record, at), at=at, seq=seq)
 
 
 def charge(bills: dict[str, Bill], record: Record, *, run: str, at: float) -> None:
@@ -233,23 +301,41 @@ def charge(bills: dict[str, Bill], record: Record, *, run: str, at: float) -> No
         bill.at = at
 
 
-def _intent(row: Row, record: Record, at: float) -> Row:
-    again = bool(record.get("again"))
+def _noted(row: Row, record: Record, seq: int) -> Row:
+    if record["r"] == "gone":
+        return replace(row, gone=True, seq=seq)
+    moved = {name: record[name] for name in ("root", "source") if name in record}
+    return replace(row, fingerprint=record["fingerprint"], seq=seq, **moved)
+
+
+def _from(row: Row, record: Record, state: State) -> Row:
+    """A row that begins anew: what an output is to be made from."""
     return Row(
         output=row.output,
-        state=State.INTENT,
+        state=state,
         source=record["source"],
+        root=sys.intern(record.get("root", "")),
         fingerprint=record["fingerprint"],
         sha256=record["sha256"],
-        digest=record["digest"],
+        digest=sys.intern(record["digest"]),
         query=record["query"],
         file_type=record["file_type"],
         file_key=record["file_key"],
         run=row.run,
         paid=row.paid,
-        twice=row.twice + again,
-        after_loss=bool(record.get("after_loss")),
+        twice=row.twice,
     )
+
+
+def _intent(row: Row, record: Record, at: float) -> Row:
+    again, after_loss = bool(record.get("again")), bool(record.get("after_loss"))
+    new = _from(row, record, State.INTENT)
+    return replace(new, paid_by=row.run, twice=row.twice + again, after_loss=after_loss)
+
+
+def _joined(row: Row, record: Record, at: float) -> Row:
+    new = _from(row, record, State.STARTED)
+    return replace(new, paid_by=row.run, job_id=record["job_id"], started_at=at)
 
 
 def _started(row: Row, record: Record, at: float) -> Row:
@@ -265,6 +351,7 @@ def _landed(row: Row, record: Record, at: float) -> Row:
         query=None,
         code=None,
         reason=None,
+        gone=False,
     )
 
 
@@ -273,6 +360,7 @@ def _failed(row: Row, record: Record, at: float) -> Row:
         row,
         state=State.FAILED,
         source=record["source"],
+        root=record.get("root", ""),
         fingerprint=record["fingerprint"],
         sha256=record["sha256"],
         digest=record["digest"],
@@ -282,7 +370,13 @@ def _failed(row: Row, record: Record, at: float) -> Row:
     )
 
 
-_CHANGES = {"intent": _intent, "started": _started, "landed": _landed, "failed": _failed}
+_CHANGES = {
+    "intent": _intent,
+    "started": _started,
+    "joined": _joined,
+    "landed": _landed,
+    "failed": _failed,
+}
 
 
 def correction_digest(parameters: Mapping[str, Any], *, preset_sha256: str | None = None) -> str:

@@ -41,8 +41,13 @@ class Item(NamedTuple):
     :param rendition: which of the run's corrections; ``""`` when there is one.
     :param reason: why it is to be made, e.g. ``new``.
     :param existed: whether an output stands there already.
-    :param job_id: a finished job whose result may still be had, free.
-    :param sha256: of the bytes that the standing output was made from; the same bytes need no new job.
+    :param job_id: the job that the output was made by, asked for its result before anything else is done: free.
+    :param sha256: of the bytes that the ledger's output was made from; the same bytes need no new job.
+    :param root: the URI of the folder that ``source`` is relative to.
+    :param free_only: only what is free may be tried: a result that is proved gone counts as
+        ``gone_from_destination``, and nothing is started.
+    :param by_name: the user has asked for it by name (``reprocess``): it is paid even if the ledger holds its content.
+    :param paid_before: it, or what stands in its place, was paid for before.
     """
 
     output: str
@@ -54,6 +59,10 @@ class Item(NamedTuple):
     existed: bool = False
     job_id: str | None = None
     sha256: str | None = None
+    root: str = ""
+    free_only: bool = False
+    by_name: bool = False
+    paid_before: bool = False
 
 
 class Refusal(NamedTuple):
