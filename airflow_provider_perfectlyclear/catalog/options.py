@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import get_args, get_type_hints
 
 from airflow_provider_perfectlyclear.api.models import Correction
-from airflow_provider_perfectlyclear.catalog.types import Ambiguous, IfEmpty, IfUnchanged, Reprocess, Verify
+from airflow_provider_perfectlyclear.catalog.types import (
+    Ambiguous,
+    IfEmpty,
+    IfUnchanged,
+    Manifest,
+    Reprocess,
+    Verify,
+)
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 
 #: Where None means: without.
@@ -48,6 +55,8 @@ class Options:
     deferrable: bool = False
     allow_unlocked_store: bool = False
     accept_ledger: str | None = None
+    manifest: Manifest = "all"
+    case_sensitive: bool = False
 
     def __post_init__(self) -> None:
         self._check_choices()
@@ -70,7 +79,7 @@ class Options:
 
     def _check_choices(self) -> None:
         hints = get_type_hints(type(self))
-        for name in ("reprocess", "if_empty", "if_unchanged", "verify", "on_ambiguous"):
+        for name in ("reprocess", "if_empty", "if_unchanged", "verify", "on_ambiguous", "manifest"):
             value, allowed = getattr(self, name), get_args(hints[name])
             if value not in allowed:
                 choices = ", ".join(repr(choice) for choice in allowed)

@@ -1,60 +1,56 @@
 """
 One run over a catalog: claim the lane, land what is open, plan, work, and say what became of it.
 
-A single picture is a catalog of one (``one.py``): one engine, one ledger, one meaning of every state.
+A single picture is a catalog of one (``single.py``): one engine, one ledger, one meaning of every state.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.catalog.corrections import as_planned, prepare
 from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Prepared
-from airflow_provider_perfectlyclear.catalog.ledger.claim import Others, lane_of
-from airflow_provider_perfectlyclear.catalog.ledger.lane import LANES, Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.claim import Claim
+from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected, place_of
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes
 from airflow_provider_perfectlyclear.catalog.ledger.records import (
     KNOWN_BAD,
     Row,
     State,
-    correction_digest,
     failed,
     seen,
 )
+from airflow_provider_perfectlyclear.catalog.ledger.segments import LANES
+from airflow_provider_perfectlyclear.catalog.naming import check_template, refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan.decide import Item, Plan, check_template, refusal_key
+from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.plan.planner import Survey, counts_of
-from airflow_provider_perfectlyclear.catalog.presets import preset_sha256
-from airflow_provider_perfectlyclear.catalog.report.metrics import facts_of, tally_of
-from airflow_provider_perfectlyclear.catalog.report.summary import (
-    Outcome,
-    Summary,
-    failure_message,
-    manifest,
-    outcome_of,
-    summary_of,
-)
+from airflow_provider_perfectlyclear.catalog.report.metrics import tally_of
+from airflow_provider_perfectlyclear.catalog.report.reporter import Reporter
+from airflow_provider_perfectlyclear.catalog.report.summary import Summary
+from airflow_provider_perfectlyclear.catalog.result import Waiting
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.shards import lane_of
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.errors import (
     Cancelled,
-    CatalogFailed,
     ConfigurationError,
     JobLost,
     LaneHeld,
     PlanRefused,
     RunStopped,
-    StorageFailed,
 )
 from airflow_provider_perfectlyclear.storage import Store
 
@@ -62,23 +58,6 @@ log = logging.getLogger(__name__)
 
 #: How often a run begins again because somebody else wrote to its lane meanwhile.
 BEGINNINGS = 5
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """
-    Only waiting is left.
-
-    :param job_ids: the open jobs, oldest first.
-    :param deadline: Unix seconds at which to come back whatever they are doing.
-    :param timeout: the same as seconds from now; the smaller of both counts, as clocks jump.
-    :param message: what to log before the deferral.
-    """
-
-    job_ids: tuple[str, ...]
-    deadline: float
-    timeout: float
-    message: str
 
 
 class CatalogRun:
@@ -93,6 +72,7 @@ class CatalogRun:
     :param options: how.
     :param files: names below ``source`` instead of listing it.
     :param title: the run as a person would name it.
+    :param expects: what the last run of the same task said of its ledger, if it is known.
     :raises ConfigurationError: an option or a place is wrong; nothing was sent.
     """
 
@@ -106,28 +86,57 @@ class CatalogRun:
         run_key: str,
         options: Options,
         files: Iterable[str] | None = None,
-        lane: str | None = None,
         title: str = "another run",
+        expects: Expected | None = None,
     ) -> None:
         self.client = client
         self.source = source
         self.destination = destination
-        self.state = state
+        self.home = state  # of the ledger; a single picture's lane and runs lie in a folder of it
+        self.state = self._folder_of_runs()
         self.options = options
         self.run = hashlib.sha256(run_key.encode()).hexdigest()[:16]
         self.folder = f"runs/{_slug(run_key)}-{self.run[:8]}"
-        self.ledger = Ledger(state, lane or lane_of(options.shard_of()), run=self.run, title=title)
-        self._others = Others(self.ledger, options.shard_of())
+        self.ledger = Ledger(self.state, self._lane(), run=self.run, title=title)
         self._survey = Survey(source, destination, state, options, files=files, look=self._look_up)
+        self._reporter = Reporter(
+            state=self.state,
+            folder=self.folder,
+            source=source,
+            destination=destination,
+            ledger=self.ledger,
+            options=options,
+        )
+        self._claim = Claim(
+            state,
+            self.ledger,
+            self._lanes_beside(),
+            root=source.place,
+            destination=place_of(destination, state),
+            service=client.settings.base_url,
+            options=options,
+            expects=expects,
+        )
+        self._resumed = False
         self._ends: float | None = None  # monotonic seconds at which the whole task has had its time
         self._cancelled = False
         self._engine: Engine | None = None
         self._prepared: dict[str, Prepared] = {}
         self._kept: Kept | None = None
-        self._said: Summary | None = None
-        for store in (state, destination):
+        for store in (self.home, self.state, destination):
             if store is not None:
                 store.part_tag = self.run[:8]
+
+    # ---- what a single picture does otherwise
+
+    def _folder_of_runs(self) -> Store:
+        return self.home
+
+    def _lane(self) -> str:
+        return lane_of(self.options.shard_of())
+
+    def _lanes_beside(self) -> CatalogLanes | SingleLanes:
+        return CatalogLanes(self.ledger, self.options.shard_of(), root=self.source.place)
 
     # ---- the three entrances
 
@@ -140,7 +149,7 @@ class CatalogRun:
         """
         if self.options.timeout is not None:
             self._ends = time.monotonic() + self.options.timeout
-        with self._letting_go():
+        with self._claim.letting_go():
             return self._begin(Kept(planned=False, began=time.time(), deadline=None))
 
     def resume(self) -> Waiting | Summary:
@@ -148,34 +157,36 @@ class CatalogRun:
         After a deferral, on any machine: go on from the run's own object.
 
         :raises CatalogFailed: as :meth:`execute`.
+        :raises LedgerNotFound: what was parked is not to be seen from here.
         """
+        self._resumed = True
         packed = self.state.read(f"{self.folder}/run.json.gz")
         kept = Kept.from_bytes(packed) if packed is not None else None
-        if kept is None or kept.digests.keys() != self.options.corrections.keys():
+        if kept is None:
             return self.execute()
         self._kept = kept
         kept.woke(time.time())
         if (left := kept.time_left(time.time())) is not None:
             self._ends = time.monotonic() + left
-        with self._letting_go():
-            rows = {row.output: row for row in kept.rows}
-            knows = self.ledger.continue_from(rows, kept.head, kept.checkpoint, kept.bill)
-            if knows and self.ledger.take():
-                corrections = self.options.corrections.items()
-                self._prepared = {name: Prepared(one, kept.digests[name]) for name, one in corrections}
+        with self._claim.letting_go():
+            if self._continues(kept) and self.ledger.take():
                 return self._go_on(kept)
             log.info("Another run has worked on %s meanwhile; planning again", self.state.uri(""))
+            self._prepared = {}
             return self._begin(Kept(False, kept.began, kept.deadline, before=kept.before, waited=kept.waited))
 
-    @contextmanager
-    def _letting_go(self) -> Iterator[None]:
-        """However a try ends, its lane is free for the next, unless its process dies."""
-        try:
-            yield
-        except BaseException:  # Airflow's timeout of a task is no Exception
-            with suppress(RunStopped):
-                self.ledger.release()
-            raise
+    def _continues(self, kept: Kept) -> bool:
+        """Whether the run can go on from where it was parked, with the corrections that were planned."""
+        if kept.head == 0:
+            return False
+        if not kept.queries:  # written by an earlier version, which kept only their digests
+            self._prepare()
+            if kept.digests != {name: prepared.digest for name, prepared in self._prepared.items()}:
+                return False
+        self._prepared |= as_planned(kept.queries, kept.digests)
+        self._claim.read_identity()
+        rows = {row.output: row for row in kept.rows}
+        return self.ledger.continue_from(rows, kept.head, kept.checkpoint, kept.bill, kept.seq)
 
     def cancel(self) -> None:
         """Start nothing more and end soon. Only sets flags: safe in a signal handler."""
@@ -183,7 +194,7 @@ class CatalogRun:
         if self._engine is not None:
             self._engine.cancel()
 
-    # ---- for whoever watches
+    # ---- for programs that watch
 
     def tally(self) -> dict[str, float]:
         """What this try did so far, its deferrals included; empty before it has begun."""
@@ -191,22 +202,25 @@ class CatalogRun:
 
     def facts(self) -> dict[str, Any]:
         """What this run did over all its tries; empty as long as it has not summed it up."""
-        return facts_of(self._said.data) if self._said else {}
+        return self._reporter.facts
 
     def report(self) -> str | None:
         """Where a person finds what became of each picture, once that is written."""
-        has_one = self._said is not None and self._said.data["manifest"]
-        return self.state.uri(f"{self.folder}/manifest.jsonl") if has_one else None
+        return self._reporter.place
+
+    def ledger_memory(self) -> dict[str, Any] | None:
+        """What the next run of this task should expect of the ledger, as plain data; None: there is none."""
+        return self._claim.memory()
 
     # ---- beginning
 
     def _begin(self, kept: Kept) -> Waiting | Summary:
         self._kept = kept
         self._check_places()
-        if self.options.allow_unlocked_store:
-            self.state.unlocked = not self._is_exclusive()
+        self._claim.unlock()
         for _ in range(BEGINNINGS):
-            self._load()
+            self._claim.load(self._sleep, resumed=self._resumed)
+            self._make_ready()
             kept.before = kept.before or replace(self.ledger.bill)
             self._sweep()
             self._prepare()
@@ -217,16 +231,13 @@ class CatalogRun:
             f"{self.state.uri('')} is locked by others, which are still running. Set retries to try again later."
         )
 
-    def _load(self) -> None:
-        self._others.load(self._sleep)
-
     def _try_to_begin(self, kept: Kept) -> Waiting | Summary | None:
         """None: another owner was faster, and what was read is stale."""
         jobs = [row for row in self.ledger.rows.values() if row.state is State.STARTED]
         if jobs and not self.options.plan_only:
-            if not self._take():
+            if not self._claim.take():
                 return None
-            log.info("%d jobs of earlier tries or runs are open; they are landed first", len(jobs))
+            log.info("%d jobs of earlier tries or runs are in progress; they are landed first", len(jobs))
             return self._work(kept, [], jobs, fresh=True)
         return self._plan_and_work(kept)
 
@@ -236,32 +247,6 @@ class CatalogRun:
             rows = [row for row in rows if row.state is State.STARTED]
         return self._work(kept, kept.todo, rows)
 
-    def _take(self) -> bool:
-        if self.ledger.owned:
-            return True
-        if self.ledger.head == 0:
-            self._probe()
-        if not self.ledger.take():
-            return False
-        self._others.settle()
-        return True
-
-    def _probe(self) -> None:
-        if not self.options.allow_unlocked_store and not self._is_exclusive():
-            raise ConfigurationError(
-                f"{self.state.uri('')} cannot create a file only if it is absent, so two runs could pay for the "
-                "same picture. Put state_path on another store, or, if runs never overlap, set "
-                "allow_unlocked_store=True."
-            )
-
-    def _is_exclusive(self) -> bool:
-        try:
-            return self.state.probe("lanes")
-        except StorageFailed:
-            if self.options.allow_unlocked_store:  # it knows no "only if absent" at all
-                return False
-            raise
-
     def _sweep(self) -> None:
         """Temporary files that a killed try left in the state folder, and on this machine."""
         sweep_spools()
@@ -270,27 +255,21 @@ class CatalogRun:
 
     def _check_places(self) -> None:
         check_template(self.options.name_template, bool(self.options.renditions))
-        if self.destination is None:
-            self.state.prepare()
-            return
-        if self.source.relative(self.destination) == "":
+        if self.destination is not None and self.source.relative(self.destination) == "":
             raise ConfigurationError(
                 f"source and destination are the same place, {self.source.uri('')}; nothing is ever overwritten "
                 "at the source: name another folder or prefix as destination."
             )
-        self.destination.prepare()
+
+    def _make_ready(self) -> None:
+        """Once the ledger is known to be the right one: an empty mount point is left as it is until then."""
+        if self.destination is not None:
+            self.destination.prepare()
         self.state.prepare()
 
     def _prepare(self) -> None:
-        if self._prepared:
-            return
-        digests: dict[str | None, str | None] = {}
-        for rendition, correction in self.options.corrections.items():
-            name = correction.preset
-            if name not in digests:
-                digests[name] = preset_sha256(self.client, name, log)
-            digest = correction_digest(correction.canonical(), preset_sha256=digests[name])
-            self._prepared[rendition] = Prepared(correction, digest)
+        if not self._prepared:
+            self._prepared = prepare(self.client, self.options.corrections)
 
     def _sleep(self, seconds: float) -> None:
         # A plain flag, looked at: the lock of an Event is no good in a signal handler.
@@ -310,56 +289,68 @@ class CatalogRun:
     def _plan_and_work(self, kept: Kept) -> Waiting | Summary | None:
         made = self._make_plan()
         log.info("%s: %s", self.options.shard or self.ledger.lane, made.line())
-        touched = self._settle_touched(made) if self._survey.may_refuse(made) else []
+        own = {row.output for row in self.ledger.rows.values() if row.run == self.run}
+        moved = self._survey.settle_claims(made, self.ledger.rows, own)
+        knows_nothing = not self.ledger.rows
+        touched = (
+            self._survey.settle_touched(made, own)
+            if self._survey.may_refuse(made, knows_nothing=knows_nothing)
+            else []
+        )
         kept.planned, kept.counts = True, counts_of(made, self.run)
         if self.options.plan_only:
             return self._planned(kept, made)
         self._brake(made)
         unsettled = [row for row in self.ledger.rows.values() if row.state is State.INTENT]
-        idle = not (made.todo or made.refused or touched or unsettled)
+        idle = not (made.todo or made.refused or touched or moved or unsettled)
         if idle and not (self.ledger.view.holder or self.ledger.owned):
             return self._finish(kept)
-        if not self._take():
+        if not self._claim.take():
             return None
-        if touched:
-            self.ledger.append([seen(item.output, item.fingerprint) for item in touched])
+        self._record_seen(touched, moved)
         self._record_refused(made, kept)
         todo = self._limited(made.todo)
         kept.later = made.todo[len(todo) :]
         return self._work(kept, todo, unsettled)
 
-    def _settle_touched(self, made: Plan) -> list[Item]:
-        own = {row.output for row in self.ledger.rows.values() if row.run == self.run}
-        return self._survey.settle_touched(made, own)
+    def _record_seen(self, touched: list[Item], moved: list[Item]) -> None:
+        records = [seen(item.output, item.fingerprint) for item in touched]
+        records += [seen(item.output, item.fingerprint, root=item.root, source=item.source) for item in moved]
+        if records:
+            self.ledger.append(records)
 
     def _planned(self, kept: Kept, made: Plan) -> Summary:
-        """Nothing is started or written; a brake that would stop the run is what one wants to hear of."""
+        """Nothing is started; a brake that would stop the run is what one wants to hear of."""
         try:
             self._brake(made)
         except PlanRefused as refusal:
             log.warning("Without plan_only this run would be refused: %s", refusal)
-        summary = self._summary(kept, Outcome(not_started=len(made.todo)))
-        summary.data["manifest"] = None
-        return summary
+        return self._reporter.planned(kept, made)
 
     def _make_plan(self) -> Plan:
         digests = {rendition: prepared.digest for rendition, prepared in self._prepared.items()}
         return self._survey.plan(self.ledger.rows, digests, run=self.run)
 
     def _brake(self, made: Plan) -> None:
-        self._survey.brake(made)
+        self._survey.brake(made, knows_nothing=not self.ledger.rows)
 
     def _limited(self, todo: list[Item]) -> list[Item]:
-        """At most ``limit`` starts in this Dag run, those of earlier tries included."""
+        """At most ``limit`` starts in this Dag run, those of earlier tries included; what is free is not counted."""
         if self.options.limit is None:
             return todo
         begun = self.ledger.bill
-        return todo[: max(0, self.options.limit - begun.paid - begun.twice)]
+        room = max(0, self.options.limit - begun.paid - begun.twice)
+        for number, item in enumerate(todo):
+            room -= not item.free_only
+            if room < 0:
+                return todo[:number]
+        return todo
 
     def _record_refused(self, made: Plan, kept: Kept) -> None:
         records = []
         for item, code, reason in made.refused:
-            row = Row(refusal_key(item.source, item.rendition), State.FAILED, item.source, item.fingerprint)
+            key = refusal_key(item.source, item.rendition)
+            row = Row(key, State.FAILED, item.source, item.fingerprint, root=item.root)
             kept.progress.failures[row.output] = Failure(row.output, item.source, code, reason)
             log.warning("%s: %s %s", one_line(item.source), code, one_line(reason))
             if code in KNOWN_BAD:
@@ -394,6 +385,8 @@ class CatalogRun:
     def _begin_again(self, kept: Kept) -> Waiting | Summary:
         """What was open is landed; now the plan can be made. The lane is ours, so nobody can be faster."""
         self.ledger.read_rest()  # a resume goes on from its own part, in which what other runs made is unknown
+        self._prepared = {}  # nothing was planned yet: the correction is the one of today
+        self._prepare()
         outcome = self._plan_and_work(kept)
         if outcome is None:
             raise LaneHeld(
@@ -416,17 +409,7 @@ class CatalogRun:
         )
 
     def _report(self, kept: Kept, line: str) -> None:
-        """One line for the log, and ``progress.json`` beside the manifest for whoever looks from outside."""
-        log.info("%s", line)
-        now = time.time()
-        data = {
-            "line": line,
-            "at": now,
-            "seconds": round(now - kept.began, 1),
-            "reasons": kept.counts.reasons,
-        }
-        with suppress(StorageFailed):  # nobody's night ends over a progress line
-            self.state.write(f"{self.folder}/progress.json", json.dumps(data).encode())
+        self._reporter.progress(kept, line)
 
     def _park(self, kept: Kept, engine: Engine) -> Waiting:
         """Keep what a resume needs, then let go of the lane. The trigger only waits."""
@@ -439,8 +422,10 @@ class CatalogRun:
         ]
         kept.bill = self.ledger.bill
         kept.digests = {name: prepared.digest for name, prepared in self._prepared.items()}
+        kept.queries = {name: prepared.correction.query() for name, prepared in self._prepared.items()}
         kept.keep_time(None if self._ends is None else self._ends - time.monotonic(), now=time.time())
         kept.head, kept.checkpoint = self.ledger.head + 1, self.ledger.view.checkpoint
+        kept.seq = self.ledger.seq + 1
         kept.parked = time.time()
         self.state.write(f"{self.folder}/run.json.gz", kept.to_bytes())
         self.ledger.park()
@@ -450,49 +435,14 @@ class CatalogRun:
     # ---- the end
 
     def _finish(self, kept: Kept) -> Summary:
-        outcome, summary = self._write_manifest(kept)
+        outcome, summary = self._reporter.manifest(kept)
         if self.ledger.owned:
             self.ledger.checkpoint(release=True)
             self.state.delete(f"{self.folder}/run.json.gz")
-        log.info(
-            "Done: %s", {name: summary.data[name] for name in ("corrected", "failed", "paid", "unchanged")}
-        )
-        self._judge(kept, outcome)
-        summary.skip = self._why_skip(kept, outcome)
-        return summary
+        return self._reporter.finish(kept, outcome, summary)
 
-    def _write_manifest(self, kept: Kept, left: Iterable[Item] = ()) -> tuple[Outcome, Summary]:
-        unbegun = [*left, *kept.progress.unbegun, *kept.later]
-        outcome = outcome_of(kept, self.ledger.rows.values(), unbegun, self.run, self.ledger.bill)
-        summary = self._summary(kept, outcome)
-        self.state.write(f"{self.folder}/manifest.jsonl", manifest(summary.data, outcome, kept))
-        return outcome, summary
-
-    def _summary(self, kept: Kept, outcome: Outcome) -> Summary:
-        seconds = time.time() - kept.began
-        uri = self.state.uri(f"{self.folder}/manifest.jsonl")
-        self._said = Summary(summary_of(kept, outcome, seconds=seconds, manifest_uri=uri))
-        return self._said
-
-    def _judge(self, kept: Kept, outcome: Outcome) -> None:
-        """:raises CatalogFailed: more failed than allowed, or the time was up before all was started."""
-        attempted = outcome.corrected + len(outcome.failures)
-        cut_short = bool(kept.progress.unbegun)  # what `limit` leaves for later runs is no failure
-        if len(outcome.failures) <= self.options.failures_allowed(attempted) and not cut_short:
-            return
-        message = failure_message(
-            outcome,
-            destination=self.destination.uri("") if self.destination else "nowhere",
-            manifest_uri=self.state.uri(f"{self.folder}/manifest.jsonl"),
-            attempted=attempted + outcome.not_started,
-        )
-        raise CatalogFailed(message, outcome.retry_helps)
-
-    def _why_skip(self, kept: Kept, outcome: Outcome) -> str | None:
-        if kept.counts.is_empty and not outcome.lines:
-            return "No picture was found." if self.options.if_empty == "skip" else None
-        changed = outcome.corrected or outcome.failures
-        return "Nothing has changed." if self.options.if_unchanged == "skip" and not changed else None
+    def _write_manifest(self, kept: Kept, left: Iterable[Item]) -> None:
+        self._reporter.manifest(kept, left)
 
 
 def _slug(text: str) -> str:

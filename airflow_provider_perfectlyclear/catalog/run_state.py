@@ -9,10 +9,10 @@ from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Progress
 from airflow_provider_perfectlyclear.catalog.ledger.records import Bill, Row
-from airflow_provider_perfectlyclear.catalog.plan.decide import Item
+from airflow_provider_perfectlyclear.catalog.plan.model import Item
 
-#: Its layout; another one is not read, and the run plans afresh instead.
-LAYOUT = 1
+#: Its layout, and the older ones that are still read. With any other the run plans afresh, in the time that is left.
+LAYOUT, READ = 2, (1, 2)
 
 
 @dataclass
@@ -27,6 +27,10 @@ class Counts:
     :param edited: outputs that somebody else changed.
     :param own: outputs that earlier tries of this run dealt with.
     :param is_empty: whether the source has no picture.
+    :param standing: the outputs that are unchanged.
+    :param gone: outputs that are no longer at the destination, nor at the service.
+    :param paid_before: what is to be made again although it was paid for before.
+    :param unread: folders of the source that could not be read, each with why.
     """
 
     listed: int = 0
@@ -38,6 +42,10 @@ class Counts:
     edited: list[str] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
     is_empty: bool = False
+    standing: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    paid_before: list[str] = field(default_factory=list)
+    unread: list[list[str]] = field(default_factory=list)
 
 
 @dataclass
@@ -56,8 +64,10 @@ class Kept:
     :param rows: this run's rows, and those that are open.
     :param bill: what this run has paid so far.
     :param digests: rendition -> digest of its correction.
+    :param queries: rendition -> its correction, as the parameters of ``/pfc``: what was planned is what is sent.
     :param head: the number of the ledger's segment at which the lane was parked.
     :param checkpoint: the number of the ledger's newest checkpoint.
+    :param seq: the sequence number that the ledger had reached.
     :param before: what the run had paid when this try began; None before the ledger was read.
     :param parked: Unix seconds of the last deferral.
     :param waited: seconds between this try's deferrals and resumptions.
@@ -74,8 +84,10 @@ class Kept:
     rows: list[Row] = field(default_factory=list)
     bill: Bill = field(default_factory=Bill)
     digests: dict[str, str] = field(default_factory=dict)
+    queries: dict[str, dict[str, str]] = field(default_factory=dict)
     head: int = 0
     checkpoint: int = 0
+    seq: int = 0
     before: Bill | None = None
     parked: float | None = None
     waited: float = 0.0
@@ -105,8 +117,8 @@ class Kept:
             **{
                 name: getattr(self, name)
                 for name in (
-                    *("planned", "began", "deadline", "left", "digests", "head", "checkpoint"),
-                    *("parked", "waited"),
+                    *("planned", "began", "deadline", "left", "digests", "queries", "head", "checkpoint"),
+                    *("seq", "parked", "waited"),
                 )
             },
             "counts": asdict(self.counts),
@@ -121,23 +133,46 @@ class Kept:
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> Kept | None:
-        """None when it was written by another version or is broken: then the run plans afresh, which is safe."""
+        """
+        Read what :meth:`to_bytes` wrote.
+
+        :returns: of another version only its times, with nothing planned: the run plans afresh, which is safe. None
+            when nothing of it can be read.
+        """
         try:
             data = json.loads(gzip.decompress(packed))
-            if data.pop("layout") != LAYOUT:
-                return None
-            progress, before = data.pop("progress"), data.pop("before", None)
-            failures = {name: Failure(**failure) for name, failure in progress.pop("failures").items()}
-            unbegun = [Item(*item) for item in progress.pop("unbegun")]
-            return cls(
-                counts=Counts(**data.pop("counts")),
-                progress=Progress(failures=failures, unbegun=unbegun, **progress),
-                todo=[Item(*item) for item in data.pop("todo")],
-                later=[Item(*item) for item in data.pop("later")],
-                rows=[Row.from_json(row) for row in data.pop("rows")],
-                bill=Bill(**data.pop("bill")),
-                before=Bill(**before) if before else None,
-                **data,
-            )
-        except (ValueError, KeyError, TypeError, OSError, EOFError):
+        except (ValueError, OSError, EOFError):
+            return None
+        try:
+            if data.pop("layout") in READ:
+                return cls._from_json(data)
+        except (ValueError, KeyError, TypeError):
+            pass
+        return cls._times_of(data)
+
+    @classmethod
+    def _from_json(cls, data: dict[str, Any]) -> Kept:
+        data = dict(data)
+        progress, before = dict(data.pop("progress")), data.pop("before", None)
+        failures = {name: Failure(**failure) for name, failure in progress.pop("failures").items()}
+        unbegun = [Item(*item) for item in progress.pop("unbegun")]
+        return cls(
+            counts=Counts(**data.pop("counts")),
+            progress=Progress(failures=failures, unbegun=unbegun, **progress),
+            todo=[Item(*item) for item in data.pop("todo")],
+            later=[Item(*item) for item in data.pop("later")],
+            rows=[Row.from_json(row) for row in data.pop("rows")],
+            bill=Bill(**data.pop("bill")),
+            before=Bill(**before) if before else None,
+            **data,
+        )
+
+    @classmethod
+    def _times_of(cls, data: Any) -> Kept | None:
+        try:
+            deadline, left = data["deadline"], data.get("left")
+            kept = cls(False, float(data["began"]), None if deadline is None else float(deadline))
+            kept.left = None if left is None else float(left)
+            return kept
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None

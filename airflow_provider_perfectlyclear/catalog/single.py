@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
+from collections.abc import Iterable
 from typing import Any
 
 from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import START_LOST
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
+from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import DATA, SINGLES, SingleLanes, single_lane
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, source_uri
+from airflow_provider_perfectlyclear.catalog.naming import output_name
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan.decide import (
-    Item,
-    Plan,
-    output_name,
-    verdict_on,
-    with_hints,
-)
-from airflow_provider_perfectlyclear.catalog.report.summary import Outcome, Summary
+from airflow_provider_perfectlyclear.catalog.plan.decide import verdict_on, with_hints
+from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, taken
+from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource, PerfectlyClearError
-from airflow_provider_perfectlyclear.storage import Store, check_name
+from airflow_provider_perfectlyclear.storage import Store, check_name, digest_of
+
+log = logging.getLogger(__name__)
 
 _ABOUT_A_JOB: dict[str, type[errors.JobError]] = {
     kind.code: kind for kind in (errors.JobFailed, errors.JobRejected, errors.JobLost, errors.JobTimeout)
@@ -41,6 +43,12 @@ _WITH_A_MESSAGE: dict[str, type[PerfectlyClearError]] = {
         errors.RequestRefused,
     )
 } | {"NAME_TAKEN": errors.StorageFailed}
+_LEFT_ALONE = {
+    "edited": "%s was changed at the destination after it was corrected: it is left alone, and nothing is paid. Move "
+    "it away and run 'ledger forget' to correct it again.",
+    "gone": "%s is no longer at the destination, and the service no longer has it. It is not paid for again. Run "
+    "'ledger forget' to correct it again.",
+}
 #: Beside StartUnknown's own words.
 _NOT_ASKED_AGAIN = 'on_ambiguous="restart" starts it again, which may pay twice'
 
@@ -72,40 +80,46 @@ class CorrectOne(CatalogRun):
         run_key: str,
         options: Options,
         title: str = "another run",
+        expects: Expected | None = None,
     ) -> None:
         self.name = check_name(name)
-        last = name.rpartition("/")[2]
-        self.output = check_name(output or output_name(last, options.correction))
-        lane = f"one-{hashlib.sha256(self.output.encode()).hexdigest()[:24]}"
+        self._named = check_name(output or output_name(name.rpartition("/")[2], options.correction))
+        # Data has no place of its own at a destination: it is known by its source.
+        self.output = self._named if destination is not None else f"{DATA}{source_uri(source.place, name)}"
         super().__init__(
             client=client,
             source=source,
             destination=destination,
-            state=state.child("one"),  # apart from the catalogs' lanes, which are read all together
+            state=state,
             run_key=f"{run_key}/{self.output}",
             options=options,
-            lane=lane,
             title=title,
+            expects=expects,
         )
 
-    def _check_places(self) -> None:
-        if self.destination is not None:
-            if self.source.relative(self.destination) == "" and self.name == self.output:
-                raise ConfigurationError(
-                    f"source and destination are the same file, {self.source.uri(self.name)}; a source is never "
-                    "overwritten: name another destination."
-                )
-            self.destination.prepare()
-            if self.destination.has_folder(self.output):
-                raise ConfigurationError(
-                    f"destination {self.destination.uri(self.output)} is a folder: end it with a slash to keep the "
-                    "source's name, or name a file in it."
-                )
-        self.state.prepare()
+    def _folder_of_runs(self) -> Store:
+        return self.home.child(SINGLES)
 
-    def _load(self) -> None:
-        self.ledger.load()
-        self.ledger.wait_for_owner(self._sleep)
+    def _lane(self) -> str:
+        return single_lane(self.output)
+
+    def _lanes_beside(self) -> SingleLanes:
+        older = (single_lane(self._named), self._named) if self.destination is None else None
+        return SingleLanes(self.ledger, self.home, self.output, older=older)
+
+    def _check_places(self) -> None:
+        if self.destination is None:
+            return
+        if self.source.relative(self.destination) == "" and self.name == self.output:
+            raise ConfigurationError(
+                f"source and destination are the same file, {self.source.uri(self.name)}; a source is never "
+                "overwritten: name another destination."
+            )
+        if self.destination.has_folder(self.output):
+            raise ConfigurationError(
+                f"destination {self.destination.uri(self.output)} is a folder: end it with a slash to keep the "
+                "source's name, or name a file in it."
+            )
 
     def _sweep(self) -> None:
         super()._sweep()
@@ -117,19 +131,29 @@ class CorrectOne(CatalogRun):
         entry = self.source.stat(self.name)
         if entry is None:
             raise InvalidSource(f"there is no file {self.source.uri(self.name)}", code="SOURCE_CHANGED")
-        row = self.ledger.rows.get(self.output)
-        item = Item(self.output, self.name, entry.size, entry.fingerprint, "", "new")
-        digest = self._prepared[""].digest
+        row, digest = self.ledger.rows.get(self.output), self._prepared[""].digest
+        item = Item(self.output, self.name, entry.size, entry.fingerprint, "", "new", root=self.source.place)
         verdict = verdict_on(item, self._standing(row), row, digest, self.options.reprocess, self.run)
         made = Plan(listed=1)
-        if verdict in ("unchanged", "edited"):
-            made.unchanged = 1
+        if verdict == "unchanged":
+            made.standing.append(self.output)
+        elif verdict in ("edited", "gone"):
+            (made.edited if verdict == "edited" else made.gone).append(self.output)
+            log.warning(_LEFT_ALONE[verdict], one_line(self.output))
         elif verdict == "known bad" and row is not None:
             raise _error_of(Failure(row.output, row.source, row.code or "", row.reason or ""), row)
+        elif verdict == "other source" and row is not None:
+            self._claim_name(made, item, row)
         elif verdict != "open":
-            item = item._replace(reason=verdict)
-            made.todo.append(with_hints(item, row, digest, self.options.reprocess))
+            item = item._replace(reason=verdict, existed=self._standing(row) is not None)
+            made.todo.append(with_hints(item, row, digest, self.options.reprocess, self.run))
         return made
+
+    def _claim_name(self, made: Plan, item: Item, row: Row) -> None:
+        """The output's name belongs to another source: if that was this one at another place, nothing is to be done."""
+        if not row.sha256 or digest_of(self.source, self.name)[0] != row.sha256:
+            raise InvalidSource(taken(item, row), code="NAME_COLLISION")
+        made.claims.append((item, row))
 
     def _standing(self, row: Row | None) -> int | None:
         """The output's size as it stands; of what is data only, as it was recorded."""
@@ -144,13 +168,17 @@ class CorrectOne(CatalogRun):
     def _report(self, kept: Kept, line: str) -> None:
         """One picture is there or it is not."""
 
-    def _write_manifest(self, kept: Kept, left: Any = ()) -> tuple[Outcome, Summary]:
-        return Outcome(), self._summary(kept, Outcome())
+    def _write_manifest(self, kept: Kept, left: Iterable[Item]) -> None:
+        """A single picture has no manifest: its result says it all."""
 
-    def _summary(self, kept: Kept, outcome: Outcome) -> Summary:
+    def _summary(self, kept: Kept) -> Summary:
         row = self.ledger.rows.get(self.output)
         if row is None:
             return Summary({})
+        left_alone = {
+            "edited_at_destination": bool(kept.counts.edited),
+            "gone_from_destination": bool(kept.counts.gone or kept.progress.gone),
+        }
         return Summary(
             {
                 "destination": None if self.destination is None else self.destination.uri(self.output),
@@ -159,6 +187,7 @@ class CorrectOne(CatalogRun):
                 "bytes": row.size,
                 "usage": dict(row.usage) if row.usage else None,
                 "detection_data": kept.progress.details.get(self.output),
+                **{name: True for name, value in left_alone.items() if value},
             }
         )
 
@@ -187,7 +216,7 @@ class CorrectOne(CatalogRun):
 
     def _finish(self, kept: Kept) -> Summary:
         self._ask_for_details(kept)
-        summary = self._summary(kept, Outcome())
+        summary = self._summary(kept)
         if self.ledger.owned:
             self.ledger.checkpoint(release=True)
             self.state.delete(f"{self.folder}/run.json.gz")

@@ -7,5 +7,6 @@ from typing import Literal
 Reprocess = Literal["changed", "source_changed", "missing", "failed", "always"]
 IfEmpty = Literal["fail", "skip", "succeed"]
 IfUnchanged = Literal["succeed", "skip"]
+Manifest = Literal["all", "changed"]
 Verify = Literal["fail", "warn"]
 Ambiguous = Literal["auto", "fail", "restart"]

@@ -35,6 +35,9 @@ _CONTENT_TYPE_ARGUMENT = {
     "gcs": "content_type",
 }
 
+# Stores of objects: a name may also be the beginning of other names.
+_FLAT = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
+
 
 class Store:
     """
@@ -107,7 +110,8 @@ class Store:
     @property
     def place(self) -> str:
         """The root as an address that stays the same however it is spelled or reached."""
-        return "://".join(self._place())
+        protocol, path = self._place()
+        return f"{protocol}://{path}" if protocol == "file" else f"{protocol}:/{path}"
 
     def _place(self) -> tuple[str, str]:
         return self.protocol, posixpath.normpath("/" + self.root.lstrip("/")).rstrip("/")
@@ -149,6 +153,11 @@ class Store:
             if not page.get("IsTruncated"):
                 return
             query["ContinuationToken"] = page["NextContinuationToken"]
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether a name cannot be a file and a folder at once; in a store of objects it can."""
+        return self.protocol not in _FLAT
 
     def is_there(self) -> bool:
         """Whether the folder exists. A prefix of an object store always does."""

@@ -46,7 +46,7 @@ def judge(house: House, *, again: int = 0) -> str:
 
 def _manifest(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     first, *lines = (json.loads(line) for line in path.read_text().splitlines())
-    return first["summary"], lines
+    return first["summary"], [line for line in lines if line["state"] not in ("unchanged", "known_bad")]
 
 
 def every_visible_picture_is_whole(folder: Path) -> None:

@@ -205,6 +205,6 @@ def test_what_is_kept_holds_no_url_and_no_key(house: House) -> None:
 
     (kept,) = Path(house.destination).rglob("run.json.gz")
     text = gzip.decompress(kept.read_bytes()).decode()
-    assert json.loads(text)["layout"] == 1
+    assert json.loads(text)["layout"] == 2
     assert "http" not in text
     assert house.emulator.key not in text

@@ -24,11 +24,9 @@ from airflow_provider_perfectlyclear.catalog.ledger.lane import (
     HEARTBEAT,
     KEEP,
     Ledger,
-    list_lanes,
-    read_lane,
-    segment_name,
 )
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane, segment_name
 from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost, LedgerError, StorageFailed
 from airflow_provider_perfectlyclear.storage import Store
 

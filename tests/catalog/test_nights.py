@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -103,11 +104,11 @@ def test_a_lost_state_folder_does_not_pay_for_everything_again(house: House) -> 
     with pytest.raises(PlanRefused) as refusal:
         house.correct("tuesday")
 
-    assert "40 of the 40 corrected pictures" in str(refusal.value)
-    assert "max_new_jobs=40" in str(refusal.value)
+    assert "40 of 40 existing outputs" in str(refusal.value)
+    assert "max_paid_again=40" in str(refusal.value)
     assert house.accepted == len(FORTY)
     assert house.correct("tuesday", reprocess="missing")["paid"] == 0
-    assert house.correct("wednesday", max_new_jobs=40)["paid"] == len(FORTY)
+    assert house.correct("wednesday", max_paid_again=40)["paid"] == len(FORTY)
 
 
 def test_another_correction_is_said_before_it_is_paid(house: House) -> None:
@@ -117,16 +118,18 @@ def test_another_correction_is_said_before_it_is_paid(house: House) -> None:
     with pytest.raises(PlanRefused, match="40 correction changed"):
         house.correct("tuesday", {"preset": "none", "width": 100})
     assert house.correct("tuesday", {"preset": "none", "width": 100}, reprocess="source_changed")["paid"] == 0
-    assert house.correct("wednesday", {"preset": "none", "width": 100}, max_new_jobs=40)["paid"] == 40
+    assert house.correct("wednesday", {"preset": "none", "width": 100}, max_paid_again=40)["paid"] == 40
 
 
-def test_a_canary_of_another_correction_is_no_matter_for_the_redo_guard(house: House) -> None:
+def test_a_canary_of_another_correction_says_what_it_may_pay_again(house: House) -> None:
     house.put(*FORTY)
     house.correct("monday", {"preset": "none"})
 
-    canary = house.correct("tuesday", {"preset": "none", "width": 100}, limit=20)
+    with pytest.raises(PlanRefused, match="40 of 40 existing outputs"):
+        house.correct("tuesday", {"preset": "none", "width": 100}, limit=20)
+    canary = house.correct("tuesday", {"preset": "none", "width": 100}, limit=20, max_paid_again=20)
 
-    assert (canary["paid"], canary["not_started"]) == (20, 20)
+    assert (canary["paid"], canary["paid_again"], canary["not_started"]) == (20, 20, 20)
 
 
 def test_cache_and_detection_data_make_no_other_correction(house: House) -> None:
@@ -204,7 +207,7 @@ def test_a_limit_counts_over_all_tries_of_a_run(house: House) -> None:
     assert house.accepted == 40
 
 
-def test_a_plan_only_run_pays_and_writes_nothing(house: House) -> None:
+def test_a_plan_only_run_pays_nothing_and_names_its_pictures(house: House) -> None:
     house.put(*FORTY)
 
     planned = house.correct(plan_only=True)
@@ -213,8 +216,10 @@ def test_a_plan_only_run_pays_and_writes_nothing(house: House) -> None:
     assert planned["reasons"] == {"new": 40}
     assert house.outputs == []
     assert house.accepted == 0
-    assert not list(house.destination.rglob("*.jsonl"))
-    assert planned["manifest"] is None
+    (plan,) = house.destination.rglob("*.jsonl")
+    assert planned["manifest"] is None and planned["plan"] == str(plan)
+    lines = [json.loads(line) for line in plan.read_text().splitlines()]
+    assert [(line["output"], line["reason"]) for line in lines] == [(name, "new") for name in sorted(FORTY)]
 
 
 def test_a_plan_that_a_brake_would_stop_is_shown_and_says_so(
@@ -315,7 +320,7 @@ def test_an_edited_preset_is_another_correction(house: House) -> None:
     assert house.correct("wednesday", {"preset": "Studio 7"}, reprocess="source_changed")["paid"] == 0
     with pytest.raises(PlanRefused, match="40 correction changed"):
         house.correct("thursday", {"preset": "Studio 7"})
-    friday = house.correct("friday", {"preset": "Studio 7"}, max_new_jobs=40)
+    friday = house.correct("friday", {"preset": "Studio 7"}, max_paid_again=40)
     assert friday["reasons"] == {"correction changed": 40}
     assert (friday["paid"], house.accepted) == (40, 80)
 

@@ -391,7 +391,7 @@ def test_an_owner_that_wakes_when_another_has_finished_starts_nothing_more(
 
     row.consumed(house.emulator)
     assert house.emulator.bill(summary=True) == before
-    assert lost["error"] == "LaneLost" and "starts nothing more" in lost["message"], lost
+    assert lost["error"] == "LaneLost" and "starts no more jobs" in lost["message"], lost
     assert before["billed"] == len(NAMES)
     assert before["accepted"] <= len(NAMES) + done["possibly_paid_twice"]
     assert house.outputs == NAMES

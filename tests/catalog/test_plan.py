@@ -8,26 +8,22 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.naming import check_template, output_name, refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan.decide import (
-    REDO_COUNT,
-    Item,
-    Known,
-    Plan,
-    check_template,
-    in_shard,
-    output_name,
-    plan,
-    refusal_key,
-)
+from airflow_provider_perfectlyclear.catalog.plan import brakes
+from airflow_provider_perfectlyclear.catalog.plan.brakes import REDO_COUNT
+from airflow_provider_perfectlyclear.catalog.plan.decide import Known, plan
+from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.errors import ConfigurationError, PlanRefused
 from airflow_provider_perfectlyclear.storage import Entry, Store
 
@@ -86,7 +82,7 @@ def planned(
 
 def assert_each_output_is_in_one_state(made: Plan) -> None:
     """I3: what was listed is the sum of the states."""
-    lists = (made.todo, made.refused, made.known_bad, made.edited, made.own)
+    lists = (made.todo, made.refused, made.known_bad, made.edited, made.own, made.gone)
     assert made.listed == made.unchanged + made.ignored + sum(map(len, lists))
 
 
@@ -144,8 +140,8 @@ def table(text: str) -> list[Any]:
         landed    | stands  | changed | same    | source | source | -      | source | always
         landed    | stands  | changed | changed | source | source | -      | source | always
         landed    | missing | same    | same    | gone   | gone   | gone   | gone   | always
-        landed    | missing | same    | changed | gone   | gone   | gone   | gone   | always
-        landed    | missing | changed | same    | gone   | gone   | gone   | gone   | always
+        landed    | missing | same    | changed | corr   | gone   | gone   | corr   | always
+        landed    | missing | changed | same    | source | source | gone   | source | always
         landed    | edited  | same    | same    | edited | edited | edited | edited | always
         landed    | edited  | changed | changed | edited | edited | edited | edited | always
         bad       | missing | same    | same    | bad    | bad    | bad    | retry  | retry
@@ -187,7 +183,7 @@ def test_what_only_data_was_wanted_of_has_no_size_to_differ() -> None:
 
 
 def test_what_this_run_landed_is_its_own_and_always_means_once() -> None:
-    mine = replace(LANDED, run="tonight")
+    mine = replace(LANDED, run="tonight", paid_by="tonight")
     for reprocess in EVERY:
         assert verdict(mine, 50, reprocess=reprocess) == "own"
 
@@ -512,34 +508,77 @@ def redone(changed: int, existing: int, **options: Any) -> Plan:
 )
 def test_much_that_exists_is_not_paid_again_by_accident(changed: int, existing: int, stops: bool) -> None:
     made = redone(changed, existing)
-    assert made.pays_much_again is stops
+    assert brakes.may_refuse(made, ANY, knows_nothing=False) is stops
     if not stops:
-        made.guard_redo("s3://media/out")
-        return
+        return guard(made)
     with pytest.raises(PlanRefused) as failure:
-        made.guard_redo("s3://media/out")
+        guard(made)
     said = str(failure.value)
-    assert said.startswith(f"{changed} of the {existing} corrected pictures in s3://media/out would be")
+    assert said.startswith(
+        f"Refused: {changed} of {existing} existing outputs in s3://media/out would be paid"
+    )
     assert f"({changed} correction changed)" in said
-    assert f"max_new_jobs={changed + 1}" in said
-    for way_out in ('"always"', '"missing"', '"source_changed"'):
-        assert way_out in said
+    assert f"max_paid_again={changed}." in said and 'reprocess="source_changed"' in said
+    return None
+
+
+@pytest.mark.parametrize(
+    ("most", "limit", "stops"),
+    [
+        (41, None, False),
+        (40, None, True),
+        ("11%", None, False),
+        ("9%", None, True),
+        (5, 5, False),
+        (5, 6, True),
+    ],
+)
+def test_what_may_be_paid_again_has_a_dial_of_its_own(most: Any, limit: int | None, stops: bool) -> None:
+    options = Options(correction=Correction(), max_paid_again=most, limit=limit)
+    assert brakes.may_refuse(redone(41, 400), options, knows_nothing=False) is stops
+
+
+@pytest.mark.parametrize(
+    ("pictures", "options", "stops"),
+    [
+        (1001, {}, True),
+        (1000, {}, False),
+        (1001, {"max_new_jobs": 1001}, False),
+        (1001, {"limit": 1000}, False),
+        (1001, {"reprocess": "always"}, True),
+    ],
+)
+def test_a_large_first_night_is_confirmed(pictures: int, options: dict[str, Any], stops: bool) -> None:
+    made = planned([f"{number}.jpg" for number in range(pictures)], **options)
+    wanted = Options(correction=Correction(), **options)
+    assert brakes.may_refuse(made, wanted, knows_nothing=True) is stops
+    assert not brakes.may_refuse(made, wanted, knows_nothing=False)
+
+
+ANY = Options(correction=Correction())
+
+
+def guard(made: Plan, options: Options = ANY) -> None:
+    brakes.brake(made, options, where="s3://media/out", knows_nothing=False)
 
 
 def test_a_lost_state_folder_would_pay_for_everything_again() -> None:
     names = [f"{number}.jpg" for number in range(REDO_COUNT + 1)]
     destination = dict.fromkeys(names, 50)
     with pytest.raises(PlanRefused, match="21 not in the ledger"):
-        planned(names, destination=destination).guard_redo("out")
-    planned(names, destination=destination, reprocess="missing").guard_redo("out")
+        guard(planned(names, destination=destination))
+    guard(planned(names, destination=destination, reprocess="missing"))
 
 
 @pytest.mark.parametrize(
     ("options", "stops"),
     [
-        ({}, "paid again"),
-        ({"reprocess": "failed"}, "paid again"),
-        ({"max_new_jobs": 22}, None),
+        ({}, "paid for again"),
+        ({"reprocess": "failed"}, "paid for again"),
+        ({"max_new_jobs": 22}, "paid for again"),
+        ({"limit": 1}, "paid for again"),
+        ({"max_paid_again": 21}, None),
+        ({"max_paid_again": "100%"}, None),
         ({"max_new_jobs": 21}, "max_new_jobs allows 21"),
         ({"reprocess": "always"}, None),
         ({"reprocess": "missing"}, None),
@@ -550,7 +589,7 @@ def test_the_redo_guard_is_lifted_by_saying_what_is_meant(
     tmp_path: Path, options: dict[str, Any], stops: str | None
 ) -> None:
     run = CatalogRun(
-        client=cast(Client, None),
+        client=Client(Settings(api_key="k")),
         source=Store.local(tmp_path / "in"),
         destination=Store.local(tmp_path / "out"),
         state=Store.local(tmp_path / "out" / "state"),
@@ -566,7 +605,7 @@ def test_the_redo_guard_is_lifted_by_saying_what_is_meant(
 
 
 def test_what_does_not_exist_yet_is_never_paid_again() -> None:
-    planned([f"{number}.jpg" for number in range(1000)]).guard_redo("out")
+    guard(planned([f"{number}.jpg" for number in range(1000)]))
 
 
 def test_files_that_were_only_touched_are_taken_out_of_the_plan() -> None:
@@ -589,7 +628,7 @@ def test_the_plan_is_one_line_that_says_why() -> None:
     made.ignored = 1200
     assert made.line() == (
         "to correct: 3 (2 correction changed, 1 new); 1,498 unchanged, 3 known bad, 1 edited at destination, "
-        "1,200 ignored"
+        "1,200 ignored, 2 paid again"
     )
     assert Plan().line() == "to correct: 0; 0 unchanged"
 

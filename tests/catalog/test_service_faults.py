@@ -154,7 +154,7 @@ def test_a_lost_job_whose_source_is_gone_asks_for_no_retry_after_the_first(
     (gone,) = set(NAMES) - set(house.outputs)
     (house.source / gone).unlink()
 
-    with pytest.raises(errors.CatalogFailed, match=f"{gone} SOURCE_GONE: .*No retry would change") as failure:
+    with pytest.raises(errors.CatalogFailed, match=f"{gone} SOURCE_GONE: .*A retry does not help") as failure:
         house.correct()
     assert not failure.value.retry_helps
     tuesday = house.correct("tuesday")

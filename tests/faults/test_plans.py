@@ -157,9 +157,9 @@ def test_a_night_that_would_pay_for_everything_again_stops_before_it_pays(
 
     for said in refused:
         came_to(house, said, row.outcome, THIRTY)
-        assert "30 of the 30 corrected pictures" in said["message"]
-        assert f"({redo.why}); nothing was started" in said["message"]
-        assert "max_new_jobs=30" in said["message"] and f'reprocess="{redo.way_out}"' in said["message"]
+        assert "30 of 30 existing outputs" in said["message"]
+        assert f"({redo.why}). Nothing was started." in said["message"]
+        assert "max_paid_again=30" in said["message"] and f'reprocess="{redo.way_out}"' in said["message"]
     assert (free["summary"]["unchanged"], free["summary"]["paid"]) == (30, 0)
     assert house.accepted == 30
     assert house.emulator.unconsumed() == []

@@ -14,8 +14,10 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.catalog.naming import check_template
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan.decide import Known, Plan, check_template, plan
+from airflow_provider_perfectlyclear.catalog.plan.decide import Known, plan
+from airflow_provider_perfectlyclear.catalog.plan.model import Plan
 from airflow_provider_perfectlyclear.errors import (
     ConfigurationError,
     InvalidSource,

@@ -12,7 +12,7 @@ from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan.decide import Item, Plan
+from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.plan.planner import Survey
 from airflow_provider_perfectlyclear.catalog.report.summary import Outcome, summary_of
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
@@ -112,7 +112,7 @@ def test_what_is_said_while_a_run_works_is_quoted_as_it_is():
         'on_ambiguous="restart" starts it again, which may pay twice',
         "failures in a row (",
         "): nothing more is started",
-        "This one starts nothing more; what it started is in the ledger.",
+        "This run starts no more jobs; the jobs it started are in the ledger.",
         "the service asks for payment (HTTP 402)",
     ):
         assert words in FLAT, words

@@ -24,7 +24,8 @@ from airflow_provider_perfectlyclear import __main__ as command_line
 from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from airflow_provider_perfectlyclear.catalog.ledger import records
-from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, read_lane
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
 from airflow_provider_perfectlyclear.catalog.transfer import spool
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook

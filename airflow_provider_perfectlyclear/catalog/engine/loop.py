@@ -31,7 +31,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.journal import FLUSH, Book
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD, Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan.decide import Item
+from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Wanted
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
 from airflow_provider_perfectlyclear.errors import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD
-from airflow_provider_perfectlyclear.catalog.plan.decide import Item
+from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.errors import StartUnknown
 
 #: A job was lost, or a start refused, and the picture has been taken away before it could be started again.
@@ -54,6 +54,7 @@ class Progress:
     failures: dict[str, Failure] = field(default_factory=dict)
     landed: int = 0
     unbegun: list[Item] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     same_bytes: int = 0
     bytes_in: int = 0
     bytes_out: int = 0

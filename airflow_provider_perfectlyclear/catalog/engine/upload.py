@@ -11,7 +11,7 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
-from airflow_provider_perfectlyclear.catalog.plan.decide import Item
+from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Wanted, staged
 from airflow_provider_perfectlyclear.catalog.transfer.landing import land as _land
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool

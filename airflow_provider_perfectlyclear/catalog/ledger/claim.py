@@ -1,94 +1,175 @@
-"""Lanes of other layouts: a catalog that was one task and is now sixteen shards, or the other way round."""
+"""A run's hold on its ledger: find it, make sure that it is the right one, wait, probe the store, take, let go."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
 
-from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, list_lanes, read_lane
-from airflow_provider_perfectlyclear.catalog.plan.decide import in_shard
-from airflow_provider_perfectlyclear.errors import LaneHeld
+from airflow_provider_perfectlyclear.catalog.ledger import identity
+from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected, Identity
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes
+from airflow_provider_perfectlyclear.catalog.ledger.records import State
+from airflow_provider_perfectlyclear.catalog.ledger.segments import LANES
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.errors import (
+    ConfigurationError,
+    LedgerNotFound,
+    RunStopped,
+    StorageFailed,
+)
+from airflow_provider_perfectlyclear.storage import Store
+
+log = logging.getLogger(__name__)
 
 
-def lane_of(shard: tuple[int, int] | None) -> str:
-    """The lane of a shard: ``all``, or such as ``03of16``."""
-    return "all" if shard is None else f"{shard[0]:02d}of{shard[1]:02d}"
-
-
-def _layout(lane: str) -> str:
-    return re.sub(r"^\d+of", "of", lane)
-
-
-class Others:
+class Claim:
     """
-    What the lanes of other layouts say, merged into one's own.
-
-    :param ledger: the run's own lane.
-    :param shard: the run's shard, None for the whole catalog.
+    :param home: the state folder.
+    :param ledger: the run's lane.
+    :param lanes: the lanes beside it.
+    :param root: the source's URI: where sources lie of which an old ledger does not say it.
+    :param destination: the destination, as an identity names it.
+    :param service: the service's base URL.
+    :param expects: what the last run of the same task said of its ledger, if it is known.
     """
 
-    def __init__(self, ledger: Ledger, shard: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        home: Store,
+        ledger: Ledger,
+        lanes: CatalogLanes | SingleLanes,
+        *,
+        root: str,
+        destination: str,
+        service: str,
+        options: Options,
+        expects: Expected | None,
+    ) -> None:
+        self.identity: Identity | None = None
+        self._home = home
         self._ledger = ledger
-        self._shard = shard
-        self._heads: dict[str, int] | None = None  # of the lanes of other layouts; None: they do not matter
-        self.merged = 0
+        self._lanes = lanes
+        self._root = root
+        self._about = (destination, service)
+        self._options = options
+        self._expects = expects
 
-    def load(self, sleep: Callable[[float], None]) -> None:
+    def read_identity(self) -> None:
+        """Read which ledger this is."""
+        self.identity = identity.read(self._home)
+        self._ledger.id = self.identity.ledger if self.identity else ""
+
+    def load(self, sleep: Callable[[float], None], *, resumed: bool) -> None:
         """
-        Read one's own lane and those of other layouts; the newest row of each output counts.
+        Read the ledger, once nobody else works in its lane, and make sure that it is the right one.
 
-        A run of another layout must not go on at the same time: one that is deferred is made to plan again, one
-        that works is waited for.
-
-        :param sleep: as in :meth:`Ledger.wait_for_owner`.
-        :raises LaneHeld: a run of another layout is at work.
+        :param sleep: seconds to let pass; may raise to end the wait.
+        :param resumed: the run has been here before.
+        :raises LaneHeld: another run works in it.
+        :raises LedgerNotFound: an earlier run or try has left a ledger, and it is not here.
+        :raises LedgerMismatch: it is about another destination or service.
         """
-        lanes = list_lanes(self._ledger.store)
-        self._ledger.load(lanes.pop(self._ledger.lane, []))
-        self._ledger.wait_for_owner(sleep)
-        self._heads, self.merged = {}, 0
-        for lane in lanes:
-            if _layout(lane) != _layout(self._ledger.lane):
-                self._heads[lane] = self._fence(lane, sleep)
-                self._merge(lane)
+        self.read_identity()
+        self._lanes.load(sleep)
+        accepted = self._options.accept_ledger
+        seq = self._ledger.seq
+        identity.check_expected(self.identity, self._expects, state=self._home, seq=seq, accepted=accepted)
+        if resumed and self._ledger.head == 0:
+            raise LedgerNotFound(
+                f"This run was deferred, and what it had written to {self._home.uri('')} is not there now. Every "
+                "worker must see the ledger: put state_path, or the destination, on a shared store."
+            )
+        self._check_identity()
+        self._adopt_old_rows()
 
-    def _fence(self, lane: str, sleep: Callable[[float], None]) -> int:
-        other = Ledger(self._ledger.store, lane, run=self._ledger.run, title=self._ledger.title)
-        other.load()
-        other.wait_for_owner(sleep)
-        if other.view.holder is not None or other.view.is_parked:
-            if not other.take():
-                raise LaneHeld(
-                    f"{self._ledger.store.uri('')} (lane {lane!r}) is locked by another run. "
-                    "Set retries to try again later."
-                )
-            other.release()
-        return other.head
+    def _check_identity(self) -> None:
+        destination, service = self._about
+        right = identity.check(
+            self.identity,
+            state=self._home,
+            destination=destination,
+            service=service,
+            accepted=self._options.accept_ledger,
+        )
+        if not right and self.identity is not None and not self._options.plan_only:
+            self.identity = identity.replace(self._home, self.identity, destination, service)
 
-    def _merge(self, lane: str) -> None:
+    def _adopt_old_rows(self) -> None:
+        """Rows of earlier versions do not say in which folder their sources lay: in this run's, as far as is known."""
         rows = self._ledger.rows
-        for row in read_lane(self._ledger.store, lane).rows.values():
-            mine = rows.get(row.output)
-            if in_shard(row.source, self._shard) and (mine is None or row.at > mine.at):
-                rows[row.output] = row
-                self.merged += 1
+        old = [row for row in rows.values() if not row.root]
+        if old:
+            log.info(
+                "%s outputs were recorded by an earlier version of this package; their sources are taken to lie in %s",
+                f"{len(old):,}",
+                self._root,
+            )
+        for row in old:
+            rows[row.output] = replace(row, root=self._root)
 
-    def settle(self) -> None:
+    def take(self) -> bool:
         """
-        After taking one's own lane: what others knew becomes part of it, and none of them may have come back.
+        Own the lane. False: another run was faster, and what was read is stale.
 
-        :raises LaneHeld: one has.
-        :raises LaneLost: one's own lane is lost.
+        :raises ConfigurationError: the store cannot tell two owners apart, and that was not allowed.
         """
-        if self.merged:
-            self._ledger.checkpoint()
-            self.merged = 0
-        if self._heads is None:
-            return
-        for lane, entries in list_lanes(self._ledger.store).items():
-            newest = max(int(entry.name[:8]) for entry in entries)
-            if _layout(lane) != _layout(self._ledger.lane) and newest != self._heads.get(lane):
-                raise LaneHeld(
-                    f"Another run has begun on {self._ledger.store.uri('')} in another layout of shards (lane "
-                    f"{lane!r}). Set retries to try again later."
-                )
+        if self._ledger.owned:
+            return True
+        self._home.prepare()
+        self._ledger.store.prepare()
+        if self._ledger.head == 0:
+            self._probe()
+        if self.identity is None:
+            self.identity = identity.create(self._home, *self._about)
+            self._check_identity()
+            self._ledger.id = self.identity.ledger
+        self._ledger.is_contested = self._lanes.is_contested
+        return self._ledger.take() and self._lanes.settle()
+
+    def unlock(self) -> None:
+        """Do without "create if absent" where the user allows that and the store has none."""
+        if self._options.allow_unlocked_store:
+            self._ledger.store.prepare()
+            self._home.unlocked = self._ledger.store.unlocked = not self._is_exclusive()
+
+    def _probe(self) -> None:
+        if not self._options.allow_unlocked_store and not self._is_exclusive():
+            raise ConfigurationError(
+                f"{self._ledger.store.uri('')} cannot create a file only if it is absent, so two runs could pay for "
+                "the same picture. Put state_path on another store, or, if runs never overlap, set "
+                "allow_unlocked_store=True."
+            )
+
+    def _is_exclusive(self) -> bool:
+        try:
+            return self._ledger.store.probe(LANES)
+        except StorageFailed:
+            if self._options.allow_unlocked_store:  # it knows no "only if absent" at all
+                return False
+            raise
+
+    @contextmanager
+    def letting_go(self) -> Iterator[None]:
+        """However a try ends, its lane is free for the next, unless its process dies."""
+        try:
+            yield
+        except BaseException:  # Airflow's timeout of a task is no Exception
+            with suppress(RunStopped):
+                self._ledger.release()
+            raise
+
+    def memory(self) -> dict[str, Any] | None:
+        """What the next run of the same task should expect of the ledger, as plain data; None: there is none."""
+        if self.identity is None:
+            return None
+        rows = self._ledger.rows.values()
+        return {
+            "ledger": self.identity.ledger,
+            "place": self._home.uri(""),
+            "outputs": sum(row.state is State.LANDED for row in rows),
+            "seq": self._ledger.seq,
+        }

@@ -8,16 +8,11 @@ fence and heartbeat. The first line of a segment is its header; the others are r
 
 from __future__ import annotations
 
-import gzip
-import json
+import logging
 import secrets
 import socket
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from io import BytesIO
 from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.ledger.records import (
@@ -29,223 +24,34 @@ from airflow_provider_perfectlyclear.catalog.ledger.records import (
     billed,
     charge,
 )
-from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost, LedgerError
+from airflow_provider_perfectlyclear.catalog.ledger.segments import (
+    LANES,
+    Part,
+    View,
+    is_parked,
+    is_segment,
+    line_of,
+    read_lane,
+    segment_name,
+)
+from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost
 from airflow_provider_perfectlyclear.storage import Entry, Store, is_part
+
+log = logging.getLogger(__name__)
 
 #: A checkpoint is written when this many segments stand since the last one.
 CHECKPOINT_EVERY = 500
 #: Segments below a checkpoint are removed when older than this (seconds). A number must not become free
 #: while a stopped process may wake up and take it. A run's bill is kept for as long after its last start.
 KEEP = 7 * 86_400.0
+#: A checkpoint is written in parts of this size (bytes, unpacked), each far below what is read; one row has some kB.
+PART = 1 << 28
+#: How often a lane that is watched is looked at (seconds).
+LOOK = 2.0
 #: A live owner appends at least this often (seconds) ...
 HEARTBEAT = 25.0
 #: ... so a lane whose head stood still for this long (seconds, watched by the newcomer) has lost its owner.
 ABANDONED = 90.0
-#: The largest segment, unpacked, that is read (bytes).
-MAX_SEGMENT = 1 << 30
-#: A checkpoint is written in parts of this size (bytes, unpacked), each far below what is read; one row has some kB.
-PART = 1 << 28
-
-LANES = "lanes"
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """
-    The first line of a segment.
-
-    :param run: the run key of its writer.
-    :param title: the writer, as a person would name it.
-    :param checkpoint: the number of the newest checkpoint's first part at or below this segment, 0 for none.
-    :param at: Unix seconds.
-    :param seq: greater than that of every segment that its writer had read, in any lane; 0 in earlier versions.
-    """
-
-    run: str
-    title: str
-    checkpoint: int
-    at: float
-    seq: int = 0
-
-
-@dataclass
-class View:
-    """
-    What a lane says when it is read.
-
-    :param rows: output name -> row.
-    :param bills: run key -> what it has paid.
-    :param head: the number of the newest segment, 0 when there is none.
-    :param checkpoint: the number of the newest checkpoint.
-    :param holder: the newest header while its owner neither parked nor released.
-    :param is_parked: its owner is deferred and will come back.
-    :param seq: the sequence number of the newest segment.
-    :param merged: lanes whose rows are part of this one's: lane -> the number of the newest segment that was read.
-    """
-
-    rows: dict[str, Row] = field(default_factory=dict)
-    bills: dict[str, Bill] = field(default_factory=dict)
-    head: int = 0
-    checkpoint: int = 0
-    holder: Header | None = None
-    is_parked: bool = False
-    seq: int = 0
-    merged: dict[str, int] = field(default_factory=dict)
-
-
-def segment_name(lane: str, number: int) -> str:
-    """Where a segment lies below the state folder."""
-    return f"{LANES}/{lane}/{number:08d}.jsonl"
-
-
-def read_lane(store: Store, lane: str, entries: Iterable[Entry] | None = None, *, run: str = "") -> View:
-    """
-    Read a lane from its newest checkpoint on.
-
-    :param store: the state folder.
-    :param lane: the lane's name.
-    :param entries: its listing, when there is one already.
-    :param run: of rows that other runs landed, only what this one needs is kept.
-    :raises LedgerError: a segment is missing, cannot be understood, or is of a newer version.
-    """
-    if entries is None:
-        entries = store.child(f"{LANES}/{lane}").list()
-    numbers = sorted(int(e.name[:8]) for e in entries if _is_segment(e.name))
-    view = View()
-    if not numbers:
-        return view
-    newest = _Segment(store, lane, numbers[-1])
-    view.checkpoint, view.head, view.seq = newest.header.checkpoint, numbers[-1], newest.header.seq
-    for number in range(max(view.checkpoint, 1), view.head):
-        _Segment(store, lane, number).replay(view, run)
-    newest.replay(view, run)
-    view.is_parked = newest.last == "parked"
-    view.holder = None if newest.last in ("parked", "released") else newest.header
-    return view
-
-
-def list_lanes(store: Store) -> dict[str, list[Entry]]:
-    """Every lane of a state folder with its segments, from one listing."""
-    lanes: dict[str, list[Entry]] = {}
-    for entry in store.child(LANES).list():
-        lane, _, name = entry.name.partition("/")
-        if _is_segment(name):
-            lanes.setdefault(lane, []).append(replace(entry, name=name))
-    return lanes
-
-
-def _is_segment(name: str) -> bool:
-    return len(name) == 14 and name[:8].isdigit() and name.endswith(".jsonl")
-
-
-def _is_parked(store: Store, lane: str, number: int) -> bool:
-    """Whether the segment of that number is there, and its owner parked in it."""
-    if store.stat(segment_name(lane, number)) is None:
-        return False
-    return _Segment(store, lane, number).ends_with() == "parked"
-
-
-class _Segment:
-    """
-    One segment, read line by line: a checkpoint of 100,000 rows is never unpacked as a whole.
-
-    :raises LedgerError: it is missing, cannot be understood, or is of a newer version.
-    """
-
-    def __init__(self, store: Store, lane: str, number: int) -> None:
-        self._place = (store, lane, number)
-        self.last: str | None = None
-        name = segment_name(lane, number)
-        data = store.read(name)
-        if data is None:
-            raise LedgerError(_broken(*self._place, "is missing"))
-        with self._understood():
-            self._lines = _lines(data)
-            first = json.loads(next(self._lines, b""))
-            version = first["v"]
-        if version != SCHEMA:
-            raise LedgerError(
-                f"{store.uri(name)} was written by another version of this package (layout {version!r}, "
-                f"this version reads {SCHEMA}). Upgrade, or run the version that wrote it. Nothing was paid."
-            )
-        with self._understood():
-            self.header = Header(
-                first["run"],
-                first["title"],
-                int(first["checkpoint"]),
-                float(first["at"]),
-                int(first.get("seq", 0)),
-            )
-
-    def replay(self, view: View, run: str) -> None:
-        """Apply its records to a view, as ``run`` needs it; then ``last`` is the kind of the last one."""
-        rows = view.rows
-        with self._understood():
-            for line in self._lines:
-                record = dict(json.loads(line))
-                apply(rows, record, run=self.header.run, at=self.header.at, seq=self.header.seq)
-                charge(view.bills, record, run=self.header.run, at=self.header.at)
-                self.last = record.get("r")
-                if self.last == "row" and record.get("run") != run:
-                    rows[record["output"]] = rows[record["output"]].settled()
-                elif self.last == "merged":
-                    view.merged[record["lane"]] = int(record["head"])
-
-    def ends_with(self) -> str | None:
-        """The kind of its last record, without applying any."""
-        with self._understood():
-            for line in self._lines:
-                self.last = json.loads(line).get("r")
-        return self.last
-
-    @contextmanager
-    def _understood(self) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error) as error:
-            raise LedgerError(_broken(*self._place, f"cannot be read ({type(error).__name__})")) from None
-
-
-def _lines(data: bytes) -> Iterator[bytes]:
-    file = gzip.GzipFile(fileobj=BytesIO(data)) if data[:2] == b"\x1f\x8b" else BytesIO(data)
-    read = 0
-    while line := file.readline(MAX_SEGMENT):
-        read += len(line)
-        if read > MAX_SEGMENT:
-            raise ValueError("too large")
-        if line != b"\n":
-            yield line
-
-
-def _broken(store: Store, lane: str, number: int, what: str) -> str:
-    folder = store.uri(f"{LANES}/{lane}")
-    return (
-        f"The ledger's segment {store.uri(segment_name(lane, number))} {what}. Nothing was paid. Bring it "
-        f"back from a backup; or move the folder {folder} away, and the run goes on without what it held: "
-        "outputs made before are then unknown, and jobs that were open are lost."
-    )
-
-
-def _line(record: Record) -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode()
-
-
-class _Part:
-    """One part of a checkpoint, compressed line by line: 100,000 rows are never there as a whole."""
-
-    def __init__(self) -> None:
-        self._sink = BytesIO()
-        self._file = gzip.GzipFile(fileobj=self._sink, mode="wb", compresslevel=3)
-        self.size = 0
-
-    def add(self, line: bytes) -> None:
-        self._file.write(line + b"\n")
-        self.size += len(line) + 1
-
-    def packed(self, header: bytes) -> bytes:
-        """The part's segment. The header comes last in time and first in the file: gzip members follow each other."""
-        self._file.close()
-        return gzip.compress(header + b"\n", 3) + self._sink.getvalue()
 
 
 class Ledger:
@@ -270,6 +76,10 @@ class Ledger:
         self._last_append = time.monotonic()
         #: The ledger's id, see ``identity.py``; written into every header.
         self.id = ""
+        #: Output name -> row, of other lanes: what they have paid for is known here, and not written here.
+        self.others: dict[str, Row] = {}
+        #: Whether another lane has claimed an output since the lanes were read; see ``claim.py``.
+        self.is_contested: Callable[[str], bool] = lambda output: False
         #: The highest sequence number that was read in any lane.
         self.seq = 0
         self.owned = False
@@ -315,7 +125,7 @@ class Ledger:
         :param seq: the sequence number that it had reached.
         :returns: False if it never was, which a resume that runs twice may find: then the lane must be read.
         """
-        if not _is_parked(self.store, self.lane, head):
+        if not is_parked(self.store, self.lane, head):
             return False
         self.view = View(rows=rows, bills={self.run: bill or Bill()}, head=head, checkpoint=checkpoint)
         self.saw(seq)
@@ -347,8 +157,8 @@ class Ledger:
         :raises StorageFailed: the ledger cannot be written. Start nothing more.
         """
         at = self._clock()
-        header = _line(self._header(at, self.view.checkpoint))
-        self._write(b"\n".join((header, *map(_line, records))))
+        header = line_of(self._header(at, self.view.checkpoint))
+        self._write(b"\n".join((header, *map(line_of, records))))
         for record in records:
             apply(self.view.rows, record, run=self.run, at=at, seq=self.seq)
             charge(self.view.bills, record, run=self.run, at=at)
@@ -428,14 +238,14 @@ class Ledger:
         for row in list(self.rows.values()):
             if row.run != self.run:
                 self.rows[row.output] = row.settled()  # its own run's manifest has the rest
-        before, first, part = self.view.checkpoint, self.head + 1, _Part()
+        before, first, part = self.view.checkpoint, self.head + 1, Part()
         for record in self._whole_map(release):
-            line = _line(record)
+            line = line_of(record)
             if part.size and part.size + len(line) > PART:
-                self._write(part.packed(_line(self._header(self._clock(), before))))
-                part = _Part()
+                self._write(part.packed(line_of(self._header(self._clock(), before))))
+                part = Part()
             part.add(line)
-        self._write(part.packed(_line(self._header(self._clock(), first))))
+        self._write(part.packed(line_of(self._header(self._clock(), first))))
         self.view.checkpoint = first
         self.owned = not release
         self._clean(below=before)
@@ -456,27 +266,71 @@ class Ledger:
         folder = self.store.child(f"{LANES}/{self.lane}")
         for entry in folder.list():
             old = entry.modified is not None and self._clock() - entry.modified > KEEP
-            if old and (is_part(entry.name) or (_is_segment(entry.name) and int(entry.name[:8]) < below)):
+            if old and (is_part(entry.name) or (is_segment(entry.name) and int(entry.name[:8]) < below)):
                 folder.delete(entry.name)
+
+    @property
+    def has_stranger(self) -> bool:
+        """
+        Whether another run's owner stands in this lane, alive or dead.
+
+        A lane of this run key is free at once (a retry, a clear).
+        """
+        holder = self.view.holder
+        return holder is not None and holder.run != self.run
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether somebody has written to the lane since it was read."""
+        return self.store.stat(segment_name(self.lane, self.head + 1)) is not None
+
+    def held(self) -> LaneHeld:
+        """The error that names the lane's owner and the remedy."""
+        who = self.view.holder.title if self.view.holder else "another run"
+        return LaneHeld(
+            f"{self.store.uri('')} is locked by {who}, which is still running. Set retries to try again later. To "
+            "avoid this, chain the tasks, or set max_active_runs=1 for runs of one Dag."
+        )
 
     def wait_for_owner(self, sleep: Callable[[float], None]) -> None:
         """
         Make sure that no other run works in this lane now.
 
-        A lane of this run key is free at once (a retry, a clear). Another's is watched: when its head stands
-        still for 90 s, its owner is gone.
-
-        :param sleep: seconds to let pass; may raise to end the wait.
+        :param sleep: as in :func:`wait_for_owners`.
         :raises LaneHeld: its owner lives.
         """
-        holder = self.view.holder
-        if holder is None or holder.run == self.run:
-            return
-        deadline = time.monotonic() + ABANDONED
-        while time.monotonic() < deadline:
-            if self.store.stat(segment_name(self.lane, self.head + 1)) is not None:
-                raise LaneHeld(
-                    f"{self.store.uri('')} is locked by {holder.title}, which is still running. Set retries to try "
-                    "again later. To avoid this, chain the tasks, or set max_active_runs=1 for runs of one Dag."
-                )
-            sleep(2.0)
+        wait_for_owners([self], sleep, alive=refuse)
+
+
+def refuse(ledger: Ledger) -> None:
+    """:raises LaneHeld: the lane's owner lives."""
+    raise ledger.held()
+
+
+def wait_for_owners(
+    watched: Iterable[Ledger], sleep: Callable[[float], None], *, alive: Callable[[Ledger], None]
+) -> None:
+    """
+    Watch lanes of strangers all together: one whose head stands still for 90 s has lost its owner.
+
+    :param watched: lanes with a holder, as read.
+    :param sleep: seconds to let pass; may raise to end the wait.
+    :param alive: called once for each lane whose owner lives; may raise to end the wait.
+    """
+    waiting = [ledger for ledger in watched if ledger.has_stranger]
+    if not waiting:
+        return
+    log.info(
+        "Waiting up to %.0f s for %d locks whose owners may have died, such as %s",
+        ABANDONED,
+        len(waiting),
+        waiting[0].view.holder.title if waiting[0].view.holder else "another run",
+    )
+    deadline = time.monotonic() + ABANDONED
+    while waiting and time.monotonic() < deadline:
+        moved = [ledger for ledger in waiting if ledger.has_moved]
+        for ledger in moved:
+            alive(ledger)
+        waiting = [ledger for ledger in waiting if ledger not in moved]
+        if waiting:
+            sleep(LOOK)

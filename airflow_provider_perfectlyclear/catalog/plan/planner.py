@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan.decide import (
-    REDO_COUNT,
-    Item,
-    Known,
-    Plan,
-    Refusal,
-    in_shard,
-    plan,
-    refusal_key,
-)
+from airflow_provider_perfectlyclear.catalog.plan import brakes
+from airflow_provider_perfectlyclear.catalog.plan.decide import Known, plan
+from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, Refusal
 from airflow_provider_perfectlyclear.catalog.run_state import Counts
+from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.errors import InvalidSource, PlanRefused
 from airflow_provider_perfectlyclear.storage import Entry, Store, check_name, digest_of, is_part
 
@@ -69,7 +64,14 @@ class Survey:
             self._wait_for(here, there)
             entries, sizes = here.result(), there.result()
         known = Known(
-            destination=sizes, rows=rows, digests=digests, run=run, now=time.time(), closed=self._closed()
+            destination=sizes,
+            rows=rows,
+            digests=digests,
+            run=run,
+            now=time.time(),
+            closed=self._closed(),
+            root=self.source.place,
+            has_folders=self.destination is not None and self.destination.has_folders,
         )
         made = plan(lambda: entries, known, self.options)
         self._refuse_leaving(made, rows)
@@ -120,10 +122,24 @@ class Survey:
         places = [store.relative(other) for other in others if other is not None]
         return [place for place in places if place]
 
-    def may_refuse(self, made: Plan) -> bool:
+    def may_refuse(self, made: Plan, *, knows_nothing: bool) -> bool:
         """Whether a brake would stop the plan as the listing has it."""
-        most = self.options.max_new_jobs
-        return made.pays_much_again or (most is not None and len(made.todo) > most)
+        return brakes.may_refuse(made, self.options, knows_nothing=knows_nothing)
+
+    def settle_claims(self, made: Plan, rows: Mapping[str, Row], own: Collection[str]) -> list[Item]:
+        """
+        Names that belong to another source: whether it has only moved is told by its bytes.
+
+        :param own: outputs that this very run has made, or found bad.
+        :returns: what has moved.
+        """
+        if not made.claims:
+            return []
+        names = list(dict.fromkeys(item.source for item, _ in made.claims))
+        log.info("%d outputs were made from sources at another place; the bytes are compared", len(names))
+        moved = made.settle_claims(self._digests(names), rows, own)
+        log.info("%d of them have only moved; now %s", len(moved), made.line())
+        return moved
 
     def settle_touched(self, made: Plan, own: Collection[str]) -> list[Item]:
         """
@@ -137,12 +153,15 @@ class Survey:
         if not names:
             return []
         log.info("%d files have another size, ETag or time; their bytes are compared first", len(names))
+        settled = made.settle(self._digests(names), own)
+        log.info("%d of them have the same bytes as before; now %s", len(settled), made.line())
+        return settled
+
+    def _digests(self, names: Sequence[str]) -> dict[str, str | None]:
         with ThreadPoolExecutor(self.options.transfers) as pool:
             futures = [pool.submit(self._digest, name) for name in names]
             self._wait_for(*futures)
-        settled = made.settle({name: done.result() for name, done in zip(names, futures, strict=True)}, own)
-        log.info("%d of them have the same bytes as before; now %s", len(settled), made.line())
-        return settled
+        return {name: done.result() for name, done in zip(names, futures, strict=True)}
 
     def _wait_for(self, *futures: Future[Any]) -> None:
         """In the deciding thread: the lane's owner must be seen to live, and to stop when it is told to."""
@@ -175,20 +194,31 @@ class Survey:
             log.debug("%s could not be read: %s", one_line(name), type(error).__name__)
             return None
 
-    def brake(self, made: Plan) -> None:
+    def brake(self, made: Plan, *, knows_nothing: bool) -> None:
         """
         Stop before the first paid call where the plan is hardly meant.
 
+        :param knows_nothing: whether the ledger has no row at all.
         :raises PlanRefused: says how many jobs are needed, why, and what lets them pass.
         """
-        if made.is_empty and not self.source.is_there():
+        if made.is_empty:
+            self._refuse_empty(made)
+        where = self.destination.uri("") if self.destination is not None else "nowhere"
+        brakes.brake(made, self.options, where=where, knows_nothing=knows_nothing)
+
+    def _refuse_empty(self, made: Plan) -> None:
+        if (
+            self._files is not None and not self._files
+        ):  # an ingestion that found nothing is no misspelt folder
+            return
+        if not self.source.is_there():
             said = (
                 f"There is no folder {self.source.uri('')}: is it spelt right, and mounted on this machine?"
             )
             if self.options.if_empty == "fail":
                 raise PlanRefused(said)
             log.warning("%s", said)
-        if made.is_empty and self.options.if_empty == "fail":
+        if self.options.if_empty == "fail":
             pattern = (
                 f"pattern {list(self.options.pattern)}" if self.options.pattern else "the usual extensions"
             )
@@ -196,15 +226,6 @@ class Survey:
                 f"No picture was found in {self.source.uri('')} ({made.ignored:,} files do not match {pattern}). "
                 'If that may be, set if_empty="succeed" or "skip".'
             )
-        limit = self.options.max_new_jobs
-        if limit is not None and len(made.todo) > limit:
-            raise PlanRefused(
-                f"{len(made.todo):,} jobs are needed ({made.line()}) and max_new_jobs allows {limit:,}; nothing "
-                "was started. Look at the plan with plan_only=True, or raise max_new_jobs."
-            )
-        few = self.options.limit is not None and self.options.limit <= REDO_COUNT  # a canary
-        if limit is None and not few and self.options.reprocess != "always" and self.destination is not None:
-            made.guard_redo(self.destination.uri(""))
 
 
 def counts_of(made: Plan, run: str) -> Counts:
@@ -214,10 +235,13 @@ def counts_of(made: Plan, run: str) -> Counts:
         listed=made.listed,
         ignored=made.ignored,
         unchanged=made.unchanged,
+        standing=made.standing,
         to_correct=len(made.todo),
         reasons=dict(made.reasons),
         known_bad=[[row.output.lstrip("/"), row.code or "", row.reason or ""] for row in earlier],
         edited=made.edited,
+        gone=made.gone,
+        paid_before=[item.output for item in made.todo if item.paid_before],
         is_empty=made.is_empty,
         own=[
             *made.own,

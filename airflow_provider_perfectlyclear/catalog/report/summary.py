@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import SOURCE_GONE, Failure
 from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD, Bill, Row, State
-from airflow_provider_perfectlyclear.catalog.plan.decide import Item
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 
 #: How many failures the summary and the message name; the manifest has all.
 NAMED = 5
 #: The longest summary (bytes as JSON): it is kept for every run in Airflow's database.
 LONGEST = 1999
-#: How many that failed in earlier runs the manifest's first line names.
-KNOWN_NAMED = 1000
 
 
 @dataclass
@@ -46,8 +45,11 @@ class Outcome:
     lines: list[dict[str, Any]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     corrected: int = 0
+    reused: int = 0
+    gone: int = 0
     not_started: int = 0
     paid: int = 0
+    paid_again: int = 0
     twice: int = 0
     usage: Counter[str] = field(default_factory=Counter)
 
@@ -70,10 +72,12 @@ def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, 
     memory = dict(kept.progress.failures)
     left = list(left)
     taken_up = {item.output for item in left} if kept.planned else None
+    again, gone = set(kept.counts.paid_before), {*kept.counts.gone, *kept.progress.gone}
     for row in rows:
-        if row.run != run:
+        if row.run != run or row.output in gone:
             continue
         found.usage.update(row.usage or {})
+        found.paid_again += row.paid if row.output in again else 0
         failure = memory.pop(row.output, None)
         if failure is None and row.state is not State.LANDED:
             failure = _of_an_earlier_try(row, taken_up)
@@ -82,6 +86,9 @@ def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, 
         _add_failure(found, failure, {})
     for output in kept.counts.edited:
         found.lines.append({"output": output, "state": "edited_at_destination"})
+    for output in sorted(gone):
+        found.gone += 1
+        found.lines.append({"output": output, "state": "gone_from_destination"})
     for item in left:
         found.not_started += 1
         found.lines.append({"output": item.output, "state": "not_started", "source": item.source})
@@ -92,11 +99,19 @@ def _add_row(found: Outcome, row: Row, failure: Failure | None, kept: Kept) -> N
     facts = {"sha256": row.sha256, "job_id": row.job_id, "file_key": row.file_key, "paid": row.paid}
     if failure is None:
         found.corrected += 1
-        extra = {"bytes": row.size, "usage": dict(row.usage) if row.usage else None}
+        found.reused += not row.paid and row.paid_by == row.run
+        extra = {
+            "bytes": row.size,
+            "usage": dict(row.usage) if row.usage else None,
+            "digest": row.digest,
+            "run": row.run,
+            "at": row.at,
+        }
         warnings = kept.progress.warnings.get(row.output)
         details = kept.progress.details.get(row.output)
         optional = {"warnings": warnings, "detection_data": details}
-        line = {"output": row.output, "state": "corrected", "source": row.source, **facts, **extra}
+        made_from = {"source": row.source, "root": row.root}
+        line = {"output": row.output, "state": "corrected", **made_from, **facts, **extra}
         found.lines.append({**line, **{name: value for name, value in optional.items() if value}})
         return
     _add_failure(found, failure, facts)
@@ -117,20 +132,16 @@ def _add_failure(found: Outcome, failure: Failure, facts: Mapping[str, Any]) -> 
     found.lines.append({**line, "code": failure.code, "reason": failure.reason, **facts})
 
 
-def manifest(summary: Mapping[str, Any], outcome: Outcome, kept: Kept) -> bytes:
+def summary_of(
+    kept: Kept, outcome: Outcome, *, seconds: float, manifest_uri: str, ledger: str = ""
+) -> dict[str, Any]:
     """
-    JSON lines: first the summary (and what is known to be bad), then one line for each output that was not
-    unchanged.
+    The operator's return value, under 2 kB whatever the pictures and the service's counters are called.
+
+    :param ledger: the ledger's id.
     """
-    known = [dict(zip(("output", "code", "reason"), row, strict=True)) for row in kept.counts.known_bad]
-    first = {"summary": dict(summary), "known_bad": known[:KNOWN_NAMED]}
-    return b"".join(json.dumps(line).encode() + b"\n" for line in (first, *outcome.lines))
-
-
-def summary_of(kept: Kept, outcome: Outcome, *, seconds: float, manifest_uri: str) -> dict[str, Any]:
-    """The operator's return value, under 2 kB whatever the pictures and the service's counters are called."""
     counts, progress = kept.counts, kept.progress
-    seen = {*counts.own, *counts.edited}
+    seen = {*counts.own, *counts.edited, *counts.gone}
     beyond = sum(line["output"] not in seen for line in outcome.lines)
     summary: dict[str, Any] = {
         "listed": counts.listed + beyond,
@@ -138,11 +149,14 @@ def summary_of(kept: Kept, outcome: Outcome, *, seconds: float, manifest_uri: st
         "unchanged": counts.unchanged + progress.same_bytes,
         "known_bad": len(counts.known_bad),
         "edited_at_destination": len(counts.edited),
+        "gone_from_destination": outcome.gone,
         "corrected": outcome.corrected,
+        "reused": outcome.reused,
         "failed": len(outcome.failures),
         "not_started": outcome.not_started,
         "warnings": sum("warnings" in line for line in outcome.lines),
         "paid": outcome.paid,
+        "paid_again": outcome.paid_again,
         "possibly_paid_twice": outcome.twice,
         "reasons": counts.reasons,
         "usage": dict(outcome.usage.most_common(20)),
@@ -150,6 +164,7 @@ def summary_of(kept: Kept, outcome: Outcome, *, seconds: float, manifest_uri: st
         "bytes_out": progress.bytes_out,
         "seconds": round(seconds, 1),
         "manifest": manifest_uri[:300],
+        "ledger": ledger,
         "report": None,
         "failures": [
             {"name": one_line(f.source or f.output, 60), "reason": one_line(f"{f.code}: {f.reason}", 90)}
@@ -163,33 +178,58 @@ def summary_of(kept: Kept, outcome: Outcome, *, seconds: float, manifest_uri: st
     return summary
 
 
-def failure_message(outcome: Outcome, *, destination: str, manifest_uri: str, attempted: int) -> str:
+def done_line(summary: Mapping[str, Any], options: Options) -> str:
+    """The end of a run in a sentence, with the manifest's place and what ``limit`` has left."""
+    left = summary["not_started"]
+    later = (
+        f" {left:,} were left for later runs by limit={options.limit}."
+        if left and options.limit is not None
+        else ""
+    )
+    gone = summary["gone_from_destination"]
+    moved = f" {gone:,} are gone from the destination and were not paid for again." if gone else ""
+    return (
+        f"Done: {summary['corrected']:,} corrected, {summary['unchanged']:,} unchanged, {summary['failed']:,} failed; "
+        f"{summary['paid']:,} paid.{later}{moved} Each output is listed in {summary['manifest']}."
+    )
+
+
+def failure_message(
+    outcome: Outcome,
+    *,
+    destination: str,
+    manifest_uri: str,
+    attempted: int,
+    unread: Sequence[Sequence[str]] = (),
+) -> str:
     """``3 of 412 pictures failed; 409 are in ... b/07.jpg REJECTED: no image data; ...``"""
     failed = len(outcome.failures)
     text = f"{failed:,} of {attempted:,} pictures failed; {outcome.corrected:,} are in {destination}."
     if outcome.not_started:
         text += f" {outcome.not_started:,} were not started."
+    if unread:
+        folders = "; ".join(one_line(f"{folder}: {why}", 200) for folder, why in unread[:NAMED])
+        text += f" {len(unread):,} folders of the source could not be read: {folders}."
     named = "; ".join(_named(failure) for failure in outcome.failures[:NAMED])
     more = f"; and {failed - NAMED:,} more" if failed > NAMED else ""
-    return f"{text} {named}{more}. All in {manifest_uri}. {_what_next(outcome)}"
+    said = f" {named}{more}." if named else ""
+    return f"{text}{said} All in {manifest_uri}. {_what_next(outcome)}"
 
 
 def _named(failure: Failure) -> str:
-    return one_line(f"{failure.source or failure.output} {failure.code}: {failure.reason}", 300)
+    return one_line(f"{failure.source or failure.output} {failure.code}: {failure.reason}", 300).rstrip(".")
 
 
 def _what_next(outcome: Outcome) -> str:
-    open_again = sum(failure.retry_helps for failure in outcome.failures) + outcome.not_started
+    mendable = [failure for failure in outcome.failures if failure.retry_helps]
+    open_again = len(mendable) + outcome.not_started
     if open_again:
-        return f"A retry asks only for these {open_again:,}."
-    if all(failure.code in KNOWN_BAD for failure in outcome.failures):
+        names = ", ".join(one_line(failure.source or failure.output, 60) for failure in mendable[:NAMED])
+        more = f", and {open_again - NAMED:,} more" if open_again > NAMED and names else ""
+        return f"A retry asks only for these {open_again:,}{f': {names}{more}' if names else ''}."
+    if outcome.failures and all(failure.code in KNOWN_BAD for failure in outcome.failures):
         return (
-            'No retry would change that; later runs leave them alone (reprocess="failed" tries them again).'
+            "These failures are permanent: retries do not help and later runs skip them. Use "
+            'reprocess="failed" to try again.'
         )
-    return "No retry would change that."
-
-
-def iter_manifest(data: bytes) -> Iterator[dict[str, Any]]:
-    """The lines of a manifest, the first one being the summary's."""
-    for line in data.splitlines():
-        yield json.loads(line)
+    return "A retry does not help."

@@ -1,0 +1,255 @@
+"""
+The other lanes of a ledger: other layouts of shards, and single pictures. They are waited for, made to plan again, and
+what they say is merged into what a run knows.
+
+No lock spans two lanes. A single picture claims its own lane first and reads the catalog's lanes after that; a catalog
+declares a start in its own lane first and looks at the picture's lane after that. So at least one of two runs that
+begin at the same time sees the other, and steps back before it pays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, refuse, wait_for_owners
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane, segment_name
+from airflow_provider_perfectlyclear.catalog.shards import in_shard
+from airflow_provider_perfectlyclear.errors import LaneHeld
+from airflow_provider_perfectlyclear.storage import Entry, Store
+
+#: Where the lanes of single pictures lie below the state folder.
+SINGLES = "one"
+#: Outputs of jobs that are only data begin with this; no file is called so.
+DATA = "data:"
+#: So many lanes of single pictures are read at the same time.
+READERS = 16
+
+
+def single_lane(output: str) -> str:
+    """The lane of a single picture's output."""
+    return f"one-{sha256(output.encode()).hexdigest()[:24]}"
+
+
+def _layout(lane: str) -> str:
+    return re.sub(r"^\d+of", "of", lane)
+
+
+class _Lanes:
+    """What catalogs and single pictures do alike with lanes that are not their own."""
+
+    def __init__(self, ledger: Ledger, state: Store) -> None:
+        self.ledger = ledger
+        self.state = state
+        self.singles = state.child(SINGLES)
+
+    def _open(self, store: Store, lane: str, entries: Iterable[Entry]) -> Ledger:
+        other = Ledger(store, lane, run=self.ledger.run, title=self.ledger.title)
+        other.id = self.ledger.id
+        other.load(entries)
+        self.ledger.saw(other.seq)
+        return other
+
+    def _open_all(self, store: Store, found: Mapping[str, list[Entry]]) -> list[Ledger]:
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(lambda lane: self._open(store, lane, found[lane]), found))
+
+    def _make_plan_again(self, other: Ledger) -> bool:
+        """Whether a lane that nobody works in is ours to read: its owner, deferred or dead, plans again if it comes."""
+        if other.view.holder is not None or other.view.is_parked:
+            other.saw(self.ledger.seq)
+            if not other.take():
+                return False
+            other.release()
+            self.ledger.saw(other.seq)
+        return True
+
+
+class CatalogLanes(_Lanes):
+    """
+    The lanes beside a catalog's own.
+
+    :param ledger: the run's own lane, in the state folder.
+    :param shard: the run's shard, None for the whole catalog.
+    :param root: the source's URI; the rows of single pictures say where theirs lay.
+    """
+
+    def __init__(self, ledger: Ledger, shard: tuple[int, int] | None, *, root: str = "") -> None:
+        super().__init__(ledger, ledger.store)
+        self._shard = shard
+        self._root = root
+        self._heads: dict[str, int] | None = None  # of the lanes of other layouts; None: they do not matter
+        self._heads_of_singles: dict[str, int] = {}
+        self.merged = 0
+        #: Outputs that a task for this picture alone works on now.
+        self.in_progress: set[str] = set()
+
+    def load(self, sleep: Callable[[float], None]) -> None:
+        """
+        Read one's own lane and the others; the newest row of each output counts.
+
+        A run of another layout must not go on at the same time: one that is deferred is made to plan again, one
+        that works is waited for. A single picture that is worked on is left to its own task.
+
+        :param sleep: as in :func:`wait_for_owners`.
+        :raises LaneHeld: this lane, or one of another layout, has an owner at work.
+        """
+        found = list_lanes(self.state)
+        self.ledger.load(found.pop(self.ledger.lane, []))
+        mine = _layout(self.ledger.lane)
+        others = self._open_all(self.state, {lane: found[lane] for lane in found if _layout(lane) != mine})
+        singles = self._open_all(self.singles, self._changed_singles())
+        alive = list[Ledger]()
+
+        def lives(ledger: Ledger) -> None:
+            if ledger not in singles:
+                raise ledger.held()
+            alive.append(ledger)
+
+        wait_for_owners([self.ledger, *others, *singles], sleep, alive=lives)
+        self._heads, self.merged, self.in_progress = {}, 0, set()
+        for other in others:
+            self._take_in(other)
+        self._take_in_singles(singles, alive)
+
+    def _changed_singles(self) -> dict[str, list[Entry]]:
+        found = list_lanes(self.singles)
+        self._heads_of_singles = {lane: _head(entries) for lane, entries in found.items()}
+        merged = self.ledger.view.merged
+        return {lane: found[lane] for lane in found if merged.get(lane) != self._heads_of_singles[lane]}
+
+    def _take_in(self, other: Ledger) -> None:
+        if not self._make_plan_again(other):
+            raise LaneHeld(
+                f"{self.state.uri('')} (lane {other.lane!r}) is locked by another run. "
+                "Set retries to try again later."
+            )
+        if self._heads is not None:
+            self._heads[other.lane] = other.head
+        self._merge(row for row in other.rows.values() if in_shard(row.source, self._shard))
+
+    def _take_in_singles(self, singles: list[Ledger], alive: list[Ledger]) -> None:
+        for single in singles:
+            if single in alive or not self._make_plan_again(single):
+                self.in_progress.update(row.output for row in single.rows.values())
+                continue
+            self._heads_of_singles[single.lane] = self.ledger.view.merged[single.lane] = single.head
+            rows = (self._as_ours(row) for row in single.rows.values() if not row.output.startswith(DATA))
+            self._merge(row for row in rows if in_shard(row.source, self._shard))
+
+    def _as_ours(self, row: Row) -> Row:
+        """The row with its source named as the catalog would name it, where it lies below the catalog's."""
+        below = row.source_uri.removeprefix(f"{self._root.rstrip('/')}/")
+        is_below = self._root and row.root and below != row.source_uri
+        return replace(row, root=self._root, source=below) if is_below else row
+
+    def _merge(self, rows: Iterable[Row]) -> None:
+        known = self.ledger.rows
+        for row in rows:
+            mine = known.get(row.output)
+            if mine is None or row.age > mine.age:
+                known[row.output] = row
+                self.merged += 1
+
+    def settle(self) -> bool:
+        """
+        After taking one's own lane: what others knew becomes part of it, and none of them may have come back.
+
+        :returns: True.
+        :raises LaneHeld: a run of another layout has come back.
+        :raises LaneLost: one's own lane is lost.
+        """
+        if self.merged:
+            self.ledger.checkpoint()
+            self.merged = 0
+        for lane, entries in list_lanes(self.state).items() if self._heads is not None else ():
+            if _layout(lane) != _layout(self.ledger.lane) and _head(entries) != (self._heads or {}).get(lane):
+                raise LaneHeld(
+                    f"Another run has begun on {self.state.uri('')} in another layout of shards (lane "
+                    f"{lane!r}). Set retries to try again later."
+                )
+        return True
+
+    def is_contested(self, output: str) -> bool:
+        """Whether a task for this picture alone has begun since the lanes were read. May be asked by any thread."""
+        lane = single_lane(output)
+        number = self._heads_of_singles.get(lane, 0) + 1
+        return self.singles.stat(segment_name(lane, number)) is not None
+
+
+class SingleLanes(_Lanes):
+    """
+    The lanes beside a single picture's own.
+
+    :param ledger: the picture's lane, in the folder of single pictures.
+    :param state: the state folder.
+    :param output: the picture's output.
+    :param older: the lane and output name that versions before this one gave a job that is only data.
+    """
+
+    def __init__(
+        self, ledger: Ledger, state: Store, output: str, *, older: tuple[str, str] | None = None
+    ) -> None:
+        super().__init__(ledger, state)
+        self._output = output
+        self._older = older
+        self._heads: dict[str, int] = {}
+
+    def load(self, sleep: Callable[[float], None]) -> None:
+        """
+        Read one's own lane and the catalog's; the newest row of the output counts.
+
+        :param sleep: as in :func:`wait_for_owners`.
+        :raises LaneHeld: the picture is worked on now, by another task or by the catalog.
+        """
+        self.ledger.load()
+        wait_for_owners([self.ledger], sleep, alive=refuse)
+        self._read_older()
+        found = list_lanes(self.state)
+        self._heads = {lane: _head(entries) for lane, entries in found.items()}
+        catalogs = self._open_all(self.state, found)
+        wait_for_owners([one for one in catalogs if self._is_open_in(one)], sleep, alive=refuse)
+        self._merge(catalogs)
+
+    def _read_older(self) -> None:
+        if self._older is None or self.ledger.head:
+            return
+        lane, name = self._older
+        row = read_lane(self.singles, lane).rows.get(name)
+        if row is not None:
+            self.ledger.rows[self._output] = replace(row, output=self._output)
+
+    def _is_open_in(self, catalog: Ledger) -> bool:
+        row = catalog.rows.get(self._output)
+        return row is not None and row.state.is_open
+
+    def _merge(self, catalogs: Iterable[Ledger]) -> None:
+        self.ledger.others.clear()
+        for catalog in catalogs:
+            row = catalog.rows.pop(self._output, None)
+            self.ledger.others.update(catalog.rows)
+            mine = self.ledger.rows.get(self._output)
+            if row is None or (mine is not None and row.age <= mine.age):
+                continue
+            if (
+                row.state is State.INTENT and catalog.view.is_parked
+            ):  # its own run asks again when it is woken up
+                raise catalog.held()
+            self.ledger.rows[self._output] = row
+
+    def settle(self) -> bool:
+        """After taking one's own lane. False: a catalog has written meanwhile, and the lanes must be read again."""
+        return {lane: _head(entries) for lane, entries in list_lanes(self.state).items()} == self._heads
+
+    @staticmethod
+    def is_contested(output: str) -> bool:
+        """A single picture read the catalog's lanes after it had claimed its own: the catalog steps back."""
+        return False
+
+
+def _head(entries: Iterable[Entry]) -> int:
+    return max(int(entry.name[:8]) for entry in entries)

@@ -1,0 +1,76 @@
+"""How outputs are named, and when two names are one. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.errors import ConfigurationError
+
+_TEMPLATE_FIELDS = ("{path}", "{dir}", "{stem}", "{ext}", "{rendition}")
+_FIELD = re.compile("|".join(map(re.escape, _TEMPLATE_FIELDS)))
+
+
+def output_name(
+    source: str, correction: Correction, *, rendition: str = "", template: str | None = None
+) -> str:
+    """
+    The name of an output: the source's own, with the extension of what will come back.
+
+    :param template: ``{path}``, ``{dir}``, ``{stem}``, ``{ext}`` and ``{rendition}`` are replaced.
+    :raises ConfigurationError: the template has an unknown field.
+    """
+    folder, _, last = source.rpartition("/")
+    stem, dot, extension = last.rpartition(".")
+    if not dot:
+        stem, extension = last, ""
+    extension = output_extension(extension, correction)
+    path = f"{folder}/" * bool(folder) + stem + f".{extension}" * bool(extension)
+    if template is None:
+        return f"{rendition}/{path}" if rendition else path
+    values = dict(zip(_TEMPLATE_FIELDS, (path, folder, stem, extension, rendition), strict=True))
+    name = _FIELD.sub(lambda field: values[field[0]], template)
+    return name.replace("//", "/").lstrip("/") if not folder else name
+
+
+def check_template(template: str | None, renditions: bool) -> None:
+    """
+    :raises ConfigurationError: a field is unknown, or outputs of one picture would share a name.
+    """
+    if template is None:
+        return
+    rest = _FIELD.sub("", template)
+    if "{" in rest or "}" in rest:
+        fields = ", ".join(_TEMPLATE_FIELDS)
+        raise ConfigurationError(f"name_template={template!r} has an unknown field; it may have {fields}.")
+    if renditions and "{rendition}" not in template:
+        raise ConfigurationError(f"name_template={template!r} needs {{rendition}}: each picture has several.")
+
+
+def output_extension(extension: str, correction: Correction) -> str:
+    """The extension of what comes back for a file with ``extension`` (without the dot)."""
+    kind = extension.lower()
+    if kind in ("mp4", "mov"):
+        return extension
+    wanted = correction.output_type
+    if wanted is None and correction.remove_background:
+        wanted = "png"
+    if wanted in (None, "original"):
+        return extension
+    same = kind == wanted or (wanted == "jpg" and kind == "jpeg")
+    return extension if same else str(wanted)
+
+
+def refusal_key(source: str, rendition: str = "") -> str:
+    """
+    The ledger's name for a source that was refused for its name. No output begins with ``/``, so what the
+    ledger knows about outputs stays.
+    """
+    return f"/{rendition}/{source}" if rendition else f"/{source}"
+
+
+def folded(name: str) -> str:
+    """As a file system without case, or with another normal form, sees it; the same object if it can be."""
+    same = unicodedata.normalize("NFC", name).casefold()
+    return name if same == name else same

@@ -1,0 +1,111 @@
+"""``manifest.jsonl`` and ``plan.jsonl``: one line for each output, for the next task and for people who search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.plan.model import Plan
+from airflow_provider_perfectlyclear.catalog.report.summary import Outcome
+from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, writing
+from airflow_provider_perfectlyclear.storage import Store
+
+#: How many that failed in earlier runs the manifest's first line names.
+KNOWN_NAMED = 1000
+
+
+class Writer:
+    """
+    Puts lines into a file, one by one: a catalog of 100,000 is never there as a whole.
+
+    :param source: where the pictures are; what the ledger knows of no other place lies there.
+    :param destination: where the corrected ones go; None when only data is wanted.
+    :param ledger: the run's lane.
+    """
+
+    def __init__(self, source: Store, destination: Store | None, ledger: Ledger, options: Options) -> None:
+        self._source = source
+        self._destination = destination
+        self._ledger = ledger
+        self._options = options
+
+    @contextmanager
+    def manifest(self, summary: Mapping[str, Any], outcome: Outcome, kept: Kept) -> Iterator[Path]:
+        """The summary with what is known to be bad, then one line for each output, each in one state."""
+        known = [dict(zip(("output", "code", "reason"), row, strict=True)) for row in kept.counts.known_bad]
+        first = {"summary": dict(summary), "known_bad": known[:KNOWN_NAMED], "unread": kept.counts.unread}
+        lines: Iterable[dict[str, Any]] = (self._with_places(line) for line in outcome.lines)
+        if self._options.manifest == "all":
+            lines = chain(lines, self._unchanged(kept), self._known_bad(kept))
+        everything: Iterable[Mapping[str, Any]] = chain((first,), lines)
+        with _written(everything) as file:
+            yield file
+
+    @contextmanager
+    def plan(self, made: Plan) -> Iterator[Path]:
+        """One line for each output that is to be made or cannot be."""
+        todo = (
+            {
+                "output": item.output,
+                "state": "fetch" if item.free_only else "correct",
+                "source": item.source,
+                "reason": item.reason,
+                "bytes": item.size,
+            }
+            for item in made.todo
+        )
+        refused = (
+            {"output": one.item.output, "state": "refused", "code": one.code, "reason": one.reason}
+            for one in made.refused
+        )
+        with _written(self._with_places(line) for line in chain[dict[str, Any]](todo, refused)) as file:
+            yield file
+
+    def _with_places(self, line: dict[str, Any]) -> dict[str, Any]:
+        output, root = line["output"], line.pop("root", "")
+        if self._destination is not None and not output.startswith("/"):
+            line["uri"] = self._destination.uri(output)
+        if line.get("source"):
+            line["source_uri"] = f"{root}/{line['source']}" if root else self._source.uri(line["source"])
+        return line
+
+    def _unchanged(self, kept: Kept) -> Iterator[dict[str, Any]]:
+        rows = self._ledger.rows
+        for output in kept.counts.standing:
+            row = rows.get(output)
+            facts = {}
+            if row is not None:
+                facts = {
+                    "source": row.source,
+                    "bytes": row.size,
+                    "digest": row.digest,
+                    "run": row.run,
+                    "at": row.at,
+                }
+            yield self._with_places({"output": output, "state": "unchanged", **facts})
+
+    def _known_bad(self, kept: Kept) -> Iterator[dict[str, Any]]:
+        for output, code, reason in kept.counts.known_bad:
+            yield self._with_places({"output": output, "state": "known_bad", "code": code, "reason": reason})
+
+
+@contextmanager
+def _written(lines: Iterable[Mapping[str, Any]]) -> Iterator[Path]:
+    with Spool() as spool, spool.file() as path:
+        with writing(path) as file:
+            for line in lines:
+                file.write(json.dumps(line).encode() + b"\n")
+        yield path
+
+
+def iter_manifest(data: bytes) -> Iterator[dict[str, Any]]:
+    """The lines of a manifest, the first one being the summary's."""
+    for line in data.splitlines():
+        yield json.loads(line)
