@@ -16,6 +16,7 @@ In a test::
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -145,6 +146,26 @@ class Emulator:
         :param key: None for any that is not empty.
         """
         self._control("POST", "/key", {"key": key})
+
+    def adopt(
+        self,
+        data: bytes,
+        *,
+        file_key: str,
+        job_id: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """
+        Make it know an upload that another emulator was given, and the job that it had, billed.
+
+        :param data: what was uploaded.
+        :param file_key: of the upload.
+        :param job_id: of the job; None: it had none.
+        :param settings: of the job, as the other emulator's bill has them.
+        """
+        packed = base64.b64encode(data).decode()
+        given = {"base64": packed, "file_key": file_key, "job_id": job_id, "settings": dict(settings or {})}
+        self._control("POST", "/adopt", given)
 
     def reset(self) -> None:
         """Forget everything: uploads, jobs, presets, bill, faults and what was seen."""

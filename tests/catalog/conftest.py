@@ -20,16 +20,15 @@ from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.storage import Store
+from tests.catalog.marks import marked, metadata
 from tests.catalog.workers import Worker
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
-    """A small real picture, unlike any other seed's."""
-    picture = Image.radial_gradient("L").resize(size).convert("RGB")
-    picture.paste((seed * 37 % 256, seed * 91 % 256, seed % 256), (0, 0, 8, 8))
-    picture.putpixel((seed % size[0], seed // size[0] % size[1]), (255, seed % 256, 0))
+    """A small real picture, unlike any other seed's: it carries the seed as its mark."""
+    picture = marked(Image.radial_gradient("L").resize(size), seed)
     data = io.BytesIO()
-    picture.save(data, "JPEG", quality=95)
+    picture.save(data, "JPEG", quality=95, exif=metadata(seed))
     return data.getvalue()
 
 

@@ -7,6 +7,7 @@ It needs no key, is not counted and not limited.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -30,6 +31,7 @@ def control_routes(house: House) -> list[Route]:
         ("/seen", "GET", control.seen),
         ("/presets", "GET", control.presets),
         ("/presets", "POST", control.make_presets),
+        ("/adopt", "POST", control.adopt),
         ("/reset", "POST", control.reset),
         ("/key", "POST", control.key),
         ("/faults", "POST", control.post_fault),
@@ -86,6 +88,21 @@ class Control:
             return _refused(f"count is a whole number up to {MOST_PRESETS}")
         self.service.make_presets(count)
         return JSONResponse({"made": count})
+
+    async def adopt(self, request: Request) -> Response:
+        """
+        Know an upload, and its job, of another emulator, as its bill has them: ``{"base64": "...", "file_key":
+        "...", "job_id": null, "settings": {}}``.
+        """
+        try:
+            given = await request.json()
+            data = base64.b64decode(given["base64"], validate=True)
+            file_key, settings = str(given["file_key"]), dict(given.get("settings") or {})
+            job_id = None if given.get("job_id") is None else str(given["job_id"])
+        except (ValueError, KeyError, TypeError):
+            return _refused('expected {"base64": "...", "file_key": "...", "job_id": "...", "settings": {}}')
+        self.service.adopt(data, file_key=file_key, job_id=job_id, settings=settings)
+        return JSONResponse({"adopted": file_key})
 
     async def reset(self, request: Request) -> Response:
         """Forget everything, faults included."""

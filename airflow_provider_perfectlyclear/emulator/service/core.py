@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from airflow_provider_perfectlyclear.emulator.service import jobs, parameters
 from airflow_provider_perfectlyclear.emulator.service.jobs import Blob, Job, Outcome, Places
+from airflow_provider_perfectlyclear.emulator.service.kinds import HEAD_BYTES, kind_of
 from airflow_provider_perfectlyclear.emulator.transport.answers import Refused
 
 CacheReading = Literal["free", "billed", "done-only"]
@@ -139,6 +140,26 @@ class Service:
         """Where an upload of that name is or comes: spread over folders, as there may be 100,000."""
         return self.options.folder / "uploads" / name[:2] / name
 
+    def adopt(self, data: bytes, *, file_key: str, job_id: str | None, settings: dict[str, Any]) -> None:
+        """
+        Know an upload that another emulator was given, and the job that it had, billed.
+
+        :param data: what was uploaded.
+        :param file_key: of the upload.
+        :param job_id: of the job; None: it had none.
+        :param settings: of the job, as the bill has them.
+        """
+        upload = Upload(file_key, settings.get("fileType", "image"), blobs=1)
+        path = self.upload_path(file_key)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        md5 = hashlib.md5(data, usedforsecurity=False).digest()
+        upload.blob = Blob(path.name, len(data), md5, kind_of(data[:HEAD_BYTES]))
+        self.state.uploads[file_key] = upload
+        if job_id is not None:
+            job = self._accept(file_key, upload.blob, self._shared(settings), job_id)
+            self.state.entries.append(Entry(job, True, False, self._preset(settings.get("preset"))))
+
     # Jobs
 
     def start(self, query: list[tuple[str, str]]) -> Job:
@@ -197,10 +218,10 @@ class Service:
             return None
         return job
 
-    def _accept(self, file_key: str, blob: Blob, settings: dict[str, Any]) -> Job:
+    def _accept(self, file_key: str, blob: Blob, settings: dict[str, Any], job_id: str | None = None) -> Job:
         now = time.monotonic()
         starts, ends = self.state.places.take(now)
-        job = Job(secrets.token_hex(12), file_key, blob, settings, now, starts, ends)
+        job = Job(job_id or secrets.token_hex(12), file_key, blob, settings, now, starts, ends)
         self.state.jobs[job.id] = job
         # Blobs and settings live as long as the state, so their ids are as good as their values, and smaller.
         self.state.cached[id(blob), id(settings)] = job
