@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_provider_perfectlyclear.emulator.app import House
-from airflow_provider_perfectlyclear.emulator.server import Listen, serve
-from airflow_provider_perfectlyclear.emulator.service.core import Options
+from airflow_provider_perfectlyclear.emulator.server import KEEP_ALIVE_SECONDS, Listen, serve
+from airflow_provider_perfectlyclear.emulator.service.options import Options
 
 ANY_KEY = "any-key-will-do"
 
@@ -31,6 +31,8 @@ What it was asked, and making it fail on purpose, on the API's port:
   POST, GET, DELETE /_emulator/faults   see airflow_provider_perfectlyclear.emulator.faults
   GET /_emulator/presets                all presets, those without a file too
   POST /_emulator/presets {"count": 9}  make so many presets that can be used
+  POST /_emulator/options {"cache": "billed"}   until a reset; also same_job, enlarge, keep_hours, job_seconds
+  POST /_emulator/pass {"hours": 25}    forget what is that old
   POST /_emulator/key {"key": "..."}    demand another key from now on
   POST /_emulator/reset                 start afresh
 """
@@ -53,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.storage_port,
         given.certificate,
         given.certificate_key,
+        given.keep_alive,
     )
     try:
         _ignore_large_pictures()
@@ -114,6 +117,28 @@ def _parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     add(
+        "--same-job",
+        action="store_true",
+        help="the cache knows a picture by its bytes: equal ones under other fileKeys get the same job, too",
+    )
+    add(
+        "--never-enlarge",
+        action="store_true",
+        help="give back pictures as large as they are when a larger size is asked for",
+    )
+    add(
+        "--keep-hours",
+        type=_seconds,
+        default=24.0,
+        help="forget uploads, jobs and their files after so many hours: 404 (default: %(default)s)",
+    )
+    add(
+        "--keep-alive",
+        type=_seconds,
+        default=KEEP_ALIVE_SECONDS,
+        help="close a kept connection after so many seconds (default: %(default)s)",
+    )
+    add(
         "--url-seconds",
         type=_seconds,
         default=3600.0,
@@ -146,6 +171,9 @@ def _options(given: argparse.Namespace, folder: Path) -> Options:
         jobs=given.jobs,
         echo=given.echo,
         cache=given.cache,
+        same_job=given.same_job,
+        enlarge=not given.never_enlarge,
+        keep_hours=given.keep_hours,
         key=given.key or None,
         rate=given.rate or None,
         url_seconds=given.url_seconds,

@@ -57,6 +57,28 @@ class Rate:
         return 0
 
 
+class Given:
+    """The last answers of the routes that tell ids and URLs, two of each: a fault may give one again."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, list[tuple[str, Answer]]] = {}
+
+    def note(self, route: str, question: str, answer: Answer) -> None:
+        """Remember an answer if it is of such a route."""
+        if route in ("upload", "pfc", "status"):
+            others = [pair for pair in self._last.get(route, []) if route == "upload" or pair[0] != question]
+            self._last[route] = [*others[-1:], (question, answer)]
+
+    def to_another(self, route: str, question: str) -> Answer | None:
+        """The last answer to another question; of uploads, which all ask for the same, the last one."""
+        found = (
+            answer
+            for asked, answer in reversed(self._last.get(route, []))
+            if route == "upload" or asked != question
+        )
+        return next(found, None)
+
+
 @dataclass
 class House:
     """
@@ -78,6 +100,7 @@ class House:
 
     def __post_init__(self) -> None:
         self.rate = Rate(self.service.options.rate)
+        self.given = Given()
 
     def reset(self) -> None:
         """Forget everything, faults included."""
@@ -85,6 +108,7 @@ class House:
         self.faults.clear()
         self.seen_api, self.seen_storage = SeenOrigin(), SeenOrigin()
         self.rate = Rate(self.service.options.rate)
+        self.given = Given()
 
     def keys(self) -> Iterator[str]:
         """Every API key known so far that is long enough to look for."""
@@ -95,6 +119,12 @@ class House:
     def sign(self, exchange: Exchange, method: str, path: str) -> str:
         """A signed URL of the storage; one that is over already if a fault says so."""
         return self.signer.url(self.storage_url, method, path, expired=bool(exchange.fault("expired")))
+
+    def signed_url(self, exchange: Exchange) -> str:
+        """The request's own URL if that is signed, else any."""
+        if "Signature" in exchange.query:
+            return f"{self.storage_url}{exchange.target}"
+        return self.signer.url(self.storage_url, "GET", "/corrected/any")
 
 
 class ExactRoute(Route):
@@ -132,12 +162,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
         self.seen().note(self.route, exchange.target, scope["headers"], self.house.keys())
-        job_id = exchange.path.get("job_id")
-        exchange.job = self.house.service.state.jobs.get(job_id) if job_id else None
-        file_key = exchange.path.get("file_key") or exchange.query.get("fileKey")
-        exchange.meet(
-            self.house.faults, self.route, job_id, exchange.job.file_key if exchange.job else file_key
-        )
+        self._introduce(exchange)
         try:
             await exchange.run(self.answer)
         except Exception:
@@ -145,6 +170,23 @@ class Door:
             # that a test asked for.
             traceback.print_exc()
             raise
+
+    def _introduce(self, exchange: Exchange) -> None:
+        """Find out what the request is about, and which faults happen to it."""
+        service = self.house.service
+        job_id = exchange.path.get("job_id")
+        exchange.job = service.job(job_id) if job_id else None
+        file_key = exchange.path.get("file_key") or exchange.query.get("fileKey")
+        file_key = exchange.job.file_key if exchange.job else file_key
+        exchange.signed_url = lambda: self.house.signed_url(exchange)
+        exchange.answered_to_another = lambda: self.house.given.to_another(self.route, exchange.target)
+        exchange.meet(
+            self.house.faults,
+            self.route,
+            job_id,
+            file_key,
+            lambda: service.uploaded_sha256(exchange.job, file_key),
+        )
 
     def seen(self) -> SeenOrigin:
         """Where the requests of this origin are noted."""
@@ -178,7 +220,9 @@ class ApiDoor(Door):
         if self.needs_key and not self._allowed(exchange.header("x-api-key")):
             return error_answer(401, "X-API-KEY is missing or wrong")
         try:
-            return await self.handler(exchange)
+            answer = await self.handler(exchange)
+            self.house.given.note(self.route, exchange.target, answer)
+            return answer
         except Refused as refused:
             return error_answer(refused.status, refused.text)
 

@@ -18,13 +18,14 @@ from starlette.types import ASGIApp
 from airflow_provider_perfectlyclear.emulator.app import House
 from airflow_provider_perfectlyclear.emulator.routes.api import Api
 from airflow_provider_perfectlyclear.emulator.routes.storage import Storage
-from airflow_provider_perfectlyclear.emulator.service.core import Options, Service
+from airflow_provider_perfectlyclear.emulator.service.core import Service
+from airflow_provider_perfectlyclear.emulator.service.options import Options
 from airflow_provider_perfectlyclear.emulator.transport.signing import Signer
 from airflow_provider_perfectlyclear.emulator.transport.sockets import OpenProtocol
 
 # Requests that a fault keeps silent or dripping have this long to end when the emulator is told to.
 GRACE_SECONDS = 0.2
-KEEP_ALIVE_SECONDS = 75
+KEEP_ALIVE_SECONDS = 75.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Listen:
     :param storage_port: of the storage; 0 for any free one.
     :param certificate: PEM file, to speak https on both.
     :param certificate_key: PEM file.
+    :param keep_alive: seconds after which a kept connection is closed.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +48,7 @@ class Listen:
     storage_port: int = 0
     certificate: Path | None = None
     certificate_key: Path | None = None
+    keep_alive: float = KEEP_ALIVE_SECONDS
 
     @property
     def scheme(self) -> str:
@@ -81,7 +84,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 ssl_certfile=listen.certificate,
                 ssl_keyfile=listen.certificate_key,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=listen.keep_alive,  # type: ignore[arg-type]
                 timeout_graceful_shutdown=GRACE_SECONDS,  # type: ignore[arg-type]
             )
         )

@@ -115,13 +115,32 @@ class Emulator:
         """Drop all instructions."""
         self._control("DELETE", "/faults")
 
-    def bill(self, *, summary: bool = False) -> dict[str, Any]:
+    def bill(self, *, summary: bool = False, results: bool = False) -> dict[str, Any]:
         """
         What was accepted and billed.
 
         :param summary: without the list of entries.
+        :param results: with the digest of what each job has made.
         """
-        return self._control("GET", f"/bill?summary={str(summary).lower()}")
+        return self._control("GET", f"/bill?summary={str(summary).lower()}&results={str(results).lower()}")
+
+    def behave(self, **options: Any) -> None:
+        """
+        Let it behave otherwise until a reset.
+
+        :param options: some of ``cache``, ``same_job``, ``enlarge``, ``keep_hours`` and ``job_seconds``, as on the
+            command line.
+        :raises ValueError: it has no such option.
+        """
+        self._control("POST", "/options", options)
+
+    def let_pass(self, hours: float) -> None:
+        """
+        Let it forget what it would forget if time had passed: uploads, jobs and their files older than ``keep_hours``.
+
+        :param hours: how many.
+        """
+        self._control("POST", "/pass", {"hours": hours})
 
     def seen(self) -> dict[str, Any]:
         """What each origin, ``api`` and ``storage``, was asked, and with which headers."""

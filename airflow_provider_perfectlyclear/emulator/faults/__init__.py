@@ -19,9 +19,12 @@ Which requests
 * ``contains``: a part of the path and query, as sent.
 * ``job_id``: for ``status`` and ``download``. ``file_key``: for ``put``, ``pfc``, ``status`` and
   ``download``.
+* ``sha256``: of the uploaded file, for ``pfc``, ``status`` and ``download``: one picture by its content.
+* ``idle``: the request comes on a kept connection that was idle for at least so many seconds.
 * ``nth``: the first request to fail, counted from 1 among those that match, since the instruction was
   posted. Default 1.
 * ``times``: how many in a row from there; default 1; null or -1 for ever. May stand beside ``match`` instead.
+* ``seconds``: as many as come within so many seconds since the instruction was posted.
 
 Each instruction counts for itself. All that a request meets apply, in the order in which they were posted: two
 posted for the same route both happen to the first request, unless one of them says ``"nth": 2``.
@@ -65,7 +68,11 @@ never hears of it:
 * ``{"answer": {"status": 503, "headers": {"Retry-After": "2"}, "body": "busy", "commit": true}}``; ``json``
   instead of ``body``.
 * ``{"redirect": "http://..."}`` or ``{"redirect": {"to": "http://...", "status": 307, "commit": false}}``;
-  default 302.
+  default 302. To ``"self"``: to the same URL with ``&hop=1`` added, which is as good as the first.
+* ``{"another": true}``: what this route has answered to another question last: of another job, another file key. The
+  service does its work, but for ``{"another": {"commit": false}}``.
+* ``{"repeat": true}``: the answer is written twice, though asked for once: on a kept connection, the second one waits
+  for the next question.
 
 Changing the service's own answer (its work is done):
 
@@ -82,6 +89,9 @@ Changing the service's own answer (its work is done):
   (100 MB in 100 kB).
 * ``{"framing": "chunked"}`` or ``"close"`` (until the connection ends): the answer has no Content-Length.
 
+* ``{"echo": "words"}`` or ``{"echo": {"as": "words", "status": 403}}``: refuse, and tell a signature: in ``words``,
+  ``json``, ``escaped`` (JSON whose every sign is one), ``xml``, ``html``, ``percent`` or a ``header``.
+
 Bytes, for ``put`` and ``preset_put`` (what is stored, though 200) and ``download`` and ``preset_get_file``
 (what is sent):
 
@@ -91,6 +101,11 @@ Bytes, for ``put`` and ``preset_put`` (what is stored, though 200) and ``downloa
 Signed URLs, for ``upload``, ``status``, ``preset`` and ``preset_create``:
 
 * ``{"expired": true}``: the URLs in this answer are over already; those of the next answer are good.
+
+Jobs, for ``pfc`` alone:
+
+* ``{"make": {"enlarge": false}}``: the job never enlarges. ``{"make": {"scale": 50}}``: the result has half the edges
+  of what it should have. ``{"make": {"type": "png"}}``, ``jpg``, ``webp`` or ``tiff``: it is of that type.
 
 Jobs, for ``pfc`` (the job that it starts) and ``status`` (the job that is asked about), for good:
 
@@ -104,7 +119,8 @@ Jobs, for ``pfc`` (the job that it starts) and ``status`` (the job that is asked
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +139,28 @@ ROUTES = (
     "preset_put",
     "preset_get_file",
 )
-_MATCH_KEYS = {"route", "contains", "job_id", "file_key", "nth", "times"}
+_MATCH_KEYS = {"route", "contains", "job_id", "file_key", "sha256", "idle", "nth", "times", "seconds"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    What instructions are compared with.
+
+    :param route: the route's name.
+    :param target: path and query, as sent.
+    :param job_id: that it names, if any.
+    :param file_key: that it names, or its job's.
+    :param idle: for how many seconds its connection had been idle; None: it is a new one.
+    :param sha256: of the file that was uploaded; asked for only if an instruction wants to know it.
+    """
+
+    route: str
+    target: str
+    job_id: str | None
+    file_key: str | None
+    idle: float | None
+    sha256: Callable[[], str | None]
 
 
 @dataclass
@@ -137,28 +174,32 @@ class Instruction:
     :param actions: what happens.
     :param nth: the first matching request it happens to, from 1.
     :param times: how often; None for ever.
+    :param until: when it is over, on the monotonic clock; None for never.
     :param matched: how many requests have matched.
     :param happened: how often it has happened.
     """
 
     id: str
     posted: Mapping[str, Any]
-    match: Mapping[str, str]
+    match: Mapping[str, Any]
     actions: tuple[Action, ...]
     nth: int
     times: int | None
+    until: float | None = None
     matched: int = 0
     happened: int = 0
 
-    def meets(self, request: Mapping[str, str | None]) -> bool:
+    def meets(self, request: Request) -> bool:
         """Whether it is about this request."""
-        for key, wanted in self.match.items():
-            if key == "contains":
-                if wanted not in (request["target"] or ""):
-                    return False
-            elif request[key] != wanted:
+        match = self.match
+        for key in ("route", "job_id", "file_key"):
+            if key in match and getattr(request, key) != match[key]:
                 return False
-        return True
+        if match.get("contains", "") not in request.target:
+            return False
+        if "idle" in match and (request.idle is None or request.idle < match["idle"]):
+            return False
+        return "sha256" not in match or request.sha256() == match["sha256"]
 
     def happens(self) -> bool:
         """Count a matching request, and say whether it is one to fail."""
@@ -170,12 +211,14 @@ class Instruction:
     @property
     def consumed(self) -> bool:
         """Whether it has nothing left to do."""
+        if self.until is not None and time.monotonic() >= self.until:
+            return True
         return self.times is not None and self.happened >= self.times
 
     @property
     def satisfied(self) -> bool:
         """Whether it did what its test wanted to see done."""
-        return self.happened > 0 if self.times is None else self.consumed
+        return self.happened > 0 if self.times is None or self.until is not None else self.consumed
 
 
 @dataclass
@@ -197,15 +240,13 @@ class FaultBook:
         self.instructions.append(instruction)
         return instruction.id
 
-    def take(self, request: Mapping[str, str | None]) -> list[tuple[str, Action]]:
-        """
-        Which actions apply to a request, with the ids of their instructions.
-
-        :param request: ``route``, ``target``, ``job_id`` and ``file_key``.
-        """
+    def take(self, request: Request) -> list[tuple[str, Action]]:
+        """Which actions apply to a request, with the ids of their instructions."""
         due = [found for found in self.instructions if found.meets(request) and found.happens()]
         if due:
-            self.instructions = [found for found in self.instructions if not found.consumed]
+            self.instructions = [
+                found for found in self.instructions if not (found.consumed and found.satisfied)
+            ]
         return [(found.id, action) for found in due for action in found.actions]
 
     def misfire(self, instruction_id: str, why: str) -> None:
@@ -234,15 +275,21 @@ def read_instruction(posted: Any) -> Instruction:
     unknown = set(posted) - {"match", "do", "times"}
     expect(not unknown, f"unknown key {_names(unknown)}; an instruction has 'match', 'do' and 'times'")
     match = _read_match(posted.get("match", {}))
-    nth = match.pop("nth", 1)
+    nth, seconds = match.pop("nth", 1), match.pop("seconds", None)
     expect("times" not in match or "times" not in posted, "'times' is given twice")
-    times = match.pop("times", posted.get("times", 1))
+    times = match.pop("times", posted.get("times", 1 if seconds is None else None))
     route = match.pop("route", "any")
     if route != "any":
         match["route"] = route
     actions = read_actions(posted.get("do"), route)
     return Instruction(
-        secrets.token_hex(6), posted, match, actions, _positive("nth", nth), _read_times(times)
+        secrets.token_hex(6),
+        posted,
+        match,
+        actions,
+        _positive("nth", nth),
+        _read_times(times),
+        None if seconds is None else time.monotonic() + seconds,
     )
 
 
@@ -252,8 +299,12 @@ def _read_match(match: Any) -> dict[str, Any]:
     expect(not unknown, f"unknown match key {_names(unknown)}; known: {', '.join(sorted(_MATCH_KEYS))}")
     route = match.get("route", "any")
     expect(route in (*ROUTES, "any"), f"unknown route {route!r}; known: {', '.join(ROUTES)}, any")
-    for key in ("contains", "job_id", "file_key"):
+    for key in ("contains", "job_id", "file_key", "sha256"):
         expect(isinstance(match.get(key, ""), str), f"{key!r} is a string")
+    for key in ("idle", "seconds"):
+        value = match.get(key, 0)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        expect(is_number and value >= 0, f"{key!r} is a number of seconds, not {value!r}")
     return dict(match)
 
 
@@ -270,4 +321,4 @@ def _names(unknown: set[Any]) -> str:
     return ", ".join(sorted(map(repr, unknown)))
 
 
-__all__ = ["Action", "BadFault", "FaultBook", "Instruction", "ROUTES", "read_instruction"]
+__all__ = ["Action", "BadFault", "FaultBook", "Instruction", "ROUTES", "Request", "read_instruction"]

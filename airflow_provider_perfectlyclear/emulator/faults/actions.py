@@ -31,6 +31,10 @@ _BYTE_ROUTES = ("put", "preset_put", "download", "preset_get_file")
 _BODY_ROUTES = ("put", "preset_put", "preset_create", "any")
 _JOB_ROUTES = ("pfc", "status")
 _URL_ROUTES = ("upload", "status", "preset", "preset_create")
+_ANSWER_ROUTES = ("upload", "pfc", "status")
+ECHOES = ("words", "json", "escaped", "xml", "html", "percent", "header")
+#: Where a redirect leads that leads to the very same URL.
+SELF = "self"
 
 
 class BadFault(ValueError):
@@ -211,9 +215,10 @@ def _redirect(name: str, value: Any) -> Action:
         value = {"to": value}
     given = _object(name, value, "to", "status", "commit")
     expect(isinstance(given.get("to"), str), "'redirect' takes a URL")
-    headers = _headers(name, {"Location": given["to"]})
-    status = _status(name, given.get("status", 302))
-    return Action("answer", {"status": status, "headers": headers, "commit": bool(given.get("commit"))})
+    itself = given["to"] == SELF
+    headers = {} if itself else _headers(name, {"Location": given["to"]})
+    status, commit = _status(name, given.get("status", 302)), bool(given.get("commit"))
+    return Action("answer", {"status": status, "headers": headers, "commit": commit, "self": itself})
 
 
 def _fields(name: str, value: Any) -> Action:
@@ -268,6 +273,30 @@ def _outcome(name: str, value: Any) -> Action:
     return Action(name, given)
 
 
+def _another(name: str, value: Any) -> Action:
+    given = {} if value is True else _object(name, value, "commit")
+    expect(isinstance(given.get("commit", True), bool), "'another': 'commit' is true or false")
+    return Action(name, {"commit": given.get("commit", True)})
+
+
+def _echo(name: str, value: Any) -> Action:
+    given = {"as": value} if isinstance(value, str) else _object(name, value, "as", "status")
+    kind = given.get("as")
+    expect(kind in ECHOES, f"{name!r} takes one of {', '.join(ECHOES)}, not {kind!r}")
+    return Action(name, {"as": kind, "status": _status(name, given.get("status", 403))})
+
+
+def _make(name: str, value: Any) -> Action:
+    given = _object(name, value, "enlarge", "scale", "type")
+    expect(isinstance(given.get("enlarge", True), bool), "'make': 'enlarge' is true or false")
+    expect(
+        given.get("type") in (None, "jpg", "png", "webp", "tiff"), "'make': 'type' is jpg, png, webp or tiff"
+    )
+    if "scale" in given:
+        given["scale"] = _number(name, given["scale"], 1)
+    return Action(name, given)
+
+
 def _true(name: str, value: Any) -> Action:
     expect(value is True, f"{name!r} takes true")
     return Action(name, value)
@@ -286,6 +315,10 @@ _READERS: Mapping[str, Callable[[str, Any], Action]] = {
     "headers": lambda name, value: Action(name, _headers(name, value)),
     "body": _body,
     "garble": _choice(*GARBLES),
+    "another": _another,
+    "repeat": _true,
+    "echo": _echo,
+    "make": _make,
     "framing": _choice(*FRAMINGS),
     "reset": _ending,
     "close": _ending,
@@ -301,4 +334,6 @@ _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "scramble": _BYTE_ROUTES,
     "expired": _URL_ROUTES,
     "outcome": _JOB_ROUTES,
+    "another": _ANSWER_ROUTES,
+    "make": ("pfc",),
 }

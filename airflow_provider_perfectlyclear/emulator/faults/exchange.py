@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_perfectlyclear.emulator.faults import FaultBook, actions
+from airflow_provider_perfectlyclear.emulator.faults import FaultBook, Request, actions
 from airflow_provider_perfectlyclear.emulator.faults.actions import Action
-from airflow_provider_perfectlyclear.emulator.faults.shaping import Misfire, made_up, shape
+from airflow_provider_perfectlyclear.emulator.faults.shaping import Misfire, echo, made_up, shape
 from airflow_provider_perfectlyclear.emulator.service.jobs import Job
 from airflow_provider_perfectlyclear.emulator.transport.answers import Answer, FilePart
 from airflow_provider_perfectlyclear.emulator.transport.sockets import (
@@ -47,6 +47,10 @@ class Exchange:
         self.path: dict[str, str] = scope.get("path_params", {})
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.job: Job | None = None
+        #: A signed URL, for a fault that tells one: the request's own, if it has one.
+        self.signed_url: Callable[[], str] = str
+        #: What the route has answered to another question, for a fault that answers that.
+        self.answered_to_another: Callable[[], Answer | None] = lambda: None
         self.faults: list[tuple[str, Action]] = []
         self._book = FaultBook()
         self._peer: int | None = None
@@ -55,10 +59,17 @@ class Exchange:
         """A request header, or nothing."""
         return self.headers.get(name.encode(), b"").decode("latin-1")
 
-    def meet(self, book: FaultBook, route: str, job_id: str | None, file_key: str | None) -> None:
+    def meet(
+        self,
+        book: FaultBook,
+        route: str,
+        job_id: str | None,
+        file_key: str | None,
+        sha256: Callable[[], str | None],
+    ) -> None:
         """Ask which faults happen to this request."""
         self._book = book
-        request = {"route": route, "target": self.target, "job_id": job_id, "file_key": file_key}
+        request = Request(route, self.target, job_id, file_key, self.scope["idle"], sha256)
         self.faults = book.take(request) if book.instructions else []
 
     def fault(self, name: str) -> Any:
@@ -86,19 +97,31 @@ class Exchange:
             # Found beforehand, it dies at its moment, not tens of milliseconds later.
             self._peer = await self.client.peer()
         await self.moment(actions.BEFORE)
-        instead: dict[str, Any] | None = self.fault("answer")
-        if instead is None or instead.get("commit"):
-            answer = await handler(self)
-        if instead is not None:
-            answer = made_up(instead)
-        answer = self._shape(answer)
+        answer = self._shape(await self._answer(handler))
         await self.moment(actions.COMMITTED)
         await self._send(answer)
         await flush(self.client.transport)
         await self.moment(actions.ANSWERED)
 
+    async def _answer(self, handler: Handler) -> Answer:
+        """The service's own answer, or what a fault gives in its place, with or without the service's work."""
+        instead: dict[str, Any] | None = self.fault("answer")
+        another: dict[str, Any] | None = self.fault("another")
+        earlier = self.answered_to_another() if another is not None else None
+        if all(given is None or given.get("commit") for given in (instead, another)):
+            answer = await handler(self)
+        if instead is not None:
+            return made_up(instead, self.signed_url() if instead.get("self") else None)
+        if another is not None and earlier is None:
+            self.misfire("another", "no other question was answered yet")
+            return await handler(self) if not another["commit"] else answer
+        return earlier or answer
+
     def _shape(self, answer: Answer) -> Answer:
         for instruction_id, action in self.faults:
+            if action.name == "echo":
+                answer = echo(action.value, self.signed_url())
+                continue
             try:
                 answer = shape(answer, action)
             except Misfire as misfire:
@@ -177,10 +200,18 @@ class Exchange:
 
     async def _send_faulty(self, answer: Answer) -> None:
         answer = self._truncated(answer)
+        if self.fault("repeat"):
+            self._write_beforehand(answer)
         sender = self.client.sender(self.fault("framing") or "length")
         await sender.head(answer)
         await self._send_body(sender, answer)
         await sender.end()
+
+    def _write_beforehand(self, answer: Answer) -> None:
+        if isinstance(answer.body, bytes):
+            self.client.write_beforehand(answer, answer.body)
+        else:
+            self.misfire("repeat", "the answer is a file")
 
     def _truncated(self, answer: Answer) -> Answer:
         """On the routes that send files: shorten it, as if that were all of it."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import gzip
+import html
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
+from xml.sax.saxutils import escape
 
 from airflow_provider_perfectlyclear.emulator.faults.actions import Action
 from airflow_provider_perfectlyclear.emulator.transport.answers import Answer, json_answer
@@ -34,14 +37,69 @@ def shape(answer: Answer, action: Action) -> Answer:
     return answer if shaper is None else shaper(answer, action.value)
 
 
-def made_up(value: Mapping[str, Any]) -> Answer:
-    """The answer that an ``answer`` action gives."""
+def made_up(value: Mapping[str, Any], url: str | None = None) -> Answer:
+    """
+    The answer that an ``answer`` action gives.
+
+    :param url: of the request, for a redirect that leads there again.
+    """
     if "json" in value:
         answer = json_answer(value["json"], value["status"])
     else:
         body = value.get("body", "").encode()
         answer = Answer(value["status"], body, {"Content-Type": "text/plain; charset=utf-8"})
-    return _headers(answer, value["headers"])
+    located = {} if url is None else {"Location": f"{url}&hop=1"}
+    return _headers(answer, {**value["headers"], **located})
+
+
+def echo(value: Mapping[str, Any], url: str) -> Answer:
+    """
+    A refusal that tells a signature.
+
+    :param value: of the action.
+    :param url: that is signed.
+    """
+    signature = dict(parse_qsl(urlsplit(url).query)).get("Signature", "")
+    body, content_type, headers = _ECHOES[value["as"]](url, signature)
+    return Answer(value["status"], body.encode(), {"Content-Type": content_type, **headers})
+
+
+_Echo = tuple[str, str, dict[str, str]]
+
+
+def _echo_json(url: str, signature: str) -> _Echo:
+    fields = {
+        "error": "forbidden",
+        "request": {"url": url, "Signature": signature, "X-Amz-Signature": signature},
+    }
+    return json.dumps(fields), "application/json", {}
+
+
+def _echo_escaped(url: str, signature: str) -> _Echo:
+    signs = ("".join(f"\\u{ord(sign):04x}" for sign in text) for text in (url, signature))
+    return '{{"error": "no: {} {}"}}'.format(*signs), "application/json", {}
+
+
+def _echo_xml(url: str, signature: str) -> _Echo:
+    provided = (
+        f"<SignatureProvided>{signature}</SignatureProvided><StringToSign>GET {escape(url)}</StringToSign>"
+    )
+    return f"<Error><Code>SignatureDoesNotMatch</Code>{provided}</Error>", "application/xml", {}
+
+
+def _echo_html(url: str, signature: str) -> _Echo:
+    return f"<p>{html.escape(url)}</p><b>Signature</b>: <i>{signature}</i>", "text/html", {}
+
+
+_ECHOES: Mapping[str, Callable[[str, str], _Echo]] = {
+    "words": lambda url, signature: (f"the signature {signature} of {url} is refused", "text/plain", {}),
+    "json": _echo_json,
+    "escaped": _echo_escaped,
+    "xml": _echo_xml,
+    "html": _echo_html,
+    "percent": lambda url, signature: (f"refused: {quote(url, safe='')}", "text/plain", {}),
+    "header": lambda url, signature: ("", "text/plain", {"X-Refused": url, "X-Signature": signature}),
+}
 
 
 def _fields_of(answer: Answer) -> dict[str, Any]:

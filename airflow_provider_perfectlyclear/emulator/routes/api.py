@@ -64,7 +64,7 @@ class Api:
     async def pfc(self, exchange: Exchange) -> Answer:
         """``GET /pfc``: from here on it is paid."""
         try:
-            exchange.job = self.service.start(exchange.pairs)
+            exchange.job = self.service.start(exchange.pairs, exchange.fault("make"))
         except Refused:
             exchange.misfire("outcome", "/pfc was refused")
             raise

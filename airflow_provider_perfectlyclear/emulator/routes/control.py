@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from airflow_provider_perfectlyclear.emulator.app import House
 from airflow_provider_perfectlyclear.emulator.faults import BadFault
+from airflow_provider_perfectlyclear.emulator.service.options import CACHE_READINGS, CHANGEABLE
 
 MOST_PRESETS = 100_000
 
@@ -32,6 +33,8 @@ def control_routes(house: House) -> list[Route]:
         ("/presets", "GET", control.presets),
         ("/presets", "POST", control.make_presets),
         ("/adopt", "POST", control.adopt),
+        ("/options", "POST", control.options),
+        ("/pass", "POST", control.let_pass),
         ("/reset", "POST", control.reset),
         ("/key", "POST", control.key),
         ("/faults", "POST", control.post_fault),
@@ -57,10 +60,11 @@ class Control:
         return JSONResponse({"base_url": self.house.base_url, "storage_url": self.house.storage_url})
 
     async def bill(self, request: Request) -> Response:
-        """Every accepted ``/pfc``; with ``?summary=true`` only how many."""
+        """Every accepted ``/pfc``; with ``?summary=true`` only how many, with ``?results=true`` what each has made."""
         bill: dict[str, Any] = dict(self.service.bill())
         if request.query_params.get("summary") != "true":
-            bill["entries"] = await asyncio.to_thread(lambda: list(self.service.entries()))
+            results = request.query_params.get("results") == "true"
+            bill["entries"] = await asyncio.to_thread(lambda: list(self.service.entries(results=results)))
         return JSONResponse(bill)
 
     async def seen(self, request: Request) -> Response:
@@ -104,6 +108,29 @@ class Control:
         self.service.adopt(data, file_key=file_key, job_id=job_id, settings=settings)
         return JSONResponse({"adopted": file_key})
 
+    async def options(self, request: Request) -> Response:
+        """Behave otherwise until a reset: ``{"cache": "billed", "same_job": true, "enlarge": false}`` and more."""
+        given = await _object(request)
+        known = given is not None and given.keys() <= CHANGEABLE.keys()
+        if (
+            given is None
+            or not known
+            or not all(_is_a(CHANGEABLE[name], value) for name, value in given.items())
+        ):
+            return _refused(f"expected an object with some of {', '.join(CHANGEABLE)}")
+        if given.get("cache", "free") not in CACHE_READINGS:
+            return _refused(f"cache is one of {', '.join(CACHE_READINGS)}")
+        self.service.change(given)
+        return JSONResponse(given)
+
+    async def let_pass(self, request: Request) -> Response:
+        """Forget what would be forgotten if time had passed: ``{"hours": 25}``."""
+        hours: Any = (await _object(request) or {}).get("hours")
+        if not _is_a(float, hours) or hours < 0:
+            return _refused('expected {"hours": 25}')
+        self.service.let_pass(hours)
+        return JSONResponse({"passed": hours})
+
     async def reset(self, request: Request) -> Response:
         """Forget everything, faults included."""
         self.house.reset()
@@ -137,6 +164,21 @@ class Control:
         """Drop all instructions."""
         self.house.faults.clear()
         return JSONResponse({"cleared": True})
+
+
+async def _object(request: Request) -> dict[str, Any] | None:
+    """The body, if it is a JSON object."""
+    try:
+        found = await request.json()
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def _refused(text: str) -> Response:

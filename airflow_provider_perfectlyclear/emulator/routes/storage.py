@@ -48,7 +48,7 @@ class Storage:
     async def put(self, exchange: Exchange) -> Answer:
         """Store a picture or a video. Whoever puts again, replaces it for the jobs to come."""
         refusal = _unmeasured(exchange)
-        upload = self.service.state.uploads.get(exchange.path["file_key"])
+        upload = self.service.upload(exchange.path["file_key"])
         if refusal is not None or upload is None:
             return refusal or xml_answer(404, "NoSuchKey", "There is no such upload.")
         name = f"{upload.file_key}-{upload.blobs}" if upload.blobs else upload.file_key

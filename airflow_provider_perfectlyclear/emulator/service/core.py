@@ -6,23 +6,18 @@ import hashlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from airflow_provider_perfectlyclear.emulator.service import jobs, parameters
 from airflow_provider_perfectlyclear.emulator.service.jobs import Blob, Job, Outcome, Places
 from airflow_provider_perfectlyclear.emulator.service.kinds import HEAD_BYTES, kind_of
+from airflow_provider_perfectlyclear.emulator.service.options import BUILT_IN_PRESETS, Options
 from airflow_provider_perfectlyclear.emulator.transport.answers import Refused
-
-CacheReading = Literal["free", "billed", "done-only"]
-
-# Names to correct by. The first is the AI's own choice, the same as giving none; the others only differ in
-# what the stand-in does with them.
-BUILT_IN_PRESETS = ("Universal", "Beautify", "Details", "Vivid")
 
 
 @dataclass(slots=True)
@@ -31,6 +26,7 @@ class Upload:
 
     file_key: str
     file_type: str
+    born: float
     blob: Blob | None = None
     blobs: int = 0
 
@@ -49,37 +45,18 @@ class Preset:
 
 @dataclass(slots=True)
 class Entry:
-    """One accepted ``/pfc``, for the bill. ``preset``: the MD5 of the custom preset's file, as it was then."""
+    """
+    One accepted ``/pfc``, for the bill.
+
+    :param preset: the MD5 of the custom preset's file, as it was then.
+    :param preset_sha256: its SHA-256.
+    """
 
     job: Job
     billed: bool
     hit: bool
     preset: str | None = None
-
-
-@dataclass
-class Options:
-    """
-    How the service behaves. The command line's options, by the same names.
-
-    :param folder: where files are kept.
-    :param job_seconds: how long a job takes at least.
-    :param jobs: how many are worked on at once.
-    :param echo: give back the uploaded bytes.
-    :param cache: what reusing an output means.
-    :param key: the one key that is accepted; None for any that is not empty.
-    :param rate: requests a second that the API allows; None for any number.
-    :param url_seconds: how long signed URLs are valid.
-    """
-
-    folder: Path
-    job_seconds: float = 1.0
-    jobs: int = 8
-    echo: bool = False
-    cache: CacheReading = "free"
-    key: str | None = None
-    rate: float | None = None
-    url_seconds: float = 3600.0
+    preset_sha256: str | None = None
 
 
 @dataclass
@@ -91,8 +68,9 @@ class State:
     jobs: dict[str, Job] = field(default_factory=dict)
     presets: dict[str, Preset] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
-    cached: dict[tuple[int, int], Job] = field(default_factory=dict)
+    cached: dict[tuple[int | bytes, int], Job] = field(default_factory=dict)
     settings: dict[tuple[tuple[str, str], ...], dict[str, Any]] = field(default_factory=dict)
+    passed: float = 0.0
 
 
 class Service:
@@ -104,6 +82,7 @@ class Service:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self._given = replace(options)
         # The wall clock minus the monotonic one: times are kept on one clock and shown on the other.
         self._wall = time.time() - time.monotonic()
         self._threads = ThreadPoolExecutor(min(options.jobs, 8), thread_name_prefix="correction")
@@ -118,7 +97,28 @@ class Service:
         """Forget everything and delete its files. Jobs that are still being worked on end unseen."""
         for name in ("uploads", "corrected", "presets"):
             shutil.rmtree(self.options.folder / name, ignore_errors=True)
+        self.options = replace(self._given, key=self.options.key)
         self.state = self._blank()
+
+    def change(self, options: Mapping[str, Any]) -> None:
+        """
+        Behave otherwise from now on, until a reset.
+
+        :param options: those of :data:`CHANGEABLE`.
+        """
+        self.options = replace(self.options, **options)
+        self.state.places.seconds = self.options.job_seconds
+
+    def let_pass(self, hours: float) -> None:
+        """Forget what would be forgotten if so many hours had passed. No other clock goes on."""
+        self.state.passed += hours * 3600
+
+    def _now(self) -> float:
+        """The clock that tells what is forgotten: seconds."""
+        return time.monotonic() + self.state.passed
+
+    def _is_kept(self, born: float) -> bool:
+        return self._now() - born <= self.options.keep_hours * 3600
 
     def close(self) -> None:
         """Wait for the pictures that are being worked on, and drop the others."""
@@ -128,7 +128,7 @@ class Service:
 
     def new_upload(self, file_type: str) -> Upload:
         """Hand out a file key."""
-        upload = Upload(secrets.token_hex(16), file_type)
+        upload = Upload(secrets.token_hex(16), file_type, self._now())
         self.state.uploads[upload.file_key] = upload
         return upload
 
@@ -149,7 +149,7 @@ class Service:
         :param job_id: of the job; None: it had none.
         :param settings: of the job, as the bill has them.
         """
-        upload = Upload(file_key, settings.get("fileType", "image"), blobs=1)
+        upload = Upload(file_key, settings.get("fileType", "image"), self._now(), blobs=1)
         path = self.upload_path(file_key)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -158,32 +158,50 @@ class Service:
         self.state.uploads[file_key] = upload
         if job_id is not None:
             job = self._accept(file_key, upload.blob, self._shared(settings), job_id)
-            self.state.entries.append(Entry(job, True, False, self._preset(settings.get("preset"))))
+            self.state.entries.append(Entry(job, True, False, *self._preset(settings.get("preset"))))
 
     # Jobs
 
-    def start(self, query: list[tuple[str, str]]) -> Job:
+    def upload(self, file_key: str) -> Upload | None:
+        """An upload that is not forgotten."""
+        upload = self.state.uploads.get(file_key)
+        return upload if upload is not None and self._is_kept(upload.born) else None
+
+    def job(self, job_id: str) -> Job | None:
+        """A job that is not forgotten."""
+        job = self.state.jobs.get(job_id)
+        return job if job is not None and self._is_kept(job.born) else None
+
+    def uploaded_sha256(self, job: Job | None, file_key: str | None) -> str | None:
+        """Of the file of a job, or of a file key."""
+        upload = self.upload(file_key) if file_key else None
+        blob = job.blob if job else upload.blob if upload else None
+        return self._sha256(blob) if blob else None
+
+    def start(self, query: list[tuple[str, str]], make: Mapping[str, Any] | None = None) -> Job:
         """
         Accept a correction, or find the one that has its output.
 
         :param query: names and values of ``/pfc``.
+        :param make: what a fault makes of the result.
         :raises Refused: nothing was started.
         """
         settings = parameters.read(query)
         blob = self._uploaded(settings["fileKey"], settings.get("fileType", "image"))
-        preset = self._preset(settings.get("preset"))
+        preset, preset_sha256 = self._preset(settings.get("preset"))
         file_key = settings.pop("fileKey")
         cache = settings.pop("cache", True)
         settings = self._shared(settings)
         job = self._reusable(blob, settings) if cache else None
         hit = job is not None
         if job is None:
-            job = self._accept(file_key, blob, settings)
-        self.state.entries.append(Entry(job, not hit or self.options.cache == "billed", hit, preset))
+            job = self._accept(file_key, blob, settings, make=make)
+        billed = not hit or self.options.cache == "billed"
+        self.state.entries.append(Entry(job, billed, hit, preset, preset_sha256))
         return job
 
     def _uploaded(self, file_key: str, file_type: str) -> Blob:
-        upload = self.state.uploads.get(file_key)
+        upload = self.upload(file_key)
         if upload is None:
             raise Refused(404, f"fileKey {file_key[:100]!r} is unknown")
         if upload.file_type != file_type:
@@ -194,22 +212,24 @@ class Service:
             raise Refused(409, f"no file was uploaded to fileKey {file_key}")
         return upload.blob
 
-    def _preset(self, name: str | None) -> str | None:
-        """The MD5 of a custom preset's file, None for those that are built in."""
+    def _preset(self, name: str | None) -> tuple[str | None, str | None]:
+        """The MD5 and SHA-256 of a custom preset's file, None for those that are built in."""
         if name is None or name in ("none", *BUILT_IN_PRESETS):
-            return None
+            return None, None
         preset = self.preset_named(name)
         if preset is None or preset.blob is None:
             raise Refused(400, f"preset {name[:100]!r} is unknown")
-        return preset.blob.md5.hex()
+        if preset.blob.sha256 is None:
+            preset.blob.sha256 = _sha256_of(self.preset_path(preset.blob.name))
+        return preset.blob.md5.hex(), preset.blob.sha256
 
     def _shared(self, settings: dict[str, Any]) -> dict[str, Any]:
         """One dict for all jobs that ask for the same."""
         return self.state.settings.setdefault(tuple(sorted(settings.items())), settings)
 
     def _reusable(self, blob: Blob, settings: dict[str, Any]) -> Job | None:
-        job = self.state.cached.get((id(blob), id(settings)))
-        if job is None or (job.forced is not None and job.forced.lost):
+        job = self.state.cached.get(self._alike(blob, settings))
+        if job is None or not self._is_kept(job.born) or (job.forced is not None and job.forced.lost):
             return None
         state = job.state(time.monotonic())
         if state in ("FAILED", "REJECTED"):
@@ -218,13 +238,24 @@ class Service:
             return None
         return job
 
-    def _accept(self, file_key: str, blob: Blob, settings: dict[str, Any], job_id: str | None = None) -> Job:
+    def _alike(self, blob: Blob, settings: dict[str, Any]) -> tuple[int | bytes, int]:
+        """By what the cache knows a picture. Blobs live as long as the state: their ids are as good as values."""
+        return blob.md5 if self.options.same_job else id(blob), id(settings)
+
+    def _accept(
+        self,
+        file_key: str,
+        blob: Blob,
+        settings: dict[str, Any],
+        job_id: str | None = None,
+        make: Mapping[str, Any] | None = None,
+    ) -> Job:
         now = time.monotonic()
         starts, ends = self.state.places.take(now)
-        job = Job(job_id or secrets.token_hex(12), file_key, blob, settings, now, starts, ends)
+        job = Job(job_id or secrets.token_hex(12), file_key, blob, settings, now, starts, ends, self._now())
+        job.make = {"enlarge": self.options.enlarge, **(make or {})}
         self.state.jobs[job.id] = job
-        # Blobs and settings live as long as the state, so their ids are as good as their values, and smaller.
-        self.state.cached[id(blob), id(settings)] = job
+        self.state.cached[self._alike(blob, settings)] = job
         job.outcome = self._outcome_without_work(job)
         if job.outcome is None:
             self._threads.submit(self._work, job)
@@ -246,7 +277,7 @@ class Service:
 
         target = self.options.folder / "corrected" / job.id
         try:
-            made = pictures.correct(self.blob_path(job.blob), job.blob, target, job.settings)
+            made = pictures.correct(self.blob_path(job.blob), job.blob, target, job.settings, job.make)
             job.outcome = jobs.ECHOED if made is None else Outcome("COMPLETED", "done", made)
         except pictures.Broken as error:
             job.outcome = Outcome("FAILED", str(error))
@@ -320,8 +351,12 @@ class Service:
             "hits": sum(entry.hit for entry in entries),
         }
 
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """Every accepted ``/pfc``, in order. Reads uploaded files: not for the event loop."""
+    def entries(self, *, results: bool = False) -> Iterator[dict[str, Any]]:
+        """
+        Every accepted ``/pfc``, in order. Reads uploaded files: not for the event loop.
+
+        :param results: with the digests of the preset's file, and of what each job made.
+        """
         now = time.monotonic()
         for entry in tuple(self.state.entries):
             job = entry.job
@@ -334,10 +369,30 @@ class Service:
                 "billed": entry.billed,
                 "hit": entry.hit,
                 "state": job.state(now),
+                **(self._digests(entry) if results else {}),
             }
+
+    def _digests(self, entry: Entry) -> dict[str, str | None]:
+        return {"preset_sha256": entry.preset_sha256, "result_sha256": self._result_sha256(entry.job)}
 
     def _sha256(self, blob: Blob) -> str:
         if blob.sha256 is None:
-            with self.blob_path(blob).open("rb") as file:
-                blob.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            blob.sha256 = _sha256_of(self.blob_path(blob))
         return blob.sha256
+
+    def _result_sha256(self, job: Job) -> str | None:
+        """None: it has made nothing."""
+        outcome = job.outcome
+        if outcome is None or outcome.status != "COMPLETED":
+            return None
+        made = outcome.made
+        if made is None:
+            return self._sha256(job.blob)
+        if made.sha256 is None:
+            made.sha256 = _sha256_of(made.path)
+        return made.sha256
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,8 @@ their memory.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Made:
     :param finished: on the monotonic clock.
     :param facts: fields of the status that were found while making it.
     :param usage: what to count, beside the correction itself.
+    :param sha256: computed when the bill is first asked for results.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class Made:
     finished: float
     facts: dict[str, Any]
     usage: dict[str, Any]
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ class Job:
     :param created: when it was accepted; this and the following on the monotonic clock.
     :param starts: when a place is free for it.
     :param ends: the earliest that it can be over.
+    :param born: when it was accepted, on the clock that tells what is forgotten.
+    :param make: what a fault makes of its result.
     :param outcome: None while it is still being worked on.
     :param forced: what a fault makes of it.
     """
@@ -126,6 +131,8 @@ class Job:
     created: float
     starts: float
     ends: float
+    born: float = 0.0
+    make: Mapping[str, Any] = field(default_factory=dict)
     outcome: Outcome | None = None
     forced: Forced | None = None
 
@@ -165,11 +172,11 @@ class Places:
     """
 
     def __init__(self, count: int, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._free_at = [0.0] * count
 
     def take(self, now: float) -> tuple[float, float]:
         """Give the next free place to a job: when it starts and ends."""
         starts = max(now, self._free_at[0])
-        heapq.heapreplace(self._free_at, starts + self._seconds)
-        return starts, starts + self._seconds
+        heapq.heapreplace(self._free_at, starts + self.seconds)
+        return starts, starts + self.seconds

@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
@@ -35,7 +36,7 @@ _STRENGTHS = {
     "Vivid": (1.40, 1.08, 0.97),
 }
 _DECODABLE = (kinds.JPEG, kinds.PNG, kinds.GIF, kinds.TIFF, kinds.WEBP, kinds.BMP, kinds.AVIF)
-_ASKED_TYPES = {"jpg": kinds.JPEG, "png": kinds.PNG}
+_ASKED_TYPES = {"jpg": kinds.JPEG, "png": kinds.PNG, "webp": kinds.WEBP, "tiff": kinds.TIFF}
 _NEEDS_PIXELS = ("width", "height", "long", "short", "scale", "autocrop", "removeBackground")
 
 
@@ -43,7 +44,13 @@ class Broken(Exception):
     """The picture cannot be corrected; the text is the job's ``statusText``."""
 
 
-def correct(source: Path, blob: Blob, target: Path, settings: Mapping[str, Any]) -> Made | None:
+def correct(
+    source: Path,
+    blob: Blob,
+    target: Path,
+    settings: Mapping[str, Any],
+    make: Mapping[str, Any] = MappingProxyType({}),
+) -> Made | None:
     """
     Correct a picture.
 
@@ -51,6 +58,7 @@ def correct(source: Path, blob: Blob, target: Path, settings: Mapping[str, Any])
     :param blob: what is known of it.
     :param target: where the result goes.
     :param settings: of the job, by the reference's names.
+    :param make: what a fault makes of it: ``enlarge``, ``scale``, ``type``.
     :return: None if the uploaded bytes are to be given back as they are.
     :raises Broken: it cannot be decoded, or the result would be too large.
     """
@@ -62,7 +70,7 @@ def correct(source: Path, blob: Blob, target: Path, settings: Mapping[str, Any])
         with Image.open(source, formats=[blob.kind.name]) as opened:
             _refuse_too_large(*opened.size)
             opened.load()
-            return _Work(opened, blob, settings).save(target)
+            return _Work(opened, blob, settings, make).save(target)
     except Image.DecompressionBombError:
         raise Broken("The picture has too many pixels.") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
@@ -87,10 +95,13 @@ class _Work:
     :param opened: as Pillow decoded it.
     :param blob: the uploaded bytes.
     :param settings: of the job.
+    :param make: what a fault makes of it.
     """
 
-    def __init__(self, opened: Image.Image, blob: Blob, settings: Mapping[str, Any]) -> None:
-        self.settings = settings
+    def __init__(
+        self, opened: Image.Image, blob: Blob, settings: Mapping[str, Any], make: Mapping[str, Any]
+    ) -> None:
+        self.settings, self.make = settings, make
         self.exif: bytes = opened.info.get("exif") or b""
         # A profile of another colour space would be wrong after the conversion to RGB.
         same_space = opened.mode in ("RGB", "RGBA")
@@ -103,7 +114,7 @@ class _Work:
 
     def _kind(self, source: Kind) -> Kind:
         """The kind of file that comes out."""
-        asked = self.settings.get("outputType")
+        asked = self.make.get("type") or self.settings.get("outputType")
         if asked is None and self.settings.get("removeBackground"):
             return kinds.PNG
         if asked in _ASKED_TYPES:
@@ -126,6 +137,7 @@ class _Work:
         self._autocrop()
         self._resize()
         self._remove_background()
+        self._shrink()
         self._count_glares()
         self._detect()
         size, md5 = self._write(target)
@@ -157,16 +169,21 @@ class _Work:
 
     def _resize(self) -> None:
         size = target_size(self.image.size, self.settings)
-        if size is None:
+        larger = size is not None and size[0] * size[1] > self.image.width * self.image.height
+        if size is None or (larger and not self.make.get("enlarge", True)):
             return
         _refuse_too_large(*size)
-        larger = size[0] * size[1] > self.image.width * self.image.height
         counter = "imageResizeCount" if larger else "classicResizeCount"
         self.usage[counter] = 1
         details = self.settings.get("resize") == "smallDetails"
         self.image = self.image.resize(
             size, Image.Resampling.LANCZOS if details else Image.Resampling.BICUBIC
         )
+
+    def _shrink(self) -> None:
+        if "scale" in self.make:
+            size = target_size(self.image.size, {"scale": self.make["scale"]})
+            self.image = self.image.resize(size or self.image.size)
 
     def _remove_background(self) -> None:
         if self.settings.get("removeBackground"):

@@ -15,6 +15,8 @@ import os
 import signal
 import socket
 import struct
+import time
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -26,16 +28,23 @@ CHUNK_BYTES = 256 * 1024
 
 
 class OpenProtocol(H11Protocol):
-    """Uvicorn's protocol, with the connection's transport in the scope of every request."""
+    """
+    Uvicorn's protocol, with the connection's transport in the scope of every request, and for how many seconds the
+    connection had been ``idle`` since its last answer; None for its first request.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Hand the transport to the application, wrapped once for each connection."""
         super().connection_made(transport)
         app = self.app
+        answered: float | None = None
 
         async def with_transport(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal answered
             scope["transport"] = transport
+            scope["idle"] = None if answered is None else time.monotonic() - answered
             await app(scope, receive, send)
+            answered = time.monotonic()
 
         self.app = with_transport
 
@@ -163,6 +172,18 @@ class HttpSender:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
 
+def raw_head(answer: Answer, more: Mapping[str, str]) -> bytes:
+    """
+    The status and headers of an answer as they go over the wire.
+
+    :param more: headers beside the answer's own.
+    """
+    phrase = http.HTTPStatus(answer.status).phrase if answer.status in _KNOWN else ""
+    headers = {**answer.headers, **more}
+    lines = [f"HTTP/1.1 {answer.status} {phrase}", *(f"{name}: {text}" for name, text in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
 class RawSender:
     """
     Writes an answer whose body ends with the connection. No server library does that to an HTTP/1.1 client.
@@ -175,10 +196,7 @@ class RawSender:
 
     async def head(self, answer: Answer) -> None:
         """Write status and headers."""
-        phrase = http.HTTPStatus(answer.status).phrase if answer.status in _KNOWN else ""
-        headers = {**answer.headers, "Connection": "close"}
-        lines = [f"HTTP/1.1 {answer.status} {phrase}", *(f"{name}: {text}" for name, text in headers.items())]
-        self._transport.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        self._transport.write(raw_head(answer, {"Connection": "close"}))
 
     async def write(self, data: bytes) -> None:
         """Write a part of the body, and wait until it is in the socket."""
@@ -216,6 +234,10 @@ class Client:
         if framing == "close":
             return RawSender(self.transport)
         return HttpSender(self.transport, self.send, chunked=framing == "chunked")
+
+    def write_beforehand(self, answer: Answer, body: bytes) -> None:
+        """Write a whole answer that the server knows nothing of: what it sends itself will come second."""
+        self.transport.write(raw_head(answer, {"Content-Length": str(len(body))}) + body)
 
     async def end(self, how: str) -> None:
         """
