@@ -340,6 +340,7 @@ class Engine:
             output=item.output,
             state=State.INTENT,
             source=item.source,
+            root=item.root,
             fingerprint=item.fingerprint,
             digest=prepared.digest,
         )

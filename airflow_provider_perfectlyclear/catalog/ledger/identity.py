@@ -121,6 +121,8 @@ def check(
     """
     if known is None:
         return True
+    if destination and not known.destination and service == known.service:
+        return False  # until now it had only data
     other = [
         (what, theirs, ours)
         for what, theirs, ours in (
