@@ -104,7 +104,7 @@ def test_a_service_that_refuses_connections_for_a_moment_is_waited_for(row: Row,
     assert "nothing was sent" in log or "refused" in log
     row.consumed("the log says that nothing could be sent")
     came_to(house, said, "hidden", NAMES)
-    ends_well(house, row, NAMES)
+    ends_well(house, row, NAMES, base_url=f"{front.url}/v2")
     front.close()
 
 
@@ -118,7 +118,7 @@ def test_a_name_that_is_not_found_for_a_moment_is_looked_up_again(row: Row, hous
     assert house.log.read_text().count("injected: EAI_NONAME") == 2
     row.consumed("looked up twice in vain")
     came_to(house, said, "hidden", NAMES)
-    ends_well(house, row, NAMES)
+    ends_well(house, row, NAMES, base_url=by_name)
 
 
 @pytest.mark.parametrize(

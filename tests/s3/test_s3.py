@@ -61,7 +61,7 @@ def test_a_worker_killed_by_the_service_pays_nothing_twice_in_silence(
     ("verb", "part", "ambiguous"),
     [
         on_s3("before publishing", 0, "publish", "web/b/c.jpg"),
-        on_s3("before the manifest", 0, "write", "manifest.jsonl"),
+        on_s3("before the manifest", 0, "publish", "manifest.jsonl"),
         on_s3("before the intent is there", 0, "create", "lanes/all/00000002.jsonl"),
         on_s3("before started is there", 2, "create", "lanes/all/00000003.jsonl"),
     ],

@@ -1,0 +1,93 @@
+"""Runs in this process, of catalogs and of single pictures, that share or lose their ledgers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.report.summary import Summary
+from airflow_provider_perfectlyclear.catalog.result import Waiting
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.single import CorrectOne
+from airflow_provider_perfectlyclear.storage import Store
+from tests.catalog.conftest import House
+
+DATA_ONLY = {"include_detection_data": True}
+
+
+def client_of(house: House, base_url: str | None = None) -> Client:
+    return Client(Settings(api_key=house.emulator.key, base_url=base_url or house.emulator.base_url))
+
+
+def catalog(
+    house: House,
+    key: str = "night",
+    correction: Any = None,
+    *,
+    state: Path | None = None,
+    destination: Path | None = None,
+    source: Path | None = None,
+    expects: Expected | None = None,
+    base_url: str | None = None,
+    **options: Any,
+) -> CatalogRun:
+    """A catalog's run. ``state``: where its ledger lies, if not in the destination."""
+    house.runs.add(key)
+    target = Store.local(destination or house.destination)
+    return CatalogRun(
+        client=client_of(house, base_url),
+        source=Store.local(source or house.source),
+        destination=target,
+        state=Store.local(state) if state else target.child(".perfectlyclear"),
+        run_key=key,
+        options=Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+        title=f"run {key!r}",
+        expects=expects,
+    )
+
+
+def single(
+    house: House,
+    picture: Path,
+    key: str = "single",
+    correction: Any = None,
+    *,
+    destination: Path | None = None,
+    state: Path | None = None,
+    **options: Any,
+) -> CorrectOne:
+    """The run of one picture into the house's destination, or, with ``state`` alone, of its data."""
+    house.runs.add(key)
+    target = None if state and destination is None else Store.local(destination or house.destination)
+    home = Store.local(state) if state else None
+    if home is None:
+        assert target is not None
+        home = target.child(".perfectlyclear")
+    return CorrectOne(
+        client=client_of(house),
+        source=Store.local(picture.parent),
+        name=picture.name,
+        destination=target,
+        state=home,
+        run_key=key,
+        options=Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+        title=f"run {key!r}",
+    )
+
+
+def done(outcome: Waiting | Summary) -> dict[str, Any]:
+    """What a run returned that came to its end."""
+    assert isinstance(outcome, Summary), outcome
+    return outcome.data
+
+
+def memory(run: CatalogRun, *, same_run: bool = False) -> Expected:
+    """What Airflow would keep of a run's ledger for the next run."""
+    said = run.ledger_memory()
+    assert said is not None
+    return Expected(said["ledger"], said["place"], said["outputs"], said["seq"], same_run)
