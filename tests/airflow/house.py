@@ -15,6 +15,7 @@ import psutil
 from airflow_provider_perfectlyclear.emulator.testing import Emulator
 from tests.airflow.harness import Airflow, until
 from tests.catalog.conftest import jpeg
+from tests.catalog.sources import Sources
 
 TASK = "correct"
 NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg"]
@@ -137,6 +138,11 @@ class AirflowHouse:
         self.runs: list[Night] = []
         #: What the workers of other houses say at their end; a task tells Airflow.
         self.tries: list[dict[str, Any]] = []
+        self.sources = Sources()
+        self.asked_by_name: set[str] = set()
+        self.singles: dict[tuple[str, str], dict[str, Any]] = {}
+        self.taken: set[str] = set()
+        self.altered: set[str] = set()
         (self.source / "b").mkdir(parents=True)
         self.temporary.mkdir()
         for number, picture in enumerate(NAMES):
@@ -203,6 +209,9 @@ class AirflowHouse:
     def log(self) -> Path:
         """Of workers that are not Airflow's: there is none."""
         return self.root / "none.log"
+
+    def look_at_sources(self) -> None:
+        self.sources.look_at(self.source)
 
     def look(self) -> Path:
         return self.destination

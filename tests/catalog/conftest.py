@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.storage import Store
 from tests.catalog.marks import marked, metadata
+from tests.catalog.sources import Sources
 from tests.catalog.workers import Worker
 
 
@@ -30,6 +32,10 @@ def jpeg(seed: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=95, exif=metadata(seed))
     return data.getvalue()
+
+
+#: Ways to ask by name for what was paid before.
+BY_NAME = ("missing", "always", "failed")
 
 
 @dataclass
@@ -46,6 +52,17 @@ class House:
     #: What each worker said at its end.
     tries: list[dict[str, Any]] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
+
+    #: What the sources have had.
+    sources: Sources = field(default_factory=Sources)
+    #: Runs (as the ends of their folders' names) that were allowed to pay for what was paid before.
+    asked_by_name: set[str] = field(default_factory=set)
+    #: Of single pictures: (run, name) -> what it said to have paid.
+    singles: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    #: Outputs whose download a fault has replaced by other bytes.
+    altered: set[str] = field(default_factory=set)
+    #: Outputs that the test has taken away after the last run.
+    taken: set[str] = field(default_factory=set)
 
     @property
     def log(self) -> Path:
@@ -87,6 +104,7 @@ class House:
         """A worker that runs by itself."""
         config = self.config(**more)
         self.runs.add(config["run"])
+        self.expect(config["run"], config["options"])
         started = Worker(config, log=self.log, temporary=self.temporary)
         self.workers.append(started)
         return started
@@ -96,7 +114,20 @@ class House:
         said = worker.end(seconds)
         if said is not None:
             self.tries.append(said)
+            for name, facts in said.get("facts", {}).items():
+                self.singles[said["run"], name] = facts
         return said
+
+    def expect(self, run: str, options: Mapping[str, Any]) -> None:
+        """A run begins: note what lies at the source, and whether it may pay again by name."""
+        self.look_at_sources()
+        by_name = options.get("reprocess") in BY_NAME or options.get("on_ambiguous") == "restart"
+        if by_name or options.get("max_paid_again") is not None:
+            self.asked_by_name.add(sha256(run.encode()).hexdigest()[:8])
+
+    def look_at_sources(self) -> None:
+        """Note what lies at the source now."""
+        self.sources.look_at(self.source)
 
     def work(self, *, within: float = 60.0, **more: Any) -> dict[str, Any] | None:
         """One try: what it said, or None when it was killed. ``within``: seconds that it may take."""
@@ -114,6 +145,7 @@ class House:
     def catalog_run(self, key: str = "night", correction: Any = None, **options: Any) -> CatalogRun:
         """A run in this process."""
         self.runs.add(key)
+        self.expect(key, options)
         renditions = options.pop("renditions", None)
         if renditions:
             options["renditions"] = {name: Correction.parse(value) for name, value in renditions.items()}

@@ -145,6 +145,8 @@ def correct_each(client: Client, config: dict[str, Any]) -> dict[str, Any]:
     storage_options = config.get("storage_options", {})
     destination = store_at(config["destination"], storage_options)
 
+    facts: dict[str, dict[str, Any]] = {}
+
     def correct(name: str) -> str:
         one = CorrectOne(
             client=client,
@@ -160,11 +162,19 @@ def correct_each(client: Client, config: dict[str, Any]) -> dict[str, Any]:
             one.execute()
         except PerfectlyClearError as error:
             return f"{type(error).__name__}: {error}"
+        finally:
+            facts[name] = one.facts()
         return "corrected"
 
     with ThreadPoolExecutor(config.get("threads", 1)) as pool:
         said = list(pool.map(correct, config["pictures"]))
-    return {"corrected": said.count("corrected"), "refused": [text for text in said if text != "corrected"]}
+    refused = [text for text in said if text != "corrected"]
+    return {
+        "corrected": said.count("corrected"),
+        "refused": refused,
+        "run": config["run"],
+        "facts": facts,
+    }
 
 
 def correct_all(client: Client, config: dict[str, Any], ready: Callable[[], None]) -> dict[str, Any]:

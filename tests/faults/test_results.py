@@ -81,6 +81,7 @@ def test_a_pixel_bomb_that_comes_back_is_not_decoded(row: Row, house: House) -> 
     bomb = picture("PNG", (9_000, 9_000), "L")  # 80 MB of pixels; a larger one the judge would not open
     house.emulator.fault({"route": "download", "contains": ".png"}, sends(bomb))
     (house.source / "a.png").write_bytes(picture("PNG", (64, 48)))
+    house.altered = {"a.png"}
 
     said = night(house)
 
@@ -152,6 +153,7 @@ def test_a_result_other_than_asked_for_fails_its_picture_and_is_not_paid_again(
 def test_a_result_other_than_asked_for_may_only_be_warned_about(row: Row, house: House, other: Other) -> None:
     house.put(*NAMES)
     house.emulator.fault("download", sends(other.result))
+    house.altered = {"a.jpg"}
     options = {"correction": other.correction, "max_in_flight": 1, "verify": "warn"}
 
     said = night(house, options=options)
@@ -168,6 +170,7 @@ def test_results_identical_to_their_sources_are_counted_and_warned_about(row: Ro
     for nth, name in enumerate(NAMES[:1] + NAMES[2:], 1):
         data = (house.source / name).read_bytes()
         house.emulator.fault({"route": "download", "nth": nth}, sends(data))
+        house.altered.add(name)
 
     said = night(house, options={"max_in_flight": 1})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -37,6 +38,11 @@ class HouseOnS3(House):
         for number, name in enumerate(names):
             source.write(name, jpeg(number))
 
+    def look_at_sources(self) -> None:
+        source = self.store("in")
+        for entry in source.list():
+            self.sources.note(source.uri(entry.name), source.read(entry.name) or b"")
+
     def config(self, **more: Any) -> dict[str, Any]:
         places = {name: f"s3://{BUCKET}/{self.prefix}/{name}" for name in ("in", "out")}
         return super().config(
@@ -47,6 +53,7 @@ class HouseOnS3(House):
 
     def catalog_run(self, key: str = "night", correction: Any = None, **options: Any) -> CatalogRun:
         self.runs.add(key)
+        self.expect(key, options)
         destination = self.store("out")
         return CatalogRun(
             client=Client(Settings(api_key=self.emulator.key, base_url=self.emulator.base_url)),
@@ -72,6 +79,8 @@ class HouseOnS3(House):
             path = copy / entry.name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(store.read(entry.name) or b"")
+            if entry.modified is not None:
+                os.utime(path, (entry.modified, entry.modified))
         return copy
 
 

@@ -1,0 +1,66 @@
+"""Invariant I8: what stands under a name was made from the source of this name, by the correction of its row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane
+from airflow_provider_perfectlyclear.storage import Store
+from tests.catalog.marks import mark_of
+
+if TYPE_CHECKING:
+    from tests.catalog.conftest import House
+
+
+def rows_of(folder: Path) -> dict[str, Row]:
+    """The newest row of each output, of all lanes, catalogs' and single pictures'."""
+    newest: dict[str, Row] = {}
+    for lanes in sorted(folder.rglob("lanes")):
+        if lanes.parent.name == "starts" or not lanes.is_dir():
+            continue
+        store = Store.local(lanes.parent)
+        for lane in list_lanes(store):
+            for row in read_lane(store, lane).rows.values():
+                if row.output not in newest or row.age >= newest[row.output].age:
+                    newest[row.output] = row
+    return newest
+
+
+def each_output_is_that_of_its_source(house: House, folder: Path) -> None:
+    """I8. What has another size than was landed was put there by somebody else."""
+    entries = {entry["job_id"]: entry for entry in house.emulator.bill(results=True)["entries"]}
+    for row, data in _landed(folder):
+        if (entry := entries.get(row.job_id)) is not None:
+            _is_what_its_job_was_to_make(row, entry)
+            made = sha256(data).hexdigest() == entry["result_sha256"]
+            assert made or row.output in house.altered, f"{row.output!r}: not what its job has made"
+        _is_from_its_source(house, row, data)
+
+
+def _landed(folder: Path) -> Iterator[tuple[Row, bytes]]:
+    for row in rows_of(folder).values():
+        path = folder / row.output
+        if row.state is State.LANDED and path.is_file():
+            data = path.read_bytes()
+            if row.size is None or len(data) == row.size:
+                yield row, data
+
+
+def _is_what_its_job_was_to_make(row: Row, entry: Mapping[str, Any]) -> None:
+    assert entry["sha256"] == row.sha256, f"{row.output!r}: its job was given other bytes"
+    parameters = Correction.parse(dict(entry["settings"])).canonical()
+    digest = correction_digest(parameters, preset_sha256=entry["preset_sha256"])
+    assert digest == row.digest, f"{row.output!r}: its job made another correction, {entry['settings']}"
+
+
+def _is_from_its_source(house: House, row: Row, data: bytes) -> None:
+    place = f"{row.root}/{row.source}" if row.root else str(house.source / row.source)
+    versions = house.sources.versions.get(place.removeprefix("file://"))
+    assert versions is None or row.sha256 in versions, f"{row.output!r}: {place!r} never had these bytes"
+    wanted, found = house.sources.mark(row.sha256), mark_of(data)
+    assert None in (wanted, found) or wanted == found, f"{row.output!r} shows {found}, its source {wanted}"
