@@ -32,13 +32,16 @@ def rows_of(folder: Path) -> dict[str, Row]:
 
 
 def each_output_is_that_of_its_source(house: House, folder: Path) -> None:
-    """I8. What has another size than was landed was put there by somebody else."""
+    """I8. What has another size than was landed was put there by somebody else; what a test has replaced, it knows."""
     entries = {entry["job_id"]: entry for entry in house.emulator.bill(results=True)["entries"]}
     for row, data in _landed(folder):
+        if row.output in house.altered:
+            continue
         if (entry := entries.get(row.job_id)) is not None:
             _is_what_its_job_was_to_make(row, entry)
-            made = sha256(data).hexdigest() == entry["result_sha256"]
-            assert made or row.output in house.altered, f"{row.output!r}: not what its job has made"
+            assert sha256(data).hexdigest() == entry["result_sha256"], (
+                f"{row.output!r}: not what its job made"
+            )
         _is_from_its_source(house, row, data)
 
 
@@ -63,4 +66,4 @@ def _is_from_its_source(house: House, row: Row, data: bytes) -> None:
     versions = house.sources.versions.get(place.removeprefix("file://"))
     assert versions is None or row.sha256 in versions, f"{row.output!r}: {place!r} never had these bytes"
     wanted, found = house.sources.mark(row.sha256), mark_of(data)
-    assert None in (wanted, found) or wanted == found, f"{row.output!r} shows {found}, its source {wanted}"
+    assert wanted in (None, found), f"{row.output!r} shows the mark {found}, its source {wanted}"
