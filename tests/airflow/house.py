@@ -141,6 +141,8 @@ class AirflowHouse:
         self.sources = Sources()
         self.asked_by_name: set[str] = set()
         self.singles: dict[tuple[str, str], dict[str, Any]] = {}
+        self.limited: set[str] = set()
+        self.listings: dict[str, set[str]] = {}
         self.taken: set[str] = set()
         self.altered: set[str] = set()
         (self.source / "b").mkdir(parents=True)

@@ -36,6 +36,8 @@ def jpeg(seed: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
 
 #: Ways to ask by name for what was paid before.
 BY_NAME = ("missing", "always", "failed")
+#: With one of these a run does not look at all pictures, does not name all, or names them otherwise.
+PARTIAL = {"pattern", "exclude", "min_age", "shard", "renditions", "name_template", "manifest", "plan_only"}
 
 
 @dataclass
@@ -57,6 +59,10 @@ class House:
     sources: Sources = field(default_factory=Sources)
     #: Runs (as the ends of their folders' names) that were allowed to pay for what was paid before.
     asked_by_name: set[str] = field(default_factory=set)
+    #: Runs that were not to do everything.
+    limited: set[str] = field(default_factory=set)
+    #: Runs that look at the whole source -> the pictures that lay there when they began.
+    listings: dict[str, set[str]] = field(default_factory=dict)
     #: Of single pictures: (run, name) -> what it said to have paid.
     singles: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     #: Outputs whose download a fault has replaced by other bytes.
@@ -104,7 +110,8 @@ class House:
         """A worker that runs by itself."""
         config = self.config(**more)
         self.runs.add(config["run"])
-        self.expect(config["run"], config["options"])
+        whole = not {"files", "pictures", "resume"} & config.keys() and config["source"] == str(self.source)
+        self.expect(config["run"], config["options"], whole=whole)
         started = Worker(config, log=self.log, temporary=self.temporary)
         self.workers.append(started)
         return started
@@ -118,12 +125,21 @@ class House:
                 self.singles[said["run"], name] = facts
         return said
 
-    def expect(self, run: str, options: Mapping[str, Any]) -> None:
-        """A run begins: note what lies at the source, and whether it may pay again by name."""
+    def expect(self, run: str, options: Mapping[str, Any], *, whole: bool = False) -> None:
+        """
+        A run begins: note what lies at the source, and what it may do.
+
+        :param whole: whether it lists the source anew.
+        """
         self.look_at_sources()
         by_name = options.get("reprocess") in BY_NAME or options.get("on_ambiguous") == "restart"
+        named = sha256(run.encode()).hexdigest()[:8]
         if by_name or options.get("max_paid_again") is not None:
-            self.asked_by_name.add(sha256(run.encode()).hexdigest()[:8])
+            self.asked_by_name.add(named)
+        if options.get("limit") is not None or options.get("timeout") is not None:
+            self.limited.add(named)
+        if whole and not options.keys() & PARTIAL:
+            self.listings[named] = set(self.sources.pictures(self.source))
 
     def look_at_sources(self) -> None:
         """Note what lies at the source now."""

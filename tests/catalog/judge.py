@@ -8,11 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD
 from tests.catalog.provenance import each_output_is_that_of_its_source, rows_of
 
 if TYPE_CHECKING:
@@ -47,9 +48,12 @@ def judge(house: House, *, again: int = 0, bad: Collection[str] = ()) -> str:
     the_key_stays_at_home(house)
     nothing_secret_is_kept_or_said(house, folder)
     nothing_is_left_behind(house, folder)
-    each_output_is_that_of_its_source(house, folder)
+    edited = {line["output"] for manifest in manifests for line in manifest.of("edited_at_destination")}
+    each_output_is_that_of_its_source(house, folder, edited)
     if manifests:
+        each_picture_is_named(house, manifests[-1])
         what_is_said_to_stand_stands(house, folder, manifests[-1])
+        nothing_is_left_because_of_others(house, manifests[-1])
     nothing_bad_keeps_the_others_back(house, folder, bad)
     return "I1-I10"
 
@@ -174,20 +178,41 @@ def what_is_said_to_stand_stands(house: House, folder: Path, last: Manifest) -> 
     """I9. Of the last run: what a test has taken away since, it says in ``house.taken``."""
     for line in last.of("corrected", "unchanged"):
         if line.get("uri") and line["output"] not in house.taken:
-            assert _standing(house, folder, line["output"]), (
-                f"{line['output']!r} is {line['state']}, and not there"
-            )
+            places = (folder / line["output"], Path(line["uri"].removeprefix("file://")))
+            there = any(place.is_file() for place in places)
+            assert there, f"{line['output']!r} is {line['state']}, and not there"
 
 
-def _standing(house: House, folder: Path, output: str) -> bool:
-    return (folder / output).is_file() or (house.destination / output).is_file()
+def each_picture_is_named(house: House, last: Manifest) -> None:
+    """I9. A run that looks at the whole source names each picture that lay there when it began, and still does."""
+    there = {name for name in house.listings.get(last.run, ()) if (house.source / name).is_file()}
+    named = {_stem(place) for line in last.lines for place in (line.get("source"), line["output"]) if place}
+    unnamed = {name for name in there if _stem(name) not in named}
+    assert not unnamed or not _came_to_its_end(house), f"in no count: {sorted(unnamed)}"
+
+
+def _stem(name: str) -> str:
+    """Without its extension, which a correction may change."""
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def nothing_is_left_because_of_others(house: House, last: Manifest) -> None:
+    """I10. What is bad for good keeps nothing else from being begun, unless the user has said how many."""
+    codes = {line["code"] for line in last.of("failed", "known_bad")}
+    if codes and codes <= KNOWN_BAD and last.run not in house.limited and _came_to_its_end(house):
+        assert not last.of("not_started"), f"{codes} kept others back: {last.of('not_started')}"
+
+
+def _came_to_its_end(house: House) -> bool:
+    said = house.tries[-1] if house.tries else {}
+    return "summary" in said or said.get("error") == "CatalogFailed"
 
 
 def nothing_bad_keeps_the_others_back(house: House, folder: Path, bad: Collection[str]) -> None:
     """I10. By what the ledger and the source have now: every marked picture that is not bad has its output."""
     if not bad:
         return
-    made = {row.source for row in rows_of(folder).values() if _standing(house, folder, row.output)}
+    made = {row.source for row in rows_of(folder).values() if (folder / row.output).is_file()}
     good = {name for name in house.sources.marked(house.source) if name not in bad}
     assert good, "there is nothing good that could be kept back"
     assert good <= made, f"kept back: {sorted(good - made)}"

@@ -40,6 +40,16 @@ class Sources:
             self._marks[digest] = mark_of(data)
         return digest
 
+    def pictures(self, folder: Path) -> list[str]:
+        """The names of the marked pictures that were seen in a folder and are there, but for links and hidden ones."""
+        marked = (place for place, versions in self.versions.items() if self._are_marked(versions))
+        found = (path for path in map(Path, marked) if not path.is_symlink())
+        names = (path.relative_to(folder) for path in found if path.is_relative_to(folder) and path.is_file())
+        return [name.as_posix() for name in names if all(part[0].isalnum() for part in name.parts)]
+
+    def _are_marked(self, versions: set[str]) -> bool:
+        return any(self.mark(digest) is not None for digest in versions)
+
     def marked(self, folder: Path) -> list[str]:
         """The names of the marked pictures that lie in a folder now."""
         paths = (path for path in folder.rglob("*") if path.is_file())

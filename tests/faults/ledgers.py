@@ -38,6 +38,7 @@ def catalog(
 ) -> CatalogRun:
     """A catalog's run. ``state``: where its ledger lies, if not in the destination."""
     house.runs.add(key)
+    house.expect(key, options)
     target = Store.local(destination or house.destination)
     return CatalogRun(
         client=client_of(house, base_url),
@@ -63,6 +64,8 @@ def single(
 ) -> CorrectOne:
     """The run of one picture into the house's destination, or, with ``state`` alone, of its data."""
     house.runs.add(key)
+    house.expect(key, options)
+    house.sources.look_at(picture.parent)
     target = None if state and destination is None else Store.local(destination or house.destination)
     home = Store.local(state) if state else None
     if home is None:
