@@ -33,6 +33,7 @@ Every failure of this package, split by what its reader can do about it.
     │     └─ UrlGone              nothing lies there any more (404, 410)
     ├─ ItemFailed                 one picture failed; the others are not affected
     │  ├─ InvalidSource           empty, no picture, unsafe name, changed meanwhile: nothing was paid
+    │  ├─ ResultUnknown           an earlier result could not be asked for now; it is not paid for again
     │  ├─ CorruptOutput           what came back is not a whole picture of the kind asked for
     │  ├─ JobFailed  JobRejected  the service's own verdict (FAILED, REJECTED) with its statusText
     │  ├─ JobLost                 the service no longer knows the job
@@ -53,6 +54,8 @@ class PerfectlyClearError(Exception):
     """Anything this package raises on purpose."""
 
     code: ClassVar[str] = "ERROR"
+    #: It is about one source and was found before anything was sent: it says nothing about the next one.
+    costs_nothing: ClassVar[bool] = False
 
     def __str__(self) -> str:
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in self._said())
@@ -276,6 +279,14 @@ class InvalidSource(ItemFailed):
     """Refused here, before anything was paid: empty, no picture or video, unsafe name, changed meanwhile."""
 
     code = "INVALID_SOURCE"
+    costs_nothing = True
+
+
+class ResultUnknown(ItemFailed):
+    """Whether an earlier result is still there could not be found out now. It is asked for again, free."""
+
+    code = "RESULT_UNKNOWN"
+    costs_nothing = True
 
 
 class CorruptOutput(ItemFailed):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from typing import Annotated, Any
@@ -242,6 +243,21 @@ class JobStatus(_Received):
             {name: value if isinstance(value, str) else _plain(value) for name, value in parts.items()}
         )
         return cls(job_id=job_id, state=JobState.read(raw), raw_status=one_line(raw, 40), **dict(rest))
+
+    @property
+    def seconds(self) -> float | None:
+        """
+        How long the job has taken by the service's own clock (seconds); None when it does not say.
+
+        From ``createdAt`` to ``updatedAt``, which has the time in its queue, or ``timeTaken``, whichever is longer.
+        """
+        said = [self.time_taken] if self.time_taken is not None and self.time_taken >= 0 else []
+        try:
+            begun, ended = (datetime.fromisoformat(str(at)) for at in (self.created_at, self.updated_at))
+            said.append((ended - begun).total_seconds())
+        except (ValueError, TypeError):  # missing, no ISO 8601, or one with a zone and one without
+            pass
+        return max(said, default=None)
 
     def public(self) -> dict[str, Any]:
         """Return everything but URLs as plain data, for XCom and reports."""

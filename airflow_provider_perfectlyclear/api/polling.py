@@ -81,6 +81,7 @@ class Watch:
         self._probes = 1.0
         self._finals: deque[float] = deque([now], maxlen=_RECENT)
         self._failing_since: float | None = None
+        self._heard: float | None = None
         for job_id, age in sorted(jobs.items(), key=lambda one: -one[1]):
             self._open[job_id] = _Job(started=now - age, due=now + max(0.0, self._shortest - age))
 
@@ -139,6 +140,7 @@ class Watch:
         :return: whether the job became final by it.
         """
         self._failing_since = None
+        self._heard = now
         job = self._open.get(job_id)
         if job is None:
             return False
@@ -161,9 +163,12 @@ class Watch:
         """
         Take in a 404: the service does not know the job, maybe not yet.
 
+        A service that knows none of several jobs has forgotten everybody for a while: then none of them is lost.
+
         :param job_id: the job.
         :param now: monotonic seconds.
-        :return: whether the job is lost by it: nothing but 404 for 60 seconds.
+        :return: whether the job is lost by it: nothing but 404 for 60 seconds, while it knew another job, or there
+            is no other to ask about.
         """
         self._failing_since = None
         job = self._open.get(job_id)
@@ -171,12 +176,20 @@ class Watch:
             return False
         if job.missing_since is None:
             job.missing_since = now
-        if now - job.missing_since >= LOST_AFTER:
+        if now - job.missing_since >= LOST_AFTER and self._knows_others(job.missing_since):
             self.lost.add(job_id)
             del self._open[job_id]
             return True
         self._again(job, now)
         return False
+
+    def _knows_others(self, since: float) -> bool:
+        return len(self._open) == 1 or (self._heard is not None and self._heard >= since)
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether the service has known any of the jobs yet."""
+        return self._heard is not None
 
     def failed(self, job_id: str, error: Exception, *, now: float) -> None:
         """

@@ -19,6 +19,7 @@ from typing import Any
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.corrections import as_planned, prepare
+from airflow_provider_perfectlyclear.catalog.engine.lines import deferral_line, progress_line
 from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Prepared
 from airflow_provider_perfectlyclear.catalog.ledger.claim import Claim
@@ -371,7 +372,9 @@ class CatalogRun:
                 engine.cancel()
             done = engine.run()
         kept.progress = engine.progress
-        self._report(kept, engine.progress_line())
+        if done and engine.stopped is None:
+            kept.progress.unbegun += engine.left  # nothing is: but a picture that no count has would be lost
+        self._report(kept, progress_line(engine))
         if engine.stopped is not None:
             with suppress(RunStopped):
                 self._write_manifest(kept, engine.left)
@@ -430,7 +433,7 @@ class CatalogRun:
         self.state.write(f"{self.folder}/run.json.gz", kept.to_bytes())
         self.ledger.park()
         timeout = max(1.0, engine.next_deadline())
-        return Waiting(tuple(jobs), time.time() + timeout, timeout, engine.deferral_line())
+        return Waiting(tuple(jobs), time.time() + timeout, timeout, deferral_line(engine))
 
     # ---- the end
 

@@ -14,7 +14,7 @@ from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import START_LOST
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import DATA, SINGLES, SingleLanes, single_lane
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, source_uri
+from airflow_provider_perfectlyclear.catalog.ledger.records import PICTURE_REFUSED, Row, State, source_uri
 from airflow_provider_perfectlyclear.catalog.naming import output_name
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.decide import verdict_on, with_hints
@@ -33,6 +33,7 @@ _ABOUT_A_JOB: dict[str, type[errors.JobError]] = {
 _WITH_A_MESSAGE: dict[str, type[PerfectlyClearError]] = {
     kind.code: kind
     for kind in (
+        errors.ResultUnknown,
         errors.Unavailable,
         errors.ProtocolError,
         errors.TransferFailed,
@@ -42,7 +43,7 @@ _WITH_A_MESSAGE: dict[str, type[PerfectlyClearError]] = {
         errors.StartRefused,
         errors.RequestRefused,
     )
-} | {"NAME_TAKEN": errors.StorageFailed}
+} | {"NAME_TAKEN": errors.StorageFailed, PICTURE_REFUSED: errors.StartRefused}
 _LEFT_ALONE = {
     "edited": "%s was changed at the destination after it was corrected: it is left alone, and nothing is paid. Move "
     "it away and run 'ledger forget' to correct it again.",

@@ -60,7 +60,9 @@ class Asking:
             return "deadline"
         if now < self._earliest:
             return None
-        if not self.watch.open:
+        if not self.watch.open and done_of(
+            self.watch
+        ):  # with no job at all it is only the time that is waited for
             return "all_final"
         if self.watch.given_up(now):
             return "stopped"

@@ -74,5 +74,5 @@ def test_a_run_tells_how_far_it_is(
     house.correct()
 
     (progress,) = Path(house.destination).rglob("progress.json")
-    assert "20 corrected, 0 failed, 0 in work, 0 to be sent" in json.loads(progress.read_text())["line"]
-    assert caplog.text.count(" in work, ") >= 5
+    assert "20 corrected, 0 failed, 0 in progress, 0 queued" in json.loads(progress.read_text())["line"]
+    assert caplog.text.count(" in progress, ") >= 5

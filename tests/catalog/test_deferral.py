@@ -66,7 +66,7 @@ def test_a_run_waits_without_a_worker_and_goes_on_elsewhere(house: House) -> Non
     waiting = run_in(house).execute()
     assert isinstance(waiting, Waiting)
     assert len(waiting.job_ids) == len(NAMES)
-    assert "12 jobs open; needs a running triggerer" in waiting.message
+    assert "12 jobs in progress. Requires a running triggerer" in waiting.message
     house.emulator.clear_faults()
     summary = work_through(house, waiting)
 

@@ -151,16 +151,19 @@ def test_a_deleted_output_is_fetched_again_free_while_the_service_has_it(house: 
     assert house.accepted == 2
 
 
-def test_a_deleted_output_is_corrected_again_when_the_service_has_forgotten_it(house: House) -> None:
+def test_a_deleted_output_is_paid_again_by_name_alone_when_the_service_has_forgotten_it(house: House) -> None:
     house.put("a.jpg", "b.jpg")
     house.correct("monday")
     (house.destination / "a.jpg").unlink()
-    house.emulator.fault("status", {"answer": {"status": 404, "json": {"error": "unknown"}}})
+    house.emulator.fault("status", {"answer": {"status": 404, "json": {"error": "unknown"}}}, times=2)
 
     tuesday = house.correct("tuesday")
 
+    assert house.outputs == ["b.jpg"]
+    assert (tuesday["paid"], tuesday["gone_from_destination"]) == (0, 1)
+    wednesday = house.correct("wednesday", reprocess="missing")
     assert house.outputs == ["a.jpg", "b.jpg"]
-    assert tuesday["paid"] == 1
+    assert (wednesday["paid"], wednesday["paid_again"]) == (1, 1)
 
 
 def test_an_output_that_somebody_edited_is_left_alone(house: House) -> None:
@@ -283,7 +286,7 @@ def test_a_catalog_may_change_its_shards_without_paying_again(house: House) -> N
 
     for which in (1, 2, 3):
         assert house.correct(f"tuesday-{which}", shard=f"{which}/3")["paid"] == 0
-    house.put("new.jpg")
+    (house.source / "new.jpg").write_bytes(jpeg(999))
     assert house.correct("wednesday")["paid"] == 1
     assert sum(house.correct(f"thursday-{which}", shard=f"{which}/2")["paid"] for which in (1, 2)) == 0
     assert house.accepted == len(FORTY) + 1

@@ -34,7 +34,7 @@ NAMES = [f"{number:02d}.jpg" for number in range(12)]
 SOON = {
     "catalog.ledger.lane.ABANDONED": 6.0,
     "catalog.ledger.lane.HEARTBEAT": 0.5,
-    "catalog.engine.loop.STALE": 3.0,
+    "catalog.engine.start.STALE": 3.0,
     "catalog.engine.start_queue.LEAST": 1.0,
     "catalog.engine.start_queue.UNKNOWN": 1.0,
     "catalog.engine.start_queue.FACTOR": 0.2,

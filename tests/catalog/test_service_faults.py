@@ -180,7 +180,7 @@ def test_a_job_that_is_lost_for_the_first_time_is_started_again_though_its_start
 def test_a_lost_job_whose_time_is_up_is_lost_and_not_late_for_ever(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.engine.open_jobs.LOST_AFTER", 0.5)
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.5)
     house.put(*NAMES)
     house.emulator.fault({"route": "pfc", "nth": 2}, {"outcome": "lost"})
 

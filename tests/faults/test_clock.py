@@ -193,7 +193,7 @@ def test_a_job_of_another_clock_is_watched_for_as_long_as_any(
         until(lambda: records(house, "started") == len(NAMES))
         first.kill()
         clock.set(hours)
-        watched = {"catalog.engine.loop.LOST_AFTER": 12.0, "catalog.engine.open_jobs.LOST_AFTER": 12.0}
+        watched = {"api.polling.LOST_AFTER": 12.0}
         options = {"job_timeout": 20.0, "timeout": 120.0}
         second = ClockedWorker(house, clock, constants=watched, options=options)
         until(lambda: records(house, "owner") == 2)
@@ -216,7 +216,7 @@ def test_a_job_of_another_clock_is_not_lost_at_its_first_404(row: Row, house: Ho
     gone = {"answer": {"status": 404, "body": '{"error": "unknown job"}'}}
     house.emulator.fault("status", gone, times=4)
     clock.set(HOURS)
-    longer = {"constants": {"catalog.engine.loop.LOST_AFTER": 30.0, "api.polling.LOST_AFTER": 30.0}}
+    longer = {"constants": {"api.polling.LOST_AFTER": 30.0}}
     soon = {"job_timeout": 31.0}  # an old job is asked about seldom
     said = clocked(house, ClockedWorker(house, clock, **longer, options=soon))
 

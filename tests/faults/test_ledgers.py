@@ -405,6 +405,7 @@ def test_outputs_that_the_next_task_has_moved_on_are_not_paid_again(
         summary = done(catalog(house, f"night {night}").execute())
         assert (summary["gone_from_destination"], summary["paid"]) == (len(NAMES), 0)
     assert house.emulator.unconsumed() == []  # asked about once: the second night knew
+    house.emulator.fault("status", {"answer": {"status": 404}}, times=len(NAMES))
     paid = done(catalog(house, "by name", reprocess="missing").execute())
     assert (paid["paid"], paid["paid_again"], paid["reasons"]) == (4, 4, {"output missing": 4})
     row.consumed(house.emulator)

@@ -143,7 +143,7 @@ def test_a_hostile_name_whose_result_is_gone_is_one_line_of_the_log(house: House
 
     said = night(house, run="the second night")
 
-    assert said["summary"]["corrected"] == len(NAMES)
+    assert said["summary"]["gone_from_destination"] == len(NAMES)
     assert house.log.read_text().count("its earlier result is gone") == len(NAMES)
     assert house.emulator.unconsumed() == []
     every_line_is_the_logs_own(house)

@@ -1,12 +1,18 @@
-"""The jobs that are started and not landed: which to ask next, which to land, which have had their time. Pure."""
+"""
+The jobs that are started and not landed: which to ask next, which to land, which have had their time. Pure.
+
+Several outputs may share a job. It is asked about once, and each of its outputs is landed, and ends, by itself.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
+from dataclasses import dataclass, field
 
+from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
-from airflow_provider_perfectlyclear.api.polling import LOST_AFTER, Watch
+from airflow_provider_perfectlyclear.api.polling import Watch
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row
 from airflow_provider_perfectlyclear.errors import JobError, JobFailed, JobLost, JobRejected, JobTimeout
 
@@ -16,11 +22,26 @@ log = logging.getLogger(__name__)
 LOOK = 0.5
 
 
+@dataclass
+class _Job:
+    """
+    :param since: monotonic seconds of its start.
+    :param outputs: output -> what it is made from.
+    :param completed: its final status and when it was asked for; None while it is open.
+    :param found_open: it was seen to be open by this process, which can so tell how long it took.
+    """
+
+    since: float
+    outputs: dict[str, Row] = field(default_factory=dict)
+    completed: tuple[JobStatus, float] | None = None
+    found_open: bool = False
+
+
 class OpenJobs:
     """
     Every method is told the time (monotonic seconds).
 
-    :param poll_interval: seconds between two questions about a young job.
+    :param poll_interval: initial seconds between two status checks of a job.
     :param job_timeout: seconds that one job may take, from its start.
     :param deadline: when the whole task has had its time, or None.
     """
@@ -31,73 +52,94 @@ class OpenJobs:
         self._watch = Watch({}, poll_interval=poll_interval, now=now)
         self._job_timeout = job_timeout
         self._deadline = deadline
-        self._rows: dict[str, Row] = {}
-        self._since: dict[str, float] = {}
+        self._jobs: dict[str, _Job] = {}
+        self._outputs = 0
         self._asking: set[str] = set()
-        self._completed: set[str] = set()
-        self._landable: deque[tuple[JobStatus, float]] = deque()
+        self._landable: deque[tuple[JobStatus, float, str]] = deque()
         self._next_look = 0.0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        """How many outputs wait for their job or for their landing."""
+        return self._outputs
 
     def __contains__(self, job_id: object) -> bool:
-        return job_id in self._rows
+        return job_id in self._jobs
 
     @property
     def ids(self) -> list[str]:
         """Oldest first."""
-        return sorted(self._rows, key=lambda job_id: self._since[job_id])
+        return sorted(self._jobs, key=lambda job_id: self._jobs[job_id].since)
 
     @property
     def to_land(self) -> int:
-        """How many are COMPLETED and wait for a transfer."""
+        """How many outputs of COMPLETED jobs wait for a transfer."""
         return len(self._landable)
 
-    def row(self, job_id: str) -> Row:
-        """What the job is for."""
-        return self._rows[job_id]
+    @property
+    def has_heard(self) -> bool:
+        """Whether the service has known any job yet."""
+        return self._watch.has_heard
+
+    def row(self, job_id: str, output: str) -> Row:
+        """What an output of the job is made from."""
+        return self._jobs[job_id].outputs[output]
 
     def age(self, job_id: str, now: float) -> float:
         """Seconds since its start."""
-        return now - self._since[job_id]
+        return now - self._jobs[job_id].since
 
     def oldest_age(self, now: float) -> float:
         """Seconds since the start of the oldest; there must be one."""
-        return now - min(self._since.values())
+        return now - min(job.since for job in self._jobs.values())
 
     def youngest_age(self, now: float) -> float:
         """Seconds since the start of the youngest; there must be one."""
-        return now - max(self._since.values())
+        return now - max(job.since for job in self._jobs.values())
 
     def follow(self, row: Row, job_id: str, since: float) -> None:
-        """Watch a job from now on. ``since`` is when it was started."""
-        self._rows[job_id] = row
-        self._since[job_id] = since
-        self._watch.add(job_id, now=since)
+        """
+        Watch a job from now on for an output.
 
-    def end(self, job_id: str) -> Row:
-        """The job is over for this run."""
-        self._watch.forget(job_id)
-        self._since.pop(job_id, None)
-        self._completed.discard(job_id)
-        return self._rows.pop(job_id)
+        :param since: when the job was started.
+        """
+        job = self._jobs.get(job_id)
+        if job is None:
+            job = self._jobs[job_id] = _Job(since)
+            self._watch.add(job_id, now=since)
+        self._outputs += row.output not in job.outputs
+        job.outputs[row.output] = row
+        if job.completed is not None:  # it ended before this output joined
+            self._landable.append((*job.completed, row.output))
+
+    def end(self, job_id: str, output: str) -> Row:
+        """An output is done with, well or not; with its last output the job is over for this run."""
+        job = self._jobs[job_id]
+        row = job.outputs.pop(output)
+        self._outputs -= 1
+        if not job.outputs:
+            self._watch.forget(job_id)
+            del self._jobs[job_id]
+        return row
+
+    def end_all(self, job_id: str) -> list[Row]:
+        """The job is over without a result, for all of its outputs."""
+        return [self.end(job_id, output) for output in list(self._jobs[job_id].outputs)]
 
     # ---- time
 
     def has_expired(self, job_id: str, now: float) -> bool:
         """Whether the job, or the whole task, has had its time."""
-        ends = self._since[job_id] + self._job_timeout
+        ends = self._jobs[job_id].since + self._job_timeout
         return now >= (ends if self._deadline is None else min(ends, self._deadline))
 
     def next_deadline(self, now: float) -> float:
         """Seconds until the task or the oldest job has had its time; there must be a job."""
-        ends = min(self._since.values()) + self._job_timeout
+        ends = now - self.oldest_age(now) + self._job_timeout
         return (ends if self._deadline is None else min(ends, self._deadline)) - now
 
     def next_due(self, now: float) -> float | None:
         """Seconds until a job is to be asked about, or None."""
-        if not self._rows:
+        if not self._jobs:
             return None
         due = self._watch.next_due(now)
         look = max(self.next_deadline(now), self._next_look - now, 0.0)
@@ -114,27 +156,46 @@ class OpenJobs:
         chosen = self._watch.due(now, most)
         if now >= self._next_look:
             self._next_look = now + LOOK
-            late = (job_id for job_id in self._rows if self.has_expired(job_id, now))
+            late = (job_id for job_id in self._jobs if self.has_expired(job_id, now))
             chosen += [job_id for job_id in late if job_id not in chosen]
-        chosen = [job_id for job_id in chosen if job_id not in self._asking and job_id not in self._completed]
+        chosen = [
+            job_id for job_id in chosen if job_id not in self._asking and not self._is_completed(job_id)
+        ]
         self._asking.update(chosen[:most])
         return chosen[:most]
+
+    def _is_completed(self, job_id: str) -> bool:
+        return job_id in self._jobs and self._jobs[job_id].completed is not None
 
     def answered(self, status: JobStatus, now: float) -> JobError | None:
         """Take in an answer; a COMPLETED job waits to be landed. Returns why the job is over without a result."""
         job_id = status.job_id
         self._asking.discard(job_id)
+        job = self._jobs[job_id]
         is_final = self._watch.answered(job_id, status, now=now)
         if (word := self._watch.newly_unknown.pop(job_id, None)) is not None:
             log.warning("Job %s: the service's status %r is unknown and taken as still open", job_id, word)
         if not is_final:
+            job.found_open = True
             return self._late(job_id, f"still {status.raw_status}", now)
         if status.state is JobState.COMPLETED:
-            self._completed.add(job_id)
-            self._landable.append((status, now))
+            job.completed = (status, now)
+            self._landable.extend((status, now, output) for output in job.outputs)
             return None
         kind = JobRejected if status.state is JobState.REJECTED else JobFailed
         return kind(job_id, status.status_text)
+
+    def seconds(self, status: JobStatus, now: float) -> float | None:
+        """
+        How long a job has taken: as the service says; else as it was seen here, if it was seen to be open.
+
+        A job that is COMPLETED when a try first asks about it says nothing: it may have waited for the try.
+        """
+        said = status.seconds
+        if said is not None:
+            return said
+        job = self._jobs.get(status.job_id)
+        return now - job.since if job is not None and job.found_open else None
 
     def missing(self, job_id: str, now: float) -> JobError | None:
         """
@@ -144,7 +205,7 @@ class OpenJobs:
         would do so in every later try, and nobody would ever start it again.
         """
         self._asking.discard(job_id)
-        is_old = self.age(job_id, now) >= max(self._job_timeout, LOST_AFTER)
+        is_old = self.age(job_id, now) >= max(self._job_timeout, polling.LOST_AFTER)
         if self._watch.missing(job_id, now=now) or is_old:
             return JobLost(job_id, "the service no longer knows the job (404)")
         return self._late(job_id, "unknown to the service (404)", now)
@@ -166,6 +227,6 @@ class OpenJobs:
             job_id, f"{what} when its time was up; it stays in the ledger, and asking again is free"
         )
 
-    def next_landing(self) -> tuple[JobStatus, float]:
-        """The COMPLETED job that has waited longest, and when it was asked about."""
+    def next_landing(self) -> tuple[JobStatus, float, str]:
+        """The output that has waited longest for its landing: its job's status, when that was asked for, its name."""
         return self._landable.popleft()

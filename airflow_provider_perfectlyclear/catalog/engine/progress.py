@@ -49,7 +49,13 @@ class Failure:
 
 @dataclass
 class Progress:
-    """What an engine did, kept over a deferral in the run's own object."""
+    """
+    What an engine did, kept over a deferral in the run's own object.
+
+    :param proved: the service has accepted a start: key, credit, preset and permissions are good.
+    :param heard: the service has known one of the run's jobs.
+    :param refused: output, SHA-256 and words of each start that was refused before one was accepted.
+    """
 
     failures: dict[str, Failure] = field(default_factory=dict)
     landed: int = 0
@@ -64,6 +70,8 @@ class Progress:
     job_seconds: list[float] = field(default_factory=list)
     longest_job: float | None = None
     proved: bool = False
+    heard: bool = False
+    refused: list[list[str]] = field(default_factory=list)
 
     @property
     def settled(self) -> int:

@@ -58,13 +58,18 @@ class Starts:
         """What is uploaded and not declared yet."""
         return list(self._ready)
 
-    def drop_ready(self) -> None:
-        """Start nothing of what is ready."""
-        self._ready.clear()
+    def drop(self, row: Row) -> None:
+        """Start nothing for what was ready."""
+        self._ready.remove(row)
 
     @property
     def has_ambiguous(self) -> bool:
         return bool(self._ambiguous)
+
+    @property
+    def ambiguous(self) -> int:
+        """How many starts are unconfirmed."""
+        return len(self._ambiguous)
 
     def add(self, row: Row, now: float) -> None:
         """An uploaded output, ready to be started."""

@@ -5,39 +5,76 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
+from airflow_provider_perfectlyclear.catalog.engine.twins import Twins
+from airflow_provider_perfectlyclear.catalog.ledger.index import ContentIndex
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
-from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Wanted, staged
+from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Staged, Wanted, staged
 from airflow_provider_perfectlyclear.catalog.transfer.landing import land as _land
+from airflow_provider_perfectlyclear.catalog.transfer.reuse import copy_output
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
-from airflow_provider_perfectlyclear.errors import PerfectlyClearError, RunStopped
+from airflow_provider_perfectlyclear.errors import (
+    ItemFailed,
+    JobError,
+    JobFailed,
+    JobRejected,
+    NotFound,
+    PerfectlyClearError,
+    ResultUnknown,
+    RunStopped,
+    UrlGone,
+)
 from airflow_provider_perfectlyclear.media import refuse_other_type
 from airflow_provider_perfectlyclear.storage import Store
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+class Past(Enum):
+    """What has become of an earlier job, other than a result: asked for free."""
+
+    GONE = "gone"
+    OPEN = "open"
+
+
+@dataclass
 class Uploaded:
     """
-    What a transfer thread did about one source.
+    What a transfer thread did about one source. Every output is in just one of these.
 
     :param file_key: the service's ``fileKey``; ``""`` when nothing had to be sent.
-    :param needed: the outputs that it is now to be corrected for.
-    :param fetched: outputs whose earlier job still had their result.
+    :param needed: outputs that the upload is now to be corrected for.
+    :param twins: outputs whose content and correction another output of this run leads for.
+    :param same: outputs whose source has the bytes that they were made from.
+    :param landed: outputs that stand now: whose result of before could be had, or copied from an equal output.
+    :param reopened: outputs whose earlier job goes on, with its id.
+    :param gone: outputs whose result is gone, and that are not to be paid for again.
+    :param failed: outputs that failed, each with why.
     """
 
     file_key: str = ""
     sha256: str = ""
     file_type: str = "image"
     size: int = 0
-    needed: tuple[Item, ...] = ()
-    fetched: Mapping[str, Landed] = field(default_factory=dict)
+    needed: list[Item] = field(default_factory=list)
+    twins: list[Item] = field(default_factory=list)
+    same: list[Item] = field(default_factory=list)
+    landed: dict[str, tuple[Landed, str]] = field(default_factory=dict)
+    reopened: dict[str, str] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+    failed: dict[str, PerfectlyClearError] = field(default_factory=dict)
+
+    def has_settled(self, item: Item) -> bool:
+        """Whether nothing is to be sent for an item any more."""
+        known = (self.landed, self.reopened, self.gone, self.failed)
+        return item in self.same or any(item.output in outputs for outputs in known)
 
 
 @dataclass(frozen=True)
@@ -50,6 +87,9 @@ class Mover:
     :param destination: where the corrected ones go; None when only their data is wanted.
     :param prepared: rendition -> correction.
     :param spool: for files on their way.
+    :param index: what the ledger has paid for.
+    :param twins: what leads in this run.
+    :param pays_for_gone: the user has asked by name to pay for what is gone everywhere.
     """
 
     client: Client
@@ -57,42 +97,121 @@ class Mover:
     destination: Store | None
     prepared: Mapping[str, Prepared]
     spool: Spool
+    index: ContentIndex
+    twins: Twins
+    pays_for_gone: bool = False
 
     def upload(self, items: list[Item]) -> Uploaded:
-        """In a transfer thread: hash, and send what is not known to be the same."""
-        fetched = {item.output: landed for item in items if (landed := self._fetch_again(item))}
-        rest = [item for item in items if item.output not in fetched]
+        """Ask for results of before; hash; send what has not been paid for yet."""
+        done = Uploaded()
+        rest = [item for item in items if not self._is_settled(item, done)]
         if not rest:
-            return Uploaded(fetched=fetched)
-        first = rest[0]
-        with staged(self.source, first.source, first.size, first.fingerprint, self.spool) as file:
-            needed = tuple(item for item in rest if item.sha256 != file.sha256)
-            if not needed:
-                return Uploaded(sha256=file.sha256, fetched=fetched)
-            for item in needed:
-                refuse_other_type(self.prepared[item.rendition].correction.file_type, file.kind)
-            file_type = file.kind.file_type
-            key = self.client.upload(file.open, size=file.size, file_type=file_type)
-            file.unchanged()
-            return Uploaded(key, file.sha256, file_type, file.size, needed, fetched)
-
-    def _fetch_again(self, item: Item) -> Landed | None:
-        """The result of an output's last job, if the service still has it: free."""
-        if item.job_id is None:
-            return None
+            return done
         try:
-            status = self.client.send(calls.status(item.job_id))
-            if status.state is not JobState.COMPLETED:
-                return None
-            return self.land(status, item.output, Wanted(self.prepared[item.rendition].correction, ""))
+            self._stage(rest, done)
+        except RunStopped:
+            raise
+        except PerfectlyClearError as error:  # those that wait for these outputs must hear of it
+            unsent = (item.output for item in rest if not done.has_settled(item))
+            done.failed |= dict.fromkeys(unsent, error)
+            done.needed, done.twins = [], []
+        return done
+
+    def _stage(self, items: list[Item], done: Uploaded) -> None:
+        first = items[0]
+        with staged(self.source, first.source, first.size, first.fingerprint, self.spool) as file:
+            done.sha256, done.file_type = file.sha256, file.kind.file_type
+            for item in items:
+                self._sort(item, file, done)
+            if done.needed:
+                done.file_key = self.client.upload(file.open, size=file.size, file_type=done.file_type)
+                file.unchanged()
+                done.size = file.size
+
+    def _sort(self, item: Item, file: Staged, done: Uploaded) -> None:
+        """Whether the item's content has to be sent, now that it is known."""
+        prepared = self.prepared[item.rendition]
+        if item.sha256 == file.sha256:
+            done.same.append(item)
+            return
+        refuse_other_type(prepared.correction.file_type, file.kind)
+        held = None if item.by_name else self.index.find(file.sha256, prepared.digest)
+        if held is not None:
+            if self._reuse(item, held, done):
+                return
+        if self.twins.lead(file.sha256, prepared.digest):
+            done.needed.append(item)
+        else:
+            done.twins.append(item)
+
+    # ---- what was paid for before: free, or not at all
+
+    def _is_settled(self, item: Item, done: Uploaded) -> bool:
+        """Whether nothing is to be sent for an item: its result of before is there, gone for good, or unknown."""
+        if item.job_id is None and not item.free_only:
+            return False
+        try:
+            past = Past.GONE if item.job_id is None else self._past(item, item.job_id)
         except RunStopped:
             raise
         except PerfectlyClearError as error:
-            gone = "%s: its earlier result is gone (%s); corrected again"
-            log.info(gone, one_line(item.output), error.code)
-            return None
+            done.failed[item.output] = _unknown(error)
+            return True
+        if past is Past.GONE and not item.free_only:
+            log.info("%s: its earlier result is gone; corrected again", one_line(item.output))
+            return False
+        self._take(item, past, item.job_id or "", done)
+        return True
+
+    def _reuse(self, item: Item, held: Row, done: Uploaded) -> bool:
+        """Another output of the ledger has this content and correction. False: it is to be paid, as asked by name."""
+        if held.state is State.FAILED:
+            done.failed[item.output] = ItemFailed(held.reason or "", held.code)
+            return True
+        copied = copy_output(self.destination, held.output, held.size, item.output, self.spool)
+        if copied is not None:
+            done.landed[item.output] = (copied, held.job_id or "")
+            return True
+        try:
+            past = self._past(item, held.job_id) if held.job_id and not held.gone else Past.GONE
+        except RunStopped:
+            raise
+        except PerfectlyClearError as error:
+            done.failed[item.output] = _unknown(error)
+            return True
+        if past is Past.GONE and self.pays_for_gone:
+            return False
+        self._take(item, past, held.job_id or "", done)
+        return True
+
+    @staticmethod
+    def _take(item: Item, past: Landed | Past, job_id: str, done: Uploaded) -> None:
+        if isinstance(past, Landed):
+            done.landed[item.output] = (past, job_id)
+        elif past is Past.OPEN:
+            done.reopened[item.output] = job_id
+        else:
+            done.gone.append(item.output)
+
+    def _past(self, item: Item, job_id: str) -> Landed | Past:
+        """
+        The result of an earlier job. Only a 404 proves that it is gone.
+
+        :raises PerfectlyClearError: the service, or its store, did not say.
+        """
+        try:
+            status = self.client.send(calls.status(job_id))
+            if not status.state.is_final:
+                return Past.OPEN
+            if status.state is not JobState.COMPLETED:
+                kind = JobRejected if status.state is JobState.REJECTED else JobFailed
+                raise kind(job_id, status.status_text)
+            return self.land(status, item.output, Wanted(self.prepared[item.rendition].correction, ""))
+        except (NotFound, UrlGone):
+            return Past.GONE
 
     def land(self, status: JobStatus, output: str, wanted: Wanted, *, fresh: bool = True) -> Landed:
+        """Fetch a finished job's result, check it and publish it."""
         return _land(
             self.client,
             status,
@@ -102,3 +221,12 @@ class Mover:
             output=output,
             spool=self.spool,
         )
+
+
+def _unknown(error: PerfectlyClearError) -> PerfectlyClearError:
+    """Why an output is left as it is: nobody can say now whether its result of before is still there."""
+    if isinstance(error, JobError):  # the service's verdict on a job that was taken for lost
+        return error
+    return ResultUnknown(
+        f"Its earlier result could not be asked for ({error.code}). It is not paid for again."
+    )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Progress
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
-from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD, LOST_AGAIN, Record, Row
+from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD, LOST_AGAIN, Record, Row, State
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
-from airflow_provider_perfectlyclear.errors import InvalidSource, JobError, JobLost, PerfectlyClearError
+from airflow_provider_perfectlyclear.errors import JobError, JobLost, PerfectlyClearError
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 FLUSH = 0.5
 #: This many pictures with the same oddity are logged; the manifest has all.
 WARNED = 5
+#: This many failures for the same reason are logged one by one, then each time that they have doubled; the manifest
+#: has all.
+FAILURES_NAMED = 10
 #: So many different costs are remembered at a time.
 USAGES = 1000
 
@@ -35,7 +39,10 @@ class Book:
         self.progress = progress
         self._pending: list[Record] = []
         self._pending_since = 0.0
+        #: Whether the service has known none of several jobs: that one is lost again proves nothing then.
+        self.service_forgets = False
         self._streak = ("", 0)
+        self._failures: Counter[str] = Counter()
         self._usages: dict[frozenset[tuple[str, int]], Mapping[str, int]] = {}
 
     @property
@@ -87,14 +94,15 @@ class Book:
 
     def landed(self, output: str, done: Landed) -> None:
         """An output stands in its place."""
-        usage = self._shared(done.status.usage.counters()) if done.status.usage else None
+        status = done.status
+        usage = self._shared(status.usage.counters()) if status and status.usage else None
         self.note(records.landed(output, size=done.size, usage=usage))
         self._streak = ("", 0)
         self.progress.landed += 1
         self.progress.bytes_out += done.size or 0
         self.progress.failures.pop(output, None)
-        if done.status.detection_data is not None:
-            self.progress.details[output] = done.status.public()["detection_data"]
+        if status is not None and status.detection_data is not None:
+            self.progress.details[output] = status.public()["detection_data"]
         for warning in done.warnings:
             self._warn(output, warning)
 
@@ -120,22 +128,35 @@ class Book:
         """
         reason = getattr(error, "reason", None) or str(error)
         code = self._code_of(row, error)
-        if close or code in KNOWN_BAD:
+        if close or code in KNOWN_BAD or self._is_worth_noting(row, error):
             self.note(records.failed(row, code, reason))
         self.failure(Failure(row.output, row.source, code, reason))
-        if not isinstance(error, InvalidSource):  # which costs nothing, and says nothing about the next
+        if not error.costs_nothing:  # which says nothing about the next
             self._count_streak(f"{error.code} {reason}" if isinstance(error, JobError) else error.code)
 
-    def _code_of(self, row: Row, error: PerfectlyClearError) -> str:
-        """A job that is lost is started again once; lost again, it is final."""
+    def _is_worth_noting(self, row: Row, error: PerfectlyClearError) -> bool:
+        """
+        A source that failed before it was sent is tried last the next time. What the ledger knows of an output that
+        has landed, or of a job, is worth more.
+        """
         before = self.ledger.rows.get(row.output)
-        if isinstance(error, JobLost) and before is not None and before.after_loss:
-            return LOST_AGAIN
-        return error.code
+        known = before is not None and (before.state is not State.FAILED or before.job_id is not None)
+        return error.costs_nothing and not known
+
+    def _code_of(self, row: Row, error: PerfectlyClearError) -> str:
+        """A job that is lost is started again once; lost again, it is final, unless the service knew nobody."""
+        before = self.ledger.rows.get(row.output)
+        again = isinstance(error, JobLost) and before is not None and before.after_loss
+        return LOST_AGAIN if again and not self.service_forgets else error.code
 
     def failure(self, failure: Failure) -> None:
         """An output failed in this try; the ledger has, or needs, no more about it."""
-        log.warning("%s: %s %s", one_line(failure.output), failure.code, one_line(failure.reason))
+        self._failures[failure.code] += 1
+        count = self._failures[failure.code]
+        if count <= FAILURES_NAMED:
+            log.warning("%s: %s %s", one_line(failure.output), failure.code, one_line(failure.reason))
+        elif count & (count - 1) == 0:  # a power of two
+            log.warning("%s so far: %s, such as %s", failure.code, f"{count:,}", one_line(failure.output))
         self.progress.failures[failure.output] = failure
 
     def _count_streak(self, same: str) -> None:

@@ -187,17 +187,21 @@ class Plan:
 
     def order(self, rows: Mapping[str, Row], *, oldest_first: bool) -> None:
         """
-        Put what has failed before last, so that it never keeps the others from being corrected.
+        Put what has failed before last, so that it never keeps the others from being corrected; before it, what is
+        only asked for again.
 
         :param oldest_first: what was made longest ago comes first, so that ``limit`` gets through all in time.
         """
         tried = {item.source for item in self.todo if item.reason in TRIED_BEFORE}
+        free = {item.source for item in self.todo if item.free_only}
         ages = dict[str, tuple[int, float]]()
         for item in self.todo if oldest_first else ():
             row = rows.get(item.output)
             age = row.age if row is not None else (0, 0.0)
             ages[item.source] = min(age, ages.get(item.source, age))
-        self.todo.sort(key=lambda item: (item.source in tried, ages.get(item.source, (0, 0.0))))
+        self.todo.sort(
+            key=lambda item: (item.source in tried, item.source in free, ages.get(item.source, (0, 0.0)))
+        )
 
 
 def taken(item: Item, row: Row) -> str:

@@ -79,6 +79,8 @@ def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, 
         found.usage.update(row.usage or {})
         found.paid_again += row.paid if row.output in again else 0
         failure = memory.pop(row.output, None)
+        if failure is None and row.state is State.FAILED and not (row.file_key or row.is_known_bad):
+            continue  # an earlier try noted it so that it is tried last; this one did not find its source any more
         if failure is None and row.state is not State.LANDED:
             failure = _of_an_earlier_try(row, taken_up)
         _add_row(found, row, failure, kept)

@@ -153,12 +153,12 @@ class Landed:
     A result in its place.
 
     :param size: bytes, None when only data was wanted.
-    :param status: the job's final status, with usage and detection data.
+    :param status: the job's final status, with usage and detection data; None of a copy.
     :param warnings: what was odd about it.
     """
 
     size: int | None
-    status: JobStatus
+    status: JobStatus | None
     warnings: list[str] = field(default_factory=list)
 
 

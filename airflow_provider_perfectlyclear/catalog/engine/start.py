@@ -1,0 +1,229 @@
+"""From an upload to a job: declared in the ledger first, then started. Here is the one call that is paid."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING
+
+from airflow_provider_perfectlyclear.api import calls
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
+from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE, Starts
+from airflow_provider_perfectlyclear.catalog.engine.twins import Key, Twins
+from airflow_provider_perfectlyclear.catalog.ledger import records
+from airflow_provider_perfectlyclear.catalog.ledger.records import PICTURE_REFUSED, Row, State
+from airflow_provider_perfectlyclear.errors import (
+    ItemFailed,
+    JobLost,
+    PerfectlyClearError,
+    RunStopped,
+    StartRefused,
+    StartUnknown,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
+
+log = logging.getLogger(__name__)
+
+#: So many different pictures are refused alike, and none is accepted: it is no matter of a picture.
+ALIKE = 3
+
+
+class Starter:
+    """
+    :param engine: whose ledger, jobs and pools it uses. All but :meth:`_start` runs in the engine's own thread.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.queue = Starts(engine.options.on_ambiguous)
+        self.twins = Twins()
+        self._given: dict[str, Key | None] = {}  # job id -> what it was given for
+        self._said_until = 0.0
+
+    def adopt(self, row: Row, since: float) -> None:
+        """A start of an earlier try whose answer was lost."""
+        self.twins.adopt(row)
+        self.queue.lost(row, since)
+
+    def given(self, row: Row, job_id: str) -> None:
+        """A job that is known from the ledger."""
+        self._given[job_id] = Twins.key(row)
+
+    # ---- declare, then start: nothing is paid that was not written down first
+
+    def declare(self, rows: list[Row], *, again: bool = False) -> None:
+        """Write the intents; then, and only then, call ``/pfc``. ``again``: an earlier call may have been accepted."""
+        engine = self._engine
+        intents = [records.intent(row, again=again, after_loss=self._was_lost(row)) for row in rows]
+        if not rows or not engine.guarded(lambda: engine.book.append(*intents)):
+            return
+        for row in rows:
+            engine.underway.pop(row.output, None)
+            self.queue.sent(row)
+            engine.pools.submit("calls", partial(self._start, row), self._after_start(row, again))
+
+    def _was_lost(self, row: Row) -> bool:
+        before = self._engine.ledger.rows.get(row.output)
+        is_asked_again = before is not None and before.state is State.INTENT
+        return before is not None and (before.code == JobLost.code or (is_asked_again and before.after_loss))
+
+    def _start(self, row: Row) -> str:
+        """In a calling thread: the one call that is paid."""
+        call = calls.start(str(row.file_key), Correction.parse(dict(row.query or {})))
+        return self._engine.client.send(call, before=partial(self._check_still_ours, row))
+
+    def _check_still_ours(self, row: Row) -> None:
+        """Right before a start goes out, after whatever it waited for: a place in the queue, a pause after 429."""
+        if self._engine.stopped is not None:
+            raise Unavailable("the run was stopped before it was started")
+        if self._engine.ledger.silence > STALE:
+            raise Unavailable(
+                "this process stood still for too long after it had declared the start; not sent"
+            )
+        if self._engine.ledger.is_contested(row.output):
+            raise ItemFailed("a task for this picture alone works on it; a retry tries again", code="LOCKED")
+
+    def _after_start(self, row: Row, again: bool) -> Callable[[Future[str]], None]:
+        def then(future: Future[str]) -> None:
+            self.queue.answered(row)
+            self._engine.moved = now = time.monotonic()
+            error = future.exception()
+            if error is None and not self._is_anothers(row, future.result()):
+                self._started(row, future.result(), now)
+            elif error is None or isinstance(error, StartUnknown):
+                said = error or f"the response names job {future.result()}, which is another picture's"
+                log.warning("%s: %s", one_line(row.output), said)
+                self.queue.lost(self._engine.ledger.rows.get(row.output, row), now)
+            else:
+                self._refused(row, error, again)
+
+        return then
+
+    def _is_anothers(self, row: Row, job_id: str) -> bool:
+        """Outputs share a job by content and correction alone: any other repeated id answers another question."""
+        return job_id in self._given and self._given[job_id] != Twins.key(row)
+
+    def _started(self, row: Row, job_id: str, now: float) -> None:
+        engine = self._engine
+        self._given[job_id] = Twins.key(row)
+        engine.book.note(records.started(row.output, job_id))
+        if not engine.progress.proved:  # the others wait for it anyway: no crash shall make it ambiguous
+            engine.guarded(engine.book.flush)
+            engine.progress.proved = True
+            self._refusals_are_final()
+        engine.follow(row, job_id, now)
+        for twin in self.twins.started(row, job_id):
+            self.join(twin, job_id, now)
+
+    def join(self, row: Row, job_id: str, now: float) -> None:
+        """An output shares a job that was paid for already."""
+        engine = self._engine
+        engine.underway.pop(row.output, None)
+        engine.book.note(records.joined(row, job_id))
+        engine.follow(row, job_id, now)
+
+    def twin(self, row: Row) -> None:
+        """An output whose content and correction another output of this run leads for."""
+        engine, leader = self._engine, self.twins.find(row)
+        if leader.landed:
+            engine.requeue(row.output)
+        elif leader.error is not None:
+            engine.fail(row, leader.error)
+        elif leader.job_id is not None:
+            self.join(row, leader.job_id, time.monotonic())
+        else:
+            self.twins.wait(row)
+
+    def drop(self, row: Row) -> list[Row]:
+        """Start nothing for what was ready. Returns it, with the outputs that wait for it."""
+        self.queue.drop(row)
+        return [row, *self.twins.drop(row)]
+
+    def ended(self, row: Row, error: BaseException) -> None:
+        """The leader has failed for good or for this try: those that wait for it fail alike."""
+        for twin in self.twins.failed(row, error):
+            self._engine.fail(twin, error)
+
+    # ---- refused
+
+    def _refused(self, row: Row, error: BaseException, again: bool) -> None:
+        """Nothing was started: the intent is closed."""
+        engine = self._engine
+        about_preset = isinstance(error, StartRefused) and _is_about_the_preset(row, str(error))
+        if isinstance(error, StartRefused) and engine.progress.proved and not (again or about_preset):
+            error = ItemFailed(str(error), code=PICTURE_REFUSED)
+        if isinstance(error, PerfectlyClearError):
+            engine.book.note(records.failed(row, error.code, str(error)))
+        engine.fail(row, error)
+        if isinstance(error, StartRefused) and not engine.progress.proved and not again:
+            self._count_refusal(row, str(error))
+
+    def _count_refusal(self, row: Row, words: str) -> None:
+        """One picture that is refused is one picture's matter; the first three that are refused alike are not."""
+        refused = self._engine.progress.refused
+        refused.append([row.output, row.sha256, _alike(words)])
+        same = {sha256 for _, sha256, said in refused if said == _alike(words)}
+        if _is_about_the_preset(row, words):
+            who = f"to start the first picture, {row.source!r}"
+        elif len(same) >= ALIKE:
+            who = f"the first {ALIKE} pictures alike, {row.source!r} the last"
+        else:
+            return
+        self._engine.stop(
+            RunStopped(
+                f"The service refused {who}: {words.rstrip('.')}. Nothing was started; the others were not tried."
+            )
+        )
+
+    def _refusals_are_final(self) -> None:
+        """The service accepts others: what it refused before was about the pictures."""
+        progress, rows = self._engine.progress, self._engine.ledger.rows
+        for output, _, words in progress.refused:
+            row, failure = rows.get(output), progress.failures.get(output)
+            if row is not None and row.state is State.FAILED and failure is not None:
+                progress.failures[output] = Failure(output, failure.source, PICTURE_REFUSED, failure.reason)
+                self._engine.book.note(records.failed(row, PICTURE_REFUSED, row.reason or words))
+        progress.refused = []
+
+    # ---- starts whose answer was lost
+
+    def settle_ambiguous(self, now: float) -> None:
+        """The client never repeats a ``/pfc``; this is the one place that does."""
+        engine = self._engine
+        if not engine.is_nearly_done() or not self.queue.has_ambiguous:
+            return
+        if engine.deadline is not None and now >= engine.deadline:
+            again, over = list[Row](), self.queue.give_up()
+        else:
+            again, over = self.queue.settle(now, engine.progress.longest_job)
+        for row, code, reason in over:
+            engine.book.failure(Failure(row.output, row.source, code, reason))
+            self.ended(row, ItemFailed(reason, code=code))
+        self.declare(again, again=True)
+        self._say_how_long(now)
+
+    def _say_how_long(self, now: float) -> None:
+        wait = self.queue.next_settling(now, self._engine.progress.longest_job)
+        if wait is None or wait <= 0 or now < self._said_until:
+            return
+        self._said_until = now + wait
+        ends = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
+        log.info("%d unconfirmed starts: waiting until %s before asking again", self.queue.ambiguous, ends)
+
+
+def _alike(words: str) -> str:
+    """A refusal's words without what differs from picture to picture."""
+    return re.sub(r"[0-9a-fA-F-]{8,}|\d+", "#", words)
+
+
+def _is_about_the_preset(row: Row, words: str) -> bool:
+    return "preset" in (row.query or {}) and "preset" in words.lower()

@@ -1,0 +1,99 @@
+"""
+Outputs of the same content and correction: one of them is started, the others join its job. Paid once means once.
+
+The first to come leads. :meth:`Twins.lead` is asked by transfer threads, all else by the thread that decides.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+
+#: Content (SHA-256) and correction (digest).
+Key = tuple[str, str]
+
+
+@dataclass
+class _Pair:
+    """
+    :param job_id: the leader's job, once it is started.
+    :param error: why the leader has failed, once it has.
+    :param landed: the leader's output stands.
+    :param waiting: outputs that wait for the leader.
+    """
+
+    job_id: str | None = None
+    error: BaseException | None = None
+    landed: bool = False
+    waiting: list[Row] = field(default_factory=list)
+
+
+class Twins:
+    """What leads for which content and correction in this run."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pairs: dict[Key, _Pair] = {}
+
+    @staticmethod
+    def key(row: Row) -> Key | None:
+        """What an output is made from; None while its content is not known."""
+        return (row.sha256, row.digest) if row.sha256 else None
+
+    def lead(self, sha256: str, digest: str) -> bool:
+        """Whether nobody leads yet for this content and correction; from now on the caller does. For any thread."""
+        with self._lock:
+            if (sha256, digest) in self._pairs:
+                return False
+            self._pairs[sha256, digest] = _Pair()
+            return True
+
+    def adopt(self, row: Row) -> None:
+        """A start or a job of an earlier try leads."""
+        if (key := self.key(row)) is not None:
+            self._pairs[key] = _Pair(job_id=row.job_id)
+
+    def find(self, row: Row) -> _Pair:
+        """What leads for an output's content and correction; there must be a leader."""
+        return self._pairs[row.sha256, row.digest]
+
+    def wait(self, row: Row) -> None:
+        """An output waits for its leader to be started."""
+        self.find(row).waiting.append(row)
+
+    def started(self, row: Row, job_id: str) -> list[Row]:
+        """The leader was started. Returns the outputs that join its job."""
+        return self._settle(row, job_id=job_id)
+
+    def landed(self, row: Row) -> None:
+        """The leader's output stands; those that come later copy it."""
+        self._settle(row, landed=True)
+
+    def failed(self, row: Row, error: BaseException) -> list[Row]:
+        """The leader has failed before it had a job. Returns the outputs that fail alike."""
+        return self._settle(row, error=error)
+
+    def drop(self, row: Row) -> list[Row]:
+        """Nobody leads any more. Returns the outputs that wait."""
+        key = self.key(row)
+        pair = self._pairs.pop(key, None) if key is not None else None
+        return [] if pair is None else pair.waiting
+
+    def _settle(
+        self, row: Row, *, job_id: str | None = None, error: BaseException | None = None, landed: bool = False
+    ) -> list[Row]:
+        key = self.key(row)
+        pair = self._pairs.get(key) if key is not None else None
+        if pair is None:
+            return []
+        pair.job_id, pair.error = job_id or pair.job_id, error
+        pair.landed = pair.landed or landed
+        waiting, pair.waiting = pair.waiting, []
+        return waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many outputs wait for a leader."""
+        return sum(len(pair.waiting) for pair in self._pairs.values())
