@@ -1,0 +1,399 @@
+"""Paid once inside a run, refused pictures, ill free paths, forgetful services, unconfirmed starts."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import pytest
+
+from airflow_provider_perfectlyclear.api import polling
+from airflow_provider_perfectlyclear.catalog.engine import loop, start_queue
+from airflow_provider_perfectlyclear.catalog.report.summary import Summary
+from airflow_provider_perfectlyclear.catalog.result import Waiting
+from airflow_provider_perfectlyclear.emulator.testing import Emulator
+from airflow_provider_perfectlyclear.errors import CatalogFailed, RunStopped
+from tests.catalog.conftest import House, jpeg
+from tests.catalog.judge import judge
+from tests.faults.ledgers import catalog, done
+from tests.faults.nights import NAMES, lines
+from tests.faults.table import Row
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for as long as a user's run may."""
+    for name in ("LEAST", "UNKNOWN"):
+        monkeypatch.setattr(start_queue, name, 0.5)
+    monkeypatch.setattr(polling, "LOST_AFTER", 1.0)
+
+
+def twice(house: House, *names: str) -> None:
+    """Each picture under two names."""
+    for number, name in enumerate(names):
+        for each in (name, f"copy/{name}"):
+            path = house.source / each
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jpeg(number))
+
+
+# ---- the same picture twice
+
+
+@pytest.mark.fault("F62", "equal pictures under other names", "hidden")
+def test_equal_pictures_are_paid_once_and_all_land(row: Row, house: House) -> None:
+    twice(house, "a.jpg", "b.jpg", "c.jpg")
+    summary = done(catalog(house).execute())
+    assert (summary["corrected"], summary["paid"], summary["reused"], house.accepted) == (6, 3, 3, 3)
+    same = [(house.destination / name).read_bytes() for name in ("a.jpg", "copy/a.jpg")]
+    assert same[0] == same[1]
+    assert done(catalog(house, "tuesday").execute())["unchanged"] == 6
+    row.consumed("three of six are copies")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F62", "equal renditions", "hidden")
+def test_equal_renditions_share_a_job(row: Row, house: House) -> None:
+    house.put(*NAMES)
+    renditions = {"shop": {"width": 40}, "press": {"width": 40}}
+    summary = done(house.catalog_run("night", renditions=renditions).execute())
+    assert (summary["corrected"], summary["paid"], house.accepted) == (8, 4, 4)
+    row.consumed("two outputs of each job")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F62", "a job id already given, for the same content", "hidden")
+def test_a_service_that_answers_with_the_same_job_lands_every_output(
+    row: Row, house: House, quick: None
+) -> None:
+    """Its first answer is lost; asked again, it answers with the job that it has started then."""
+    house.emulator.behave(same_job=True, cache="free")
+    house.put("a.jpg", "b.jpg")
+    house.emulator.fault({"route": "pfc", "nth": 2}, {"reset": "committed"})
+    summary = done(catalog(house).execute())
+    assert (summary["corrected"], summary["possibly_paid_twice"]) == (2, 1)
+    assert house.emulator.bill()["billed"] == 2
+    row.consumed(house.emulator)
+    row.held(judge(house))
+
+
+def test_a_renamed_folder_costs_nothing(house: House) -> None:
+    house.put(*(f"old/{number}.jpg" for number in range(8)))
+    done(catalog(house, "monday").execute())
+    (house.source / "old").rename(house.source / "new")
+    summary = done(catalog(house, "tuesday").execute())
+    assert (summary["corrected"], summary["reused"], summary["paid"]) == (8, 8, 0)
+    for number in range(8):
+        both = [(house.destination / folder / f"{number}.jpg").read_bytes() for folder in ("old", "new")]
+        assert both[0] == both[1]
+
+
+def test_what_is_copied_is_fetched_or_gone_when_it_does_not_stand(house: House) -> None:
+    house.put("a.jpg")
+    done(catalog(house, "monday").execute())
+    (house.source / "a.jpg").rename(house.source / "b.jpg")
+    (house.destination / "a.jpg").unlink()
+    fetched = done(catalog(house, "tuesday").execute())
+    assert (fetched["corrected"], fetched["paid"], house.outputs) == (1, 0, ["b.jpg"])
+    (house.source / "b.jpg").rename(house.source / "c.jpg")
+    (house.destination / "b.jpg").unlink()
+    house.emulator.fault("status", {"answer": {"status": 404}}, times=None)
+    gone = done(catalog(house, "wednesday").execute())
+    assert (gone["gone_from_destination"], gone["paid"], house.outputs) == (1, 0, [])
+    house.emulator.clear_faults()
+    assert house.accepted == 1
+
+
+def test_equal_pictures_share_the_fate_of_the_one_that_is_started(house: House) -> None:
+    twice(house, "a.jpg", "b.jpg")
+    house.emulator.fault(
+        {"route": "pfc", "nth": 2}, {"outcome": {"status": "REJECTED", "statusText": "dark"}}
+    )
+    with pytest.raises(CatalogFailed) as failure:
+        catalog(house).execute()
+    assert not failure.value.retry_helps
+    bad = [line for line in lines(house) if line["state"] == "failed"]
+    assert {line["code"] for line in bad} == {"REJECTED"} and len(bad) == 2
+    assert house.accepted == 2
+    (house.source / "late.jpg").write_bytes((house.source / bad[0]["source"]).read_bytes())
+    with pytest.raises(CatalogFailed, match=r"late.jpg REJECTED"):
+        catalog(house, "tuesday").execute()
+    assert house.accepted == 2
+
+
+# ---- answers to other questions
+
+
+@pytest.mark.parametrize(
+    ("route", "do"),
+    [
+        pytest.param(route, do, marks=pytest.mark.fault("F68", way, outcome), id=way.replace(" ", "-"))
+        for route, do, way, outcome in (
+            ("status", {"another": True}, "a status of another job", "hidden"),
+            ("upload", {"another": True}, "a file key of another picture", "hidden"),
+            ("pfc", {"another": True}, "a job of another picture", "1 ambiguous"),
+            ("status", {"repeat": True}, "a status repeated on its connection", "hidden"),
+            ("upload", {"repeat": True}, "an upload target repeated", "hidden"),
+            ("pfc", {"repeat": True}, "a start repeated", "hidden"),
+        )
+    ],
+)
+def test_an_answer_to_another_question_is_none(
+    row: Row, house: House, quick: None, route: str, do: dict[str, Any]
+) -> None:
+    names = [f"{number}.jpg" for number in range(8)]
+    house.put(*names)
+    house.emulator.fault({"route": route, "nth": 4}, do)
+    summary = done(catalog(house).execute())
+    ambiguous = 1 if row.outcome == "1 ambiguous" else 0
+    assert (summary["corrected"], summary["possibly_paid_twice"]) == (8, ambiguous)
+    assert len({(house.destination / name).read_bytes() for name in names}) == 8
+    row.consumed(house.emulator)
+    row.held(judge(house))
+
+
+# ---- refused, or not
+
+
+def refuse(house: House, name: str, words: str = "too many pixels") -> None:
+    digest = hashlib.sha256((house.source / name).read_bytes()).hexdigest()
+    answer = {"answer": {"status": 400, "json": {"error": words}}}
+    house.emulator.fault({"route": "pfc", "sha256": digest}, answer, times=None)
+
+
+@pytest.mark.fault("F72", "the first of the listing", "item PICTURE_REFUSED")
+def test_one_picture_that_is_refused_does_not_keep_the_others(row: Row, house: House) -> None:
+    house.put(*NAMES)
+    refuse(house, "a.jpg")
+    with pytest.raises(CatalogFailed, match="permanent"):
+        catalog(house, "monday").execute()
+    assert house.outputs == NAMES[1:]
+    for night in range(2):
+        house.put(f"new{night}.jpg")
+        summary = done(catalog(house, f"night {night}").execute())
+        assert (summary["known_bad"], summary["corrected"], summary["paid"]) == (1, 1, 1)
+    row.consumed("refused once, and not asked again")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F72", "the first three of the listing, alike", "run STOPPED")
+def test_three_different_pictures_that_are_refused_alike_stop_the_run(row: Row, house: House) -> None:
+    names = [f"{number}.jpg" for number in range(8)]
+    house.put(*names)
+    for name in names[:3]:
+        refuse(house, name, "picture 0815 has too many pixels")
+    with pytest.raises(RunStopped, match="refused the first 3 pictures alike"):
+        catalog(house, "monday").execute()
+    assert house.accepted == 0
+    with pytest.raises(CatalogFailed):  # what failed before comes last
+        catalog(house, "tuesday").execute()
+    assert house.outputs == names[3:] and house.accepted == 5
+    assert done(catalog(house, "wednesday").execute())["known_bad"] == 3
+    row.consumed("three refusals, then five that were accepted first")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F72", "an unknown preset", "run STOPPED")
+def test_an_unknown_preset_stops_the_run_at_its_first_picture(row: Row, house: House) -> None:
+    house.put(*NAMES)
+    answer = {"answer": {"status": 400, "json": {"error": "no such preset"}}}
+    house.emulator.fault("pfc", answer)
+    with pytest.raises(RunStopped, match="no such preset"):
+        catalog(house, "monday", {"preset": "Vivd"}).execute()
+    row.consumed(house.emulator)
+    assert done(catalog(house, "tuesday").execute())["corrected"] == 4
+    row.held(judge(house))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(body, marks=pytest.mark.fault("F74", way, "1 ambiguous"), id=way.replace(" ", "-"))
+        for body, way in (
+            ({"statusEndpoint": None, "message": "Job accepted"}, "a message alone"),
+            ({"statusText": "PENDING", "jobId": "x"}, "other names"),
+            ({"error": "already queued"}, "an error in a 200"),
+            ([], "a list"),
+        )
+    ],
+)
+def test_a_success_without_a_job_id_is_no_refusal(row: Row, house: House, quick: None, body: Any) -> None:
+    house.put(*NAMES)
+    house.emulator.fault(
+        {"route": "pfc", "nth": 2}, {"answer": {"status": 200, "json": body, "commit": True}}
+    )
+    summary = done(catalog(house).execute())
+    assert (summary["corrected"], summary["possibly_paid_twice"]) == (4, 1)
+    row.consumed(house.emulator)
+    row.held(judge(house))
+
+
+# ---- free paths that are ill
+
+
+ILL = [
+    ("status", {"answer": {"status": 503}}, "status 503"),
+    ("status", {"garble": "html"}, "status is a page"),
+    ("download", {"answer": {"status": 503}}, "results 503"),
+    ("download", {"answer": {"status": 403}}, "results 403"),
+]
+
+
+@pytest.mark.parametrize(
+    ("route", "do"),
+    [
+        pytest.param(route, do, marks=pytest.mark.fault("F75", way, "items RESULT_UNKNOWN"), id=way)
+        for route, do, way in ILL
+    ],
+)
+def test_an_ill_free_path_pays_for_nothing(
+    row: Row, house: House, monkeypatch: pytest.MonkeyPatch, route: str, do: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("airflow_provider_perfectlyclear.api.retry._FIRST_WAIT", 0.01)
+    house.put(*NAMES)
+    done(catalog(house, "monday").execute())
+    for name in NAMES:
+        (house.destination / name).unlink()
+    (house.source / "new.jpg").write_bytes(jpeg(50))
+    for entry in house.emulator.bill()["entries"]:
+        house.emulator.fault({"route": route, "job_id": entry["job_id"]}, do, times=None)
+    with pytest.raises(CatalogFailed) as failure:
+        catalog(house, "tuesday").execute()
+    assert failure.value.retry_helps and house.outputs == ["new.jpg"] and house.accepted == 5
+    codes = {line["code"] for line in lines(house) if line["state"] == "failed"}
+    assert codes == {"RESULT_UNKNOWN"}
+    house.emulator.clear_faults()
+    well = done(catalog(house, "wednesday").execute())
+    assert (well["corrected"], well["paid"], house.accepted) == (4, 0, 5)
+    row.consumed("four answers that say nothing")
+    row.held(judge(house))
+
+
+# ---- a service that forgets
+
+
+@pytest.mark.fault("F82", "404 for all jobs for a while", "hidden")
+def test_no_job_is_lost_while_the_service_knows_nobody(row: Row, house: House, quick: None) -> None:
+    house.put(*NAMES)
+    house.emulator.fault({"route": "status", "seconds": 2.5}, {"answer": {"status": 404}})
+    summary = done(catalog(house, "monday").execute())
+    assert (summary["corrected"], summary["paid"], summary["possibly_paid_twice"]) == (4, 4, 0)
+    row.consumed("404 for 2.5 s, and a job is lost after 1 s")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F82", "two nights running", "hidden")
+def test_jobs_that_seemed_lost_are_asked_first(row: Row, house: House, quick: None) -> None:
+    house.put(*NAMES)
+    house.emulator.fault("status", {"answer": {"status": 404}}, times=None)
+    with pytest.raises(CatalogFailed) as first:
+        catalog(house, "monday", job_timeout=1.5).execute()
+    assert first.value.retry_helps
+    with pytest.raises(CatalogFailed):
+        catalog(house, "tuesday", job_timeout=1.5).execute()
+    most = house.accepted
+    assert (
+        most <= len(NAMES) + 1
+    )  # one picture at the most is risked to see whether the service knows its jobs
+    house.emulator.clear_faults()
+    summary = done(catalog(house, "wednesday").execute())
+    assert summary["corrected"] == 4 and summary["known_bad"] == 0 and house.accepted == most
+    row.consumed("404 for everybody on two nights")
+    row.held(judge(house, again=most - len(NAMES)))
+
+
+# ---- failures that are alike
+
+
+@pytest.mark.fault("F105", "2,000 that fail alike", "items INVALID_SOURCE")
+def test_the_log_of_many_failures_is_bounded(
+    row: Row, house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    many = [f"{number:04}.jpg" for number in range(2000)]
+    for name in many:
+        (house.source / name).write_bytes(b"no picture")
+    house.put("zz.jpg")
+    with pytest.raises(CatalogFailed, match="2,000 of 2,001"):
+        catalog(house, max_new_jobs=3000).execute()
+    warned = [record for record in caplog.records if "INVALID_SOURCE" in record.getMessage()]
+    assert 10 <= len(warned) <= 25
+    bad = [line for line in lines(house) if line["state"] == "failed"]
+    assert len(bad) == 2000 and house.outputs == ["zz.jpg"]
+    row.consumed("2,000 lines in the manifest")
+    row.held(judge(house))
+
+
+def test_unreadable_originals_first_are_items(house: House) -> None:
+    """25 sources that vanish are no streak."""
+    many = [f"{number:02}.jpg" for number in range(30)]
+    house.put(*many, "zz.jpg")
+    run = catalog(house)
+    plan = run._make_plan
+
+    def then_vanish() -> Any:
+        made = plan()
+        for name in many:
+            (house.source / name).unlink()
+        return made
+
+    run._make_plan = then_vanish  # type: ignore[method-assign]
+    with pytest.raises(CatalogFailed, match="30 of 31"):
+        run.execute()
+    assert house.outputs == ["zz.jpg"]
+
+
+# ---- unconfirmed starts
+
+
+@pytest.mark.fault("F99", "after a long downtime", "1 ambiguous")
+def test_the_wait_for_an_unconfirmed_start_follows_the_services_times(
+    row: Row, house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(start_queue, "LEAST", 0.5)
+    house.put(*NAMES)
+    house.emulator.fault({"route": "pfc", "nth": 4}, {"kill": {"pid": "peer", "when": "committed"}})
+    assert house.work() is None
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + 3600)  # an hour later, another worker
+
+    before = time.monotonic()
+    summary = done(catalog(house, house.run).execute())
+
+    assert summary["possibly_paid_twice"] == 1 and summary["corrected"] == 4
+    assert time.monotonic() - before < start_queue.UNKNOWN
+    row.consumed(house.emulator)
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F99", "deferred, not waited for in a slot", "1 ambiguous")
+def test_a_task_that_only_waits_for_an_unconfirmed_start_is_deferred(
+    row: Row, house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(start_queue, "LEAST", 2.0)
+    monkeypatch.setattr(loop, "WORTH_DEFERRING", 0.5)
+    house.put(*NAMES)
+    house.emulator.fault({"route": "pfc", "nth": 4}, {"reset": "committed"})
+    outcome: Waiting | Summary = catalog(house, deferrable=True).execute()
+    waits = list[Waiting]()
+    while isinstance(outcome, Waiting):
+        waits.append(outcome)
+        time.sleep(min(outcome.timeout, 3.0))  # what the trigger does
+        outcome = catalog(house, deferrable=True).resume()
+    assert any(not wait.job_ids and "unconfirmed" in wait.message for wait in waits)
+    assert (outcome.data["corrected"], outcome.data["possibly_paid_twice"]) == (4, 1)
+    row.consumed(house.emulator)
+    row.held(judge(house))
+
+
+def test_the_log_says_until_when_unconfirmed_starts_are_waited_for(
+    house: House, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(start_queue, "LEAST", 0.5)
+    house.put(*NAMES)
+    emulator.fault({"route": "pfc", "nth": 4}, {"reset": "committed"})
+    done(catalog(house).execute())
+    assert "1 unconfirmed starts: waiting until " in caplog.text
