@@ -213,8 +213,7 @@ def _read_start(what: str, lost: Callable[[str], errors.StartUnknown], answer: A
         return job_id
     if 400 <= answer.status < 500 and answer.status != 408:
         raise errors.StartRefused(f"{what}: HTTP {answer.status}: {answers.reason(answer)}")
-    if 200 <= answer.status < 300 and (said := answers.refusal(data)):
-        raise errors.StartRefused(f"{what}: {said}")
+    # Whatever else it says, only a 4xx is a refusal: a job may be running.
     raise lost(f"HTTP {answer.status} without a statusEndpoint: {answers.reason(answer)}")
 
 
@@ -235,6 +234,10 @@ def _read_status(what: str, job_id: str, answer: Answer) -> JobStatus:
         raise stop
     data = answers.parsed_or_none(answer)
     if isinstance(data, dict) and isinstance(data.get("status"), str):
+        if _is_job_id(data.get("_id")) and data["_id"] != job_id:
+            raise errors.ProtocolError(
+                f"{what}: the response is about another job, {one_line(data['_id'], 60)}"
+            )
         job = JobStatus.read(job_id, data)
         # "status": "error" beside a 404 is the gateway's word, not a job's.
         if answer.status != 404 or job.state is not JobState.UNKNOWN:

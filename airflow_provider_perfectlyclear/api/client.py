@@ -31,9 +31,11 @@ from airflow_provider_perfectlyclear.api.conversation import (
     url_of,
 )
 from airflow_provider_perfectlyclear.api.limiter import limiter_for
+from airflow_provider_perfectlyclear.api.models import UploadTarget
 from airflow_provider_perfectlyclear.api.retry import Failure, Trouble
 from airflow_provider_perfectlyclear.api.safety import can_exist, is_loopback, read_url
 from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.api.transfers import Downloaded, OpenBody, Transfers
 
 __all__ = ["AsyncClient", "Client", "Downloaded", "Settings"]
@@ -47,6 +49,8 @@ IN_FLIGHT = 16
 
 #: The largest file that is downloaded, in bytes, unless the caller says otherwise.
 LARGEST_DOWNLOAD = 8 * 2**30
+#: So many file keys are remembered, to see one that is given twice; and so often another one is asked for.
+REMEMBERED, TARGETS = 10_000, 3
 
 
 class Client:
@@ -64,7 +68,11 @@ class Client:
         self._renewing = threading.Lock()
         self._stop = threading.Event()
         self._http = wire.blocking_client(settings)
+        # A kept connection may be closed by the service just when a paid call is sent on it.
+        self._paid = wire.blocking_client(settings, keep_alive=False)
         self._transfers = Transfers(settings, self._pause)
+        self._file_keys: dict[str, None] = {}
+        self._given = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +85,7 @@ class Client:
     def close(self) -> None:
         """Close all connections."""
         self._http.close()
+        self._paid.close()
         self._transfers.close()
 
     def cancel(self) -> None:
@@ -119,12 +128,32 @@ class Client:
         :return: the service's ``fileKey``.
         :raises TransferFailed: not through after all repeats and one fresh URL.
         """
-        target = self.send(calls.upload_url(file_type))
+        target = self._new_target(file_type)
         if self._put_unless_expired(target.upload_url, open_body, size):
             return target.file_key
-        target = self.send(calls.upload_url(file_type))
+        target = self._new_target(file_type)
         self.put(target.upload_url, open_body, size=size)
         return target.file_key
+
+    def _new_target(self, file_type: str) -> UploadTarget:
+        """A file key that was given before answers another question: under it, two pictures would be one."""
+        for _ in range(TARGETS):
+            target = self.send(calls.upload_url(file_type))
+            if self._is_new(target.file_key):
+                return target
+            log.warning(
+                "GET /upload: the response repeats file key %s; asked again", one_line(target.file_key, 60)
+            )
+        raise errors.ProtocolError("GET /upload: the service gives the same file key again and again")
+
+    def _is_new(self, file_key: str) -> bool:
+        with self._given:
+            if file_key in self._file_keys:
+                return False
+            self._file_keys[file_key] = None
+            while len(self._file_keys) > REMEMBERED:
+                del self._file_keys[next(iter(self._file_keys))]
+            return True
 
     def put(self, url: str, open_body: OpenBody, *, size: int) -> None:
         """
@@ -173,7 +202,8 @@ class Client:
         started = time.monotonic()
         with wire.on_the_wire(wire.Deadline(settings.call_deadline)):
             try:
-                with self._http.stream(
+                http = self._http if call.repeatable else self._paid
+                with http.stream(
                     call.method, url_of(call, settings), json=call.json, auth=wire.KeyAuth(settings)
                 ) as response:
                     body = wire.Body(response.headers.get("content-encoding"))
@@ -181,6 +211,7 @@ class Client:
                         if not body.add(chunk):
                             break
                     outcome: Answer | Failure = body.answer(response, settings.api_key)
+                    wire.drop_if_left_over(response)
             except httpx.HTTPError as error:
                 outcome = wire.failure(error)
         _note(call, outcome, started)

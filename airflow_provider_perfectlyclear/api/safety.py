@@ -22,7 +22,17 @@ from airflow_provider_perfectlyclear.api.text import one_line
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _HOST = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# The only IPv6 addresses that are given to hosts of the internet.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+# IPv6 that ends in an IPv4 address: NAT64, "compatible" and "translated".
+_TRANSLATED = tuple(ipaddress.IPv6Network(n) for n in ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96"))
+# Taken for public by Python, and no address of a store: a cloud's metadata, relays of 6to4, local NAT64.
+_SPECIAL = tuple(
+    ipaddress.ip_network(n) for n in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "2001::/23")
+)
+_LOCAL_NAMES = frozenset(
+    {"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "metadata.google.internal"}
+)
 _KEPT = 300.0  # seconds that a resolved and accepted name is not looked up again
 _REMEDY = "If that is right, set allow_insecure_hosts in the connection's extra."
 
@@ -84,17 +94,35 @@ class Guard:
     def _check_host(self, host: str) -> None:
         if self._accepted.get(host, 0.0) > self._clock():
             return
-        for address in self._addresses_of(host):
+        self._refuse_private(host, self._known_addresses(host))
+        self._accepted[host] = self._clock() + _KEPT
+
+    def addresses_of(self, host: str) -> list[str]:
+        """
+        Where to connect to for a host: the very addresses that were checked. A name may resolve otherwise a moment
+        later.
+
+        :param host: as the URL has it.
+        :raises UnsafeUrl: one of them must not be connected to.
+        """
+        if as_address(host) is not None:
+            return [host]
+        found = self._resolve(host)
+        if not self._anything:
+            self._refuse_private(host, [address for address in map(as_address, found) if address])
+        return found or [host]
+
+    def _refuse_private(self, host: str, addresses: list[Address]) -> None:
+        for address in addresses:
             if not (address.is_loopback and self._loopback) and not _is_public(address):
                 raise errors.UnsafeUrl(
                     f"The service named a URL on {one_line(host)}, which is a private address. {_REMEDY}"
                 )
-        self._accepted[host] = self._clock() + _KEPT
 
-    def _addresses_of(self, host: str) -> list[Address]:
+    def _known_addresses(self, host: str) -> list[Address]:
         if literal := as_address(host):
             return [literal]
-        if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+        if _is_local_name(host):
             return [ipaddress.ip_address("127.0.0.1")]
         # Behind a proxy it is the proxy that resolves names, maybe to other addresses.
         found = [] if self._proxied else self._resolve(host)
@@ -113,16 +141,26 @@ def read_url(url: str) -> httpx.URL | None:
 
 def _is_public(address: Address) -> bool:
     inner = _embedded(address)
-    return address.is_global and not address.is_multicast and (inner is None or inner.is_global)
+    if any(address in network for network in _SPECIAL if network.version == address.version):
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and inner is None and address not in _UNICAST:
+        return False
+    return address.is_global and not address.is_multicast and (inner is None or _is_public(inner))
 
 
 def _embedded(address: Address) -> ipaddress.IPv4Address | None:
     """Return the IPv4 address that an IPv6 address leads to by translation, if it is such a one."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
-    if address in _NAT64:
+    if any(address in network for network in _TRANSLATED):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
+
+
+def _is_local_name(host: str) -> bool:
+    """Whether a name is this machine's by its words alone, whatever a resolver says."""
+    name = host.lower().rstrip(".")
+    return name in _LOCAL_NAMES or name.endswith((".localhost", ".localdomain"))
 
 
 def can_exist(url: httpx.URL) -> bool:
@@ -131,9 +169,9 @@ def can_exist(url: httpx.URL) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine by its name or number alone."""
-    address = as_address(host)
-    return host.lower() == "localhost" if address is None else address.is_loopback
+    """Say whether a host is this machine by its name or number alone, in any spelling (``127.1``, ``localhost.``)."""
+    address = as_address(host.rstrip("."))
+    return host.lower().rstrip(".") == "localhost" if address is None else address.is_loopback
 
 
 def as_address(host: str) -> Address | None:

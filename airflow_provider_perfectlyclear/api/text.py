@@ -14,9 +14,15 @@ _LOOKED_AT = 10 * QUOTED
 _ESCAPED = re.compile(r"\\u00([2-7][0-9a-fA-F])")
 _USER_INFO = re.compile(r"(?<=:)(//|\\/\\/)[^\s/@\"'<>]*@")
 _URL_QUERY = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*:(?://|\\/\\/)[^\s?#\"'<>]*)[?#][^\s\"'<>]*")
-_SECRET = re.compile(
-    r"(?i)((?:signature|credential|token|secret|password|api-?key|sig)(?:=|%3d))[^\s&\"'<>]+"
+_SECRET_WORD = (
+    r"(?:signature|credential|security-?token|secret|password|api-?key|hmac|key-pair-id|access-?key(?:-?id)?)"
 )
+# As a query, JSON, a header, Python or words: a name, maybe in quotes, then = or : (also percent-encoded, even twice).
+_ASSIGNED = re.compile(
+    rf"(?i)((?:{_SECRET_WORD}[\w-]{{0,20}}|\b(?:sig|policy|token|authorization))[\"']?\s{{0,3}}"
+    r"(?:=|:|%(?:25){0,3}3[ad])\s{0,3}(?:bearer |basic )?[\"']?)[^\s&\"'<>,;}\])]+"
+)
+_IN_XML = re.compile(rf"(?i)((?:{_SECRET_WORD}[\w:-]{{0,20}}|<(?:sig|policy|token))>)[^<]+")
 
 
 def one_line(text: object, limit: int = QUOTED) -> str:
@@ -25,7 +31,8 @@ def one_line(text: object, limit: int = QUOTED) -> str:
 
     Control characters (newlines, ANSI, bidirectional marks, lone surrogates) become spaces, a URL keeps its path
     but not its query or password, and the log-group markers ``::group::`` and ``##[group]`` cannot open a line.
-    What a JSON writer has escaped (``\\u003d``) is read first, or it would hide a signature.
+    What a JSON writer has escaped (``\\u003d``) is read first, or it would hide a signature. What a name calls a secret
+    is cut out in every notation: query, JSON, XML, header, words.
 
     :param text: anything; None is empty.
     :param limit: the most characters of the result.
@@ -37,7 +44,8 @@ def one_line(text: object, limit: int = QUOTED) -> str:
     shown = "".join(c if c.isprintable() else " " for c in shown)
     shown = _USER_INFO.sub(r"\1", shown)
     shown = _URL_QUERY.sub(r"\1?...", shown)
-    shown = _SECRET.sub(r"\1...", shown)
+    shown = _IN_XML.sub(r"\1...", shown)
+    shown = _ASSIGNED.sub(r"\1...", shown)
     shown = " ".join(shown.split()).lstrip(":# ")
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 

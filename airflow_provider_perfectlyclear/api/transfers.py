@@ -74,7 +74,7 @@ class Transfers:
         self._settings = settings
         self._pause = pause
         self._guard = Guard(settings)
-        self._http = wire.blocking_client(settings)
+        self._http = wire.blocking_client(settings, addresses_of=self._guard.addresses_of)
         self._etags_are_md5 = True  # until one is seen that is not
 
     def close(self) -> None:
@@ -93,8 +93,7 @@ class Transfers:
         :raises InvalidSource: the body is shorter or longer than ``size``: it changed meanwhile.
         :raises UnsafeUrl: the URL must not be opened.
         """
-        target = self._guard.check(url)
-        self._persist(lambda: self._put_once(target, open_body, size))
+        self._persist(lambda: self._put_following(url, open_body, size))
 
     def download(self, url: str, sink: BinaryIO, *, max_bytes: int) -> Downloaded:
         """
@@ -129,7 +128,17 @@ class Transfers:
             self._pause(wait)
         raise AssertionError("unreachable")
 
-    def _put_once(self, url: httpx.URL, open_body: OpenBody, size: int) -> None | _Setback:
+    def _put_following(self, url: str, open_body: OpenBody, size: int) -> None | _Setback:
+        """Follow a redirect that keeps the method (307, 308), each step checked, with the body from its start."""
+        target = self._guard.check(url)
+        for _ in range(_REDIRECTS + 1):
+            result = self._put_once(target, open_body, size)
+            if not isinstance(result, httpx.URL):
+                return result
+            target = self._guard.check(str(result))
+        return _Setback(errors.TransferFailed(f"upload of {_name(target)}: too many redirects"), again=False)
+
+    def _put_once(self, url: httpx.URL, open_body: OpenBody, size: int) -> None | _Setback | httpx.URL:
         with open_body() as body, wire.on_the_wire(wire.Deadline(self._settings.call_deadline)) as deadline:
             digest = hashlib.md5(usedforsecurity=False)
             content = self._chunks(body, size, deadline, digest)
@@ -138,6 +147,8 @@ class Transfers:
                     "PUT", url, content=content, headers={"Content-Length": str(size)}
                 ) as response:
                     log.debug("PUT %s -> %s", without_query(str(url)), response.status_code)
+                    if response.status_code in (307, 308) and "location" in response.headers:
+                        return _next(url, response.headers["location"])
                     if not response.is_success:
                         return self._refused("upload", response)
                     self._compare(response, digest.hexdigest())
@@ -266,6 +277,14 @@ class _Pour:
         self.digest.update(chunk)
         self._sink.write(chunk)
         return True
+
+
+def _next(url: httpx.URL, location: str) -> httpx.URL:
+    """Where a redirect leads to; nowhere that could be opened, if it cannot be read."""
+    try:
+        return url.join(location)
+    except (httpx.InvalidURL, ValueError):
+        return httpx.URL("invalid:")
 
 
 def _name(url: httpx.URL) -> str:

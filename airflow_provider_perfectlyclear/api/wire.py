@@ -27,6 +27,7 @@ import httpcore
 import httpx
 
 from airflow_provider_perfectlyclear import __version__, errors
+from airflow_provider_perfectlyclear.api import environment
 from airflow_provider_perfectlyclear.api.answers import LARGEST_BODY, Answer
 from airflow_provider_perfectlyclear.api.retry import Failure, Trouble
 from airflow_provider_perfectlyclear.api.settings import Settings
@@ -115,17 +116,28 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, port
 
 
-def blocking_client(settings: Settings) -> httpx.Client:
+def blocking_client(
+    settings: Settings,
+    *,
+    keep_alive: bool = True,
+    addresses_of: Callable[[str], list[str]] | None = None,
+) -> httpx.Client:
     """
     Build a client for threads; the key is not part of it.
 
+    :param keep_alive: False: each request goes out on a fresh connection, which no server can be about to close.
+    :param addresses_of: where to connect to for a host, unless a proxy finds that out.
     :raises ConfigurationError: if the proxy or the CA file is unusable.
     """
-    client = _built(lambda: httpx.Client(**_options(settings)), settings)
+    options = _options(settings)
+    if not keep_alive:
+        options["limits"] = httpx.Limits(max_connections=32, max_keepalive_connections=0)
+    client = _built(lambda: httpx.Client(**options), settings)
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
             # httpx has no public way to a deadline for headers that drip in byte by byte.
-            transport._pool._network_backend = _Backend(transport._pool._network_backend)
+            picks = addresses_of if transport is client._transport else None
+            transport._pool._network_backend = _Backend(transport._pool._network_backend, picks)
     return client
 
 
@@ -145,19 +157,16 @@ def _options(settings: Settings) -> dict[str, Any]:
         "limits": _LIMITS,
         "follow_redirects": False,
         "proxy": settings.proxy,
-        "verify": tls_context(settings.verify),
+        "verify": _built(lambda: tls_context(settings.verify), settings),
     }
 
 
 def _built(build: Callable[[], T], settings: Settings) -> T:
     try:
         return build()
-    except (ValueError, OSError, httpx.InvalidURL):
+    except (ValueError, OSError, ImportError, httpx.InvalidURL):
         pass  # raised below, with nothing chained to it: the original may quote a proxy's password
-    raise errors.ConfigurationError(
-        f"Connection {settings.name!r}: its proxy, the proxy variables of the environment or its 'verify' "
-        "(a CA file or folder) cannot be used."
-    )
+    raise errors.ConfigurationError(f"Connection {settings.name!r}: {environment.what_is_wrong(settings)}")
 
 
 @functools.cache
@@ -278,11 +287,15 @@ class _Stream(httpcore.NetworkStream):
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
+        self.heard = Heard()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _bounded(timeout, httpcore.ReadTimeout))
+        data = self._stream.read(max_bytes, _bounded(timeout, httpcore.ReadTimeout))
+        self.heard.add(data)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.heard = Heard()
         self._stream.write(buffer, _bounded(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
@@ -298,9 +311,47 @@ class _Stream(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
+class Heard:
+    """
+    What came in on a connection since the last request: more than its answer means that somebody in between repeats
+    or mixes up answers, and the next request would be answered by what is left over.
+    """
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._head: bytes | None = b""
+        self._head_size = 0
+
+    def add(self, data: bytes) -> None:
+        """Take note of bytes that were read."""
+        self._size += len(data)
+        if self._head is None:
+            return
+        self._head += data
+        if (end := self._head.find(b"\r\n\r\n")) >= 0 or len(self._head) > 2**17:
+            self._head_size, self._head = end + 4, None
+
+    def has_left_over(self, response: httpx.Response) -> bool:
+        """Whether there was more than this answer, which has been read to its end."""
+        declared = response.headers.get("content-length", "")
+        if not declared.isdecimal() or self._head is not None or response.is_informational:
+            return False
+        return self._size > self._head_size + int(declared)
+
+
+def drop_if_left_over(response: httpx.Response) -> None:
+    """Close a connection on which more came than the answer that was read; the pool then opens another one."""
+    stream = response.extensions.get("network_stream")
+    if isinstance(stream, _Stream) and stream.heard.has_left_over(response):
+        stream.close()
+
+
 class _Backend(httpcore.NetworkBackend):
-    def __init__(self, backend: httpcore.NetworkBackend) -> None:
+    def __init__(
+        self, backend: httpcore.NetworkBackend, addresses_of: Callable[[str], list[str]] | None = None
+    ) -> None:
         self._backend = backend
+        self._addresses_of = addresses_of or (lambda host: [host])
 
     def connect_tcp(
         self,
@@ -310,5 +361,12 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> httpcore.NetworkStream:
-        timeout = _bounded(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
+        addresses = self._addresses_of(host)
+        for number, address in enumerate(addresses, 1):
+            left = _bounded(timeout, httpcore.ConnectTimeout)
+            try:
+                return _Stream(self._backend.connect_tcp(address, port, left, local_address, socket_options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if number == len(addresses):
+                    raise
+        raise httpcore.ConnectError("no address")

@@ -146,8 +146,11 @@ class TestUpload:
         with pytest.raises(errors.UnsafeUrl):
             client.upload(body, size=len(PICTURE))
 
-    def test_a_redirected_put_is_not_followed(self, client: Client, wire: Any, store: Any, say: Any) -> None:
-        store.says(say.http(307, Location=f"{wire.origin}/elsewhere"))
+    @pytest.mark.parametrize("status", [301, 302, 303])
+    def test_a_put_is_not_made_a_get_by_a_redirect(
+        self, client: Client, wire: Any, store: Any, say: Any, status: int
+    ) -> None:
+        store.says(say.http(status, Location=f"{wire.origin}/elsewhere"))
         with pytest.raises(errors.TransferFailed):
             client.upload(body, size=len(PICTURE))
         assert len(store.requests) == 1 and len(wire.requests) == 1

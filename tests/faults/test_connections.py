@@ -203,7 +203,6 @@ def test_a_key_that_is_rotated_during_a_run(row: Row, house: House, tmp_path: Pa
 REDIRECTS = [
     ("upload", 302, "item PROTOCOL_ERROR"),
     ("put", 302, "item TRANSFER_FAILED"),
-    ("put", 307, "item TRANSFER_FAILED"),
     ("pfc", 302, "1 ambiguous"),
     ("pfc", 307, "1 ambiguous"),
     ("status", 302, "item CORRUPT_OUTPUT"),  # how the service says that a job is COMPLETED
