@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from airflow_provider_perfectlyclear import errors
-from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.api.text import service_words
 
 #: The most bytes of a JSON answer that are read: reading more than these stops an event loop for too long.
 LARGEST_BODY = 2**20
@@ -49,7 +49,7 @@ class Answer:
 
     def quoted(self) -> str:
         """Quote the body for a message: at most 200 safe characters."""
-        return one_line(self.body[:4000].decode("utf-8", "replace")) or "an empty body"
+        return service_words(self.body[:4000].decode("utf-8", "replace")) or "an empty body"
 
 
 def parsed(answer: Answer, what: str) -> Any:
@@ -138,9 +138,9 @@ def refusal(data: Any, *, nested: bool = False) -> str:
     for name in _REASONS:
         value = data.get(name)
         if isinstance(value, str) and value.strip():
-            return one_line(value)
+            return service_words(value)
         if isinstance(value, dict | list) and value:
-            return ("" if nested else refusal(value, nested=True)) or one_line(_short_json(value))
+            return ("" if nested else refusal(value, nested=True)) or service_words(_short_json(value))
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from importlib.util import find_spec
 
 from airflow_provider_perfectlyclear.api.settings import Settings
@@ -23,15 +24,26 @@ def what_is_wrong(settings: Settings) -> str:
         return (
             "its proxy cannot be used. Write it as http://host:port. SOCKS needs: pip install 'httpx[socks]'."
         )
+    return (
+        _ca_variable()
+        or _proxy_variable()
+        or (
+            "its proxy, the proxy variables of the environment or its 'verify' (a CA file or folder) cannot be used."
+        )
+    )
+
+
+def _ca_variable() -> str | None:
     for name in _CAS:
         value = os.environ.get(name)
         if value and not os.path.exists(value):
             return f"{name} names {value}, which does not exist. Correct or unset it."
-        if value:
+        try:
+            if value and name == "SSL_CERT_FILE":
+                ssl.create_default_context(cafile=value)
+        except (OSError, ValueError):
             return f"{name} names {value}, which holds no certificates that can be read. Correct or unset it."
-    return _proxy_variable() or (
-        "its proxy, the proxy variables of the environment or its 'verify' (a CA file or folder) cannot be used."
-    )
+    return None
 
 
 def _proxy_variable() -> str | None:

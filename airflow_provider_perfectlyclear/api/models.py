@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from airflow_provider_perfectlyclear.api.correction import Correction, FileType
-from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.api.text import one_line, service_words
 
 __all__ = [
     "Correction",
@@ -274,7 +274,7 @@ class JobStatus(_Received):
 class _Optional(_Received):
     """The parts of a status that may be missing or of another type."""
 
-    status_text: Annotated[str, WrapValidator(lambda value, check: one_line(value))] = Field(
+    status_text: Annotated[str, WrapValidator(lambda value, check: service_words(value))] = Field(
         "", alias="statusText"
     )
     corrected_file: Annotated[Annotated[str, Field(min_length=1)] | None, _Lenient] = Field(

@@ -22,6 +22,11 @@ _ASSIGNED = re.compile(
     rf"(?i)((?:{_SECRET_WORD}[\w-]{{0,20}}|\b(?:sig|policy|token|authorization))[\"']?\s{{0,3}}"
     r"(?:=|:|%(?:25){0,3}3[ad])\s{0,3}(?:bearer |basic )?[\"']?)[^\s&\"'<>,;}\])]+"
 )
+# In words and in pages: what follows the name and looks like no word.
+_SAID = re.compile(
+    rf"(?i)({_SECRET_WORD}[\w-]{{0,20}}(?:<[^<>]{{0,20}}>|[^A-Za-z0-9<]){{1,8}}(?:is |of )?)[\w+/=.%-]{{16,}}"
+)
+_TOKEN = re.compile(r"(?=[\w+/=-]{0,60}\d)[\w+/=-]{40,}")
 _IN_XML = re.compile(rf"(?i)((?:{_SECRET_WORD}[\w:-]{{0,20}}|<(?:sig|policy|token))>)[^<]+")
 
 
@@ -46,8 +51,21 @@ def one_line(text: object, limit: int = QUOTED) -> str:
     shown = _URL_QUERY.sub(r"\1?...", shown)
     shown = _IN_XML.sub(r"\1...", shown)
     shown = _ASSIGNED.sub(r"\1...", shown)
+    shown = _SAID.sub(r"\1...", shown)
     shown = " ".join(shown.split()).lstrip(":# ")
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def service_words(text: object, limit: int = QUOTED) -> str:
+    """
+    Make the service's own words safe: as :func:`one_line`, and without long tokens, which may be signatures that no
+    name tells. Names of files are no words of the service: they are shown whole.
+
+    :param text: anything; None is empty.
+    :param limit: the most characters of the result.
+    """
+    shown = one_line(text, _LOOKED_AT)
+    return one_line(_TOKEN.sub("...", shown), limit)
 
 
 def without_query(url: str) -> str:
