@@ -362,6 +362,8 @@ def test_the_wait_for_an_unconfirmed_start_follows_the_services_times(
 
     assert 1 <= summary["possibly_paid_twice"] <= 4 and summary["corrected"] == 4
     assert time.monotonic() - before < start_queue.UNKNOWN
+    monkeypatch.undo()
+    assert house.work(run="the night after") is not None  # and removes what the killed worker left behind
     row.consumed(house.emulator)
     row.held(judge(house))
 
