@@ -9,12 +9,72 @@ from dataclasses import dataclass
 from airflow_provider_perfectlyclear.errors import InvalidSource
 
 #: Extensions that a catalog takes by default, without the dot.
-EXTENSIONS = ("jpg", "jpeg", "png", "tif", "tiff", "webp", "heic", "heif", "bmp", "mp4", "mov")
+EXTENSIONS = (
+    "jpg",
+    "jpeg",
+    "jpe",
+    "jfif",
+    "mpo",
+    "hif",
+    "png",
+    "tif",
+    "tiff",
+    "webp",
+    "heic",
+    "heif",
+    "bmp",
+    "mp4",
+    "mov",
+)
 #: How many bytes of a file :func:`kind_of` wants to see.
 HEAD = 64
 #: How many bytes of a file :func:`dimensions` wants to see: metadata may stand before a JPEG's frame header.
 LONG_HEAD = 1 << 20
 
+_VIDEO_BRANDS = {
+    *(
+        b"isom",
+        b"iso2",
+        b"iso3",
+        b"iso4",
+        b"iso5",
+        b"iso6",
+        b"iso7",
+        b"iso8",
+        b"iso9",
+        b"mp41",
+        b"mp42",
+        b"mp71",
+    ),
+    *(
+        b"avc1",
+        b"hvc1",
+        b"hev1",
+        b"av01",
+        b"dash",
+        b"M4V ",
+        b"M4VH",
+        b"M4VP",
+        b"MSNV",
+        b"NDSC",
+        b"NDSH",
+        b"NDSM",
+    ),
+    *(
+        b"3gp4",
+        b"3gp5",
+        b"3gp6",
+        b"3gp7",
+        b"3g2a",
+        b"3g2b",
+        b"f4v ",
+        b"XAVC",
+        b"mmp4",
+        b"cmfc",
+        b"XVFH",
+        b"GOPR",
+    ),
+}
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis", b"avif"}
 
 
@@ -28,11 +88,11 @@ class Kind:
     content_type: str
 
 
-JPEG = Kind("jpg", "image", ("jpg", "jpeg"), "image/jpeg")
+JPEG = Kind("jpg", "image", ("jpg", "jpeg", "jpe", "jfif", "mpo"), "image/jpeg")
 PNG = Kind("png", "image", ("png",), "image/png")
 TIFF = Kind("tiff", "image", ("tif", "tiff"), "image/tiff")
 WEBP = Kind("webp", "image", ("webp",), "image/webp")
-HEIF = Kind("heic", "image", ("heic", "heif"), "image/heic")
+HEIF = Kind("heic", "image", ("heic", "heif", "hif"), "image/heic")
 BMP = Kind("bmp", "image", ("bmp",), "image/bmp")
 VIDEO = Kind("mp4", "video", ("mp4",), "video/mp4")
 MOV = Kind("mov", "video", ("mov",), "video/quicktime")
@@ -70,17 +130,13 @@ def _boxed(head: bytes) -> Kind | None:
     if head[4:8] == b"ftyp":
         if head[8:12] in _HEIF_BRANDS:
             return HEIF
-        return MOV if head[8:12] == b"qt  " else VIDEO
+        if head[8:12] == b"qt  ":
+            return MOV
+        return VIDEO if head[8:12] in _VIDEO_BRANDS else None  # such as M4A, CR3
     if head[4:8] == b"mdat":
         return MOV
     small = head[:1] == b"\0"  # else it is a text with one of these words
     return MOV if small and head[4:8] in (b"moov", b"wide", b"free", b"skip", b"pnot") else None
-
-
-def has_end(kind: Kind, tail: bytes) -> bool | None:
-    """Whether the last bytes of a file hold its kind's end marker; None when the kind has none."""
-    marker = {"jpg": b"\xff\xd9", "png": b"IEND\xaeB`\x82"}.get(kind.name)
-    return None if marker is None else marker in tail
 
 
 def dimensions(kind: Kind, head: bytes) -> tuple[int, int] | None:

@@ -57,6 +57,7 @@ class Options:
     accept_ledger: str | None = None
     manifest: Manifest = "all"
     case_sensitive: bool = False
+    check_source: bool = True
 
     def __post_init__(self) -> None:
         self._check_choices()

@@ -21,9 +21,7 @@ from airflow_provider_perfectlyclear.media import (
     TIFF,
     VIDEO,
     WEBP,
-    Kind,
     dimensions,
-    has_end,
     kind_of,
 )
 
@@ -138,16 +136,3 @@ def test_tiff_heif_and_video_have_no_size_here() -> None:
     for name in ("tiff", "heic", "mp4", "mov"):
         data, kind = REAL[name]
         assert dimensions(kind, data) is None
-
-
-@pytest.mark.parametrize(("kind", "form"), [(JPEG, "JPEG"), (PNG, "PNG")])
-def test_an_end_that_is_missing_is_seen(kind: Kind, form: str) -> None:
-    data = picture(form)
-    assert has_end(kind, data) is True
-    assert has_end(kind, data + b"appended by a camera") is True
-    assert has_end(kind, data[:-20]) is False
-
-
-def test_kinds_without_an_end_marker_say_so() -> None:
-    assert has_end(WEBP, picture("WEBP")) is None
-    assert has_end(VIDEO, b"") is None

@@ -45,9 +45,9 @@ class Safeguard:
 SAFEGUARDS = [
     Safeguard(
         "record before pay",
-        "catalog/engine/loop.py",
-        "self._guarded(lambda: self._book.append(*intents))",
-        "self._guarded(lambda: [self._book.note(one) for one in intents] and None)",
+        "catalog/engine/start.py",
+        "engine.guarded(lambda: engine.book.append(*intents))",
+        "engine.guarded(lambda: [engine.book.note(one) for one in intents] and None)",
         (KILLS,),
     ),
     Safeguard(
@@ -67,14 +67,14 @@ SAFEGUARDS = [
     Safeguard(
         "losing a number",
         "catalog/ledger/lane.py",
-        "if not self.store.create(",
-        "if None is self.store.create(",
+        "ours = self.store.create(",
+        "ours = None is not self.store.create(",
         (OWNERS,),
     ),
     Safeguard(
         "redo guard",
-        "catalog/plan/planner.py",
-        'made.guard_redo(self.destination.uri(""))',
+        "catalog/plan/brakes.py",
+        "_guard_redo(made, options, where)\n    new",
         "pass",
         ("tests/faults/test_plans.py",),
     ),

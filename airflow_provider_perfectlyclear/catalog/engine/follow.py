@@ -90,8 +90,9 @@ class Follower:
 
     def land(self, status: JobStatus, asked: float, output: str, now: float) -> None:
         row = self.jobs.row(status.job_id, output)
-        strict = self._engine.options.verify == "fail"
-        wanted = Wanted(Correction.parse(dict(row.query or {})), row.sha256, strict=strict)
+        wanted = Wanted(
+            Correction.parse(dict(row.query or {})), row.sha256, verify=self._engine.options.verify
+        )
         work = partial(self._engine.mover.land, status, output, wanted, fresh=now - asked < FRESH)
         self._engine.pools.submit("transfers", work, self._after_land(status.job_id, output))
 

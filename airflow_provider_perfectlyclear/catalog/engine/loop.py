@@ -34,6 +34,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
+from airflow_provider_perfectlyclear.catalog.transfer.kept import Kept
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
 from airflow_provider_perfectlyclear.errors import (
@@ -111,6 +112,8 @@ class Engine:
             index=self._index,
             twins=self.start.twins,
             pays_for_gone=options.pays_for_gone,
+            check_source=options.check_source,
+            kept=Kept(ledger.store),
         )
         self.jobs = OpenJobs(
             poll_interval=options.poll_interval, job_timeout=options.job_timeout, deadline=deadline, now=now

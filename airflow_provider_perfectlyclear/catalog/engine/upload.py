@@ -16,6 +16,7 @@ from airflow_provider_perfectlyclear.catalog.engine.twins import Twins
 from airflow_provider_perfectlyclear.catalog.ledger.index import ContentIndex
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
+from airflow_provider_perfectlyclear.catalog.transfer.kept import Kept
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Staged, Wanted, staged
 from airflow_provider_perfectlyclear.catalog.transfer.landing import land as _land
 from airflow_provider_perfectlyclear.catalog.transfer.reuse import copy_output
@@ -89,6 +90,8 @@ class Mover:
     :param spool: for files on their way.
     :param index: what the ledger has paid for.
     :param twins: what leads in this run.
+    :param check_source: refuse a source that is evidently cut short.
+    :param kept: where results that fail are kept.
     :param pays_for_gone: the user has asked by name to pay for what is gone everywhere.
     """
 
@@ -100,6 +103,8 @@ class Mover:
     index: ContentIndex
     twins: Twins
     pays_for_gone: bool = False
+    check_source: bool = True
+    kept: Kept | None = None
 
     def upload(self, items: list[Item]) -> Uploaded:
         """Ask for results of before; hash; send what has not been paid for yet."""
@@ -119,7 +124,8 @@ class Mover:
 
     def _stage(self, items: list[Item], done: Uploaded) -> None:
         first = items[0]
-        with staged(self.source, first.source, first.size, first.fingerprint, self.spool) as file:
+        place = (self.source, first.source, first.size, first.fingerprint, self.spool)
+        with staged(*place, check=self.check_source) as file:
             done.sha256, done.file_type = file.sha256, file.kind.file_type
             for item in items:
                 self._sort(item, file, done)
@@ -220,6 +226,7 @@ class Mover:
             destination=self.destination,
             output=output,
             spool=self.spool,
+            kept=self.kept,
         )
 
 

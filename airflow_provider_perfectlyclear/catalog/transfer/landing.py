@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client, Downloaded
 from airflow_provider_perfectlyclear.api.models import Correction, JobState, JobStatus
+from airflow_provider_perfectlyclear.catalog.transfer.kept import Kept
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, reading, writing
+from airflow_provider_perfectlyclear.catalog.types import Verify
 from airflow_provider_perfectlyclear.errors import (
     CorruptOutput,
     InvalidSource,
@@ -32,9 +34,9 @@ from airflow_provider_perfectlyclear.media import (
     LONG_HEAD,
     Kind,
     dimensions,
-    has_end,
     kind_of,
 )
+from airflow_provider_perfectlyclear.media_walk import Whole
 from airflow_provider_perfectlyclear.storage import LocalStore, Store, short
 
 #: The largest file that is sent (bytes): what a signed upload takes in one request.
@@ -43,7 +45,6 @@ MAX_SOURCE = 5 * 2**30
 FETCHES = 3
 
 _BLOCK = 2**20
-_TAIL = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,17 @@ class Staged:
 
 
 @contextmanager
-def staged(source: Store, name: str, size: int, fingerprint: str, spool: Spool) -> Iterator[Staged]:
+def staged(
+    source: Store, name: str, size: int, fingerprint: str, spool: Spool, *, check: bool = True
+) -> Iterator[Staged]:
     """
     Make a source ready to be sent: hashed, its first bytes looked at; a remote one is copied here first.
 
     :param size: bytes, as listed.
     :param fingerprint: as listed.
-    :raises InvalidSource: empty, too large, no picture or video, or not what was listed (``SOURCE_CHANGED``).
+    :param check: whether a file that is evidently cut short is refused.
+    :raises InvalidSource: empty, too large, no picture or video, cut short (``TRUNCATED_SOURCE``), or not what was
+        listed (``SOURCE_CHANGED``).
     :raises TransferFailed: it cannot be read.
     """
     if size == 0:
@@ -81,12 +86,19 @@ def staged(source: Store, name: str, size: int, fingerprint: str, spool: Spool) 
         raise InvalidSource(f"the file has {size:,} bytes; at most {MAX_SOURCE:,} can be sent")
     with spool.file() as copy:
         local = isinstance(source, LocalStore)
-        sha256, head, length = _read_source(source, name, None if local else copy)
+        whole = Whole()
+        sha256, head, length = _read_source(source, name, None if local else copy, whole)
         if length != size:
             raise _changed(name)
         kind = kind_of(head)
         if kind is None:
             raise InvalidSource("its first bytes are those of no picture or video")
+        path = Path(source.path(name)) if local else copy
+        if check and (missing := _missing(whole, path)):
+            raise InvalidSource(
+                f"the file is cut short: {missing}. Replace it, or send it all the same with check_source=False",
+                code="TRUNCATED_SOURCE",
+            )
 
         def unchanged() -> None:
             if local:
@@ -94,7 +106,6 @@ def staged(source: Store, name: str, size: int, fingerprint: str, spool: Spool) 
                 if entry is None or entry.fingerprint != fingerprint:
                     raise _changed(name)
 
-        path = Path(source.path(name)) if local else copy
         try:
             yield Staged(lambda: open(path, "rb"), length, sha256, kind, unchanged)
         except OSError as error:  # it is read again while it is sent
@@ -105,12 +116,21 @@ def _changed(name: str) -> InvalidSource:
     return InvalidSource(f"{name!r} changed or vanished after it was listed", code="SOURCE_CHANGED")
 
 
-def _read_source(source: Store, name: str, copy: Path | None) -> tuple[str, bytes, int]:
+def _missing(whole: Whole, path: Path) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return whole.missing(file)
+    except OSError:  # it is read again when it is sent, and that says so
+        return None
+
+
+def _read_source(source: Store, name: str, copy: Path | None, whole: Whole) -> tuple[str, bytes, int]:
     digest, head, length = hashlib.sha256(), b"", 0
     with writing(copy) if copy else nullcontext() as sink:
         for block in _blocks(source, name):
             head = head or block[:HEAD]
             digest.update(block)
+            whole.feed(block)
             length += len(block)
             if sink is not None:
                 sink.write(block)
@@ -139,12 +159,13 @@ class Wanted:
 
     :param correction: what was explicitly asked for.
     :param source_sha256: of what was sent; an identical result is warned about.
-    :param strict: whether a result that differs fails (``verify="fail"``) or is only warned about.
+    :param verify: ``"strict"``: a result of another type or size than asked for fails; ``"fail"``: one of another type;
+        ``"warn"``: none.
     """
 
     correction: Correction
     source_sha256: str
-    strict: bool = True
+    verify: Verify = "fail"
 
 
 @dataclass(frozen=True)
@@ -171,6 +192,7 @@ def land(
     destination: Store | None,
     output: str,
     spool: Spool,
+    kept: Kept | None = None,
 ) -> Landed:
     """
     Fetch a finished job's result, check it and publish it.
@@ -178,6 +200,7 @@ def land(
     :param status: the job's status when it was last asked for.
     :param fresh: whether its URL was given just now; otherwise the service is asked for another one.
     :param destination: None when only the job's data is wanted.
+    :param kept: where a result that fails is kept: it was paid for.
     :raises CorruptOutput: not a whole picture of the kind asked for, after it was fetched again.
     :raises JobFailed: or JobRejected, the service's verdict.
     :raises TransferFailed: or ProtocolError: the result could not be had; the job stays open.
@@ -195,6 +218,8 @@ def land(
                 kind, warnings = _fetch(client, status, path, wanted)
             except (CorruptOutput, TransferFailed, ProtocolError) as error:
                 last = error
+                if isinstance(error, CorruptOutput) and attempt == FETCHES - 1 and kept is not None:
+                    last = CorruptOutput(f"{error}{kept.keep(output, path)}")
                 continue
             destination.publish(output, path, kind.content_type)
             return Landed(path.stat().st_size, status, [*warnings, *_misnamed(output, kind)])
@@ -213,35 +238,51 @@ def _refuse_unless_completed(status: JobStatus) -> None:
 def _fetch(client: Client, status: JobStatus, path: Path, wanted: Wanted) -> tuple[Kind, list[str]]:
     if status.corrected_file is None:
         raise ProtocolError(f"Job {status.job_id} is COMPLETED but names no correctedFile")
+    whole = Whole()
     with writing(path) as sink:
-        got = client.download(status.corrected_file, sink)
-    return check(path, got, wanted, status)
+        got = client.download(status.corrected_file, cast(BinaryIO, _Fed(sink, whole)))
+    return check(path, got, wanted, status, _missing(whole, path))
 
 
-def check(path: Path, got: Downloaded, wanted: Wanted, status: JobStatus) -> tuple[Kind, list[str]]:
+class _Fed:
+    """A file whose bytes are judged as they are written."""
+
+    def __init__(self, sink: BinaryIO, whole: Whole) -> None:
+        self._sink = sink
+        self._whole = whole
+
+    def write(self, block: bytes) -> int:
+        self._whole.feed(block)
+        return self._sink.write(block)
+
+
+def check(
+    path: Path, got: Downloaded, wanted: Wanted, status: JobStatus, missing: str | None = None
+) -> tuple[Kind, list[str]]:
     """
     Hold a fetched file to what was asked for.
 
+    :param missing: what a walk through it has found to be missing.
     :returns: what it is, and what was odd about it.
-    :raises CorruptOutput: it is no picture or video, or (unless only warned about) not as asked for.
+    :raises CorruptOutput: it is no picture or video, not whole, or (as ``verify`` has it) not as asked for.
     """
     with reading(path) as file:
         head = file.read(LONG_HEAD)
-        file.seek(max(0, got.size - _TAIL))
-        tail = file.read()
     kind = kind_of(head[:HEAD])
     if kind is None:
         raise CorruptOutput("the corrected file's first bytes are those of no picture or video")
-    breaks_off = None if has_end(kind, tail) is not False else "the corrected file breaks off before its end"
-    if breaks_off and got.declared is None:
-        raise CorruptOutput(f"{breaks_off}, and came without a length")
-    differs = breaks_off or _differs(kind, dimensions(kind, head), wanted.correction, status)
-    if differs and wanted.strict:
-        raise CorruptOutput(differs)
+    if missing:
+        raise CorruptOutput(f"the corrected file is cut short: {missing}")
+    other_type = _other_type(kind, wanted.correction)
+    other_size = _other_size(dimensions(kind, head), wanted.correction, status)
+    if other_type and wanted.verify != "warn":
+        raise CorruptOutput(other_type)
+    if other_size and wanted.verify == "strict":
+        raise CorruptOutput(other_size)
     identical = (
         "the corrected file is identical to the source" if got.sha256 == wanted.source_sha256 else None
     )
-    return kind, [warning for warning in (differs, identical) if warning]
+    return kind, [warning for warning in (other_type, other_size, identical) if warning]
 
 
 def _misnamed(output: str, kind: Kind) -> list[str]:
@@ -251,15 +292,18 @@ def _misnamed(output: str, kind: Kind) -> list[str]:
     return [f"the corrected file is a {kind.name}, whatever its name says"]
 
 
-def _differs(
-    kind: Kind, size: tuple[int, int] | None, correction: Correction, status: JobStatus
-) -> str | None:
-    """What is other than explicitly asked for, if anything."""
+def _other_type(kind: Kind, correction: Correction) -> str | None:
+    """The type, if it is another than explicitly asked for."""
     expected = correction.output_type
     if expected is None and correction.remove_background:
         expected = "png"
     if kind.file_type == "image" and expected in ("jpg", "png") and kind.name != expected:
         return f"{expected} was asked for, {kind.name} came"
+    return None
+
+
+def _other_size(size: tuple[int, int] | None, correction: Correction, status: JobStatus) -> str | None:
+    """The size, if it is another than explicitly asked for."""
     if size is None or correction.autocrop:  # a crop decides about the size itself
         return None
     return _size_differs(size, correction, status)
