@@ -56,6 +56,8 @@ class Watch:
     :param poll_interval: seconds between two questions about a young job. Default 2. It grows to a tenth of the
         job's age, up to 30.
     :param now: monotonic seconds.
+    :param wants_witness: whether one of several jobs is lost only while the service knows another one: what is lost
+        is paid for again.
     :param dice: a random number from 0 to 1, for jitter.
 
     ``final`` holds the first final status of each job, ``lost`` the jobs that the service no longer knows, and
@@ -69,6 +71,7 @@ class Watch:
         *,
         poll_interval: float = 2.0,
         now: float,
+        wants_witness: bool = False,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.final: dict[str, JobStatus] = {}
@@ -82,6 +85,7 @@ class Watch:
         self._finals: deque[float] = deque([now], maxlen=_RECENT)
         self._failing_since: float | None = None
         self._heard: float | None = None
+        self._wants_witness = wants_witness
         for job_id, age in sorted(jobs.items(), key=lambda one: -one[1]):
             self._open[job_id] = _Job(started=now - age, due=now + max(0.0, self._shortest - age))
 
@@ -163,12 +167,12 @@ class Watch:
         """
         Take in a 404: the service does not know the job, maybe not yet.
 
-        A service that knows none of several jobs has forgotten everybody for a while: then none of them is lost.
+        A service that knows none of several jobs has forgotten everybody for a while: with ``wants_witness`` none of
+        them is lost then.
 
         :param job_id: the job.
         :param now: monotonic seconds.
-        :return: whether the job is lost by it: nothing but 404 for 60 seconds, while it knew another job, or there
-            is no other to ask about.
+        :return: whether the job is lost by it: nothing but 404 for 60 seconds.
         """
         self._failing_since = None
         job = self._open.get(job_id)
@@ -184,7 +188,8 @@ class Watch:
         return False
 
     def _knows_others(self, since: float) -> bool:
-        return len(self._open) == 1 or (self._heard is not None and self._heard >= since)
+        heard = self._heard is not None and self._heard >= since
+        return heard or not self._wants_witness or len(self._open) == 1
 
     @property
     def has_heard(self) -> bool:

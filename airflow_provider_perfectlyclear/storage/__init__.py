@@ -14,10 +14,22 @@ from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_perfectlyclear.storage.base import ONE_REQUEST, STALE_PART, Store
 from airflow_provider_perfectlyclear.storage.local import LocalStore
-from airflow_provider_perfectlyclear.storage.names import LONGEST_PART, Entry, check_name, is_part, short
+from airflow_provider_perfectlyclear.storage.names import (
+    LONGEST_PART,
+    STATE_FOLDER,
+    Entry,
+    Look,
+    check_name,
+    is_part,
+    same_fingerprint,
+    short,
+)
 
 __all__ = [
     "LONGEST_PART",
+    "STATE_FOLDER",
+    "Look",
+    "same_fingerprint",
     "ONE_REQUEST",
     "STALE_PART",
     "Entry",

@@ -16,7 +16,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_perfectlyclear.errors import StorageFailed
-from airflow_provider_perfectlyclear.storage.names import Entry, check_name, short, unix_seconds
+from airflow_provider_perfectlyclear.storage.names import Entry, Look, check_name, short, unix_seconds
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ _CONTENT_TYPE_ARGUMENT = {
     "gcs": "content_type",
 }
 
+# Stores whose keys have at most 1,024 bytes.
+_KEYS = frozenset({"s3", "s3a", "s3n", "gs", "gcs"})
 # Stores of objects: a name may also be the beginning of other names.
 _FLAT = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
 
@@ -118,10 +120,11 @@ class Store:
 
     # ---- reading
 
-    def list(self, *, prune: Collection[str] = ()) -> Iterator[Entry]:
+    def list(self, *, prune: Collection[str] = (), look: Look | None = None) -> Iterator[Entry]:
         """
         Every file below the root, folders in ``prune`` (relative) left out.
 
+        :param look: how a source is listed; what it passes over is not entered, where there are folders to enter.
         :raises StorageFailed: when the store cannot be listed.
         """
         outside = tuple(f"{folder}/" for folder in prune)
@@ -158,6 +161,19 @@ class Store:
     def has_folders(self) -> bool:
         """Whether a name cannot be a file and a folder at once; in a store of objects it can."""
         return self.protocol not in _FLAT
+
+    def refuses(self, name: str) -> str | None:
+        """
+        Why the store cannot hold, or would read as another, a file of this name; None: nothing is known against it.
+
+        :param name: relative, with ``/``.
+        """
+        if self.protocol not in _KEYS:
+            return None
+        if "?versionid=" in name.lower():
+            return f"{name!r} would be read as a version of another object"
+        size = len(f"{self.root.partition('/')[2]}/{name}".lstrip("/").encode())
+        return f"its key would have {size:,} bytes, and at most 1,024 are taken" if size > 1024 else None
 
     def is_there(self) -> bool:
         """Whether the folder exists. A prefix of an object store always does."""

@@ -17,10 +17,14 @@ import fsspec
 
 from airflow_provider_perfectlyclear.errors import ConfigurationError, ItemFailed, StorageFailed
 from airflow_provider_perfectlyclear.storage.base import Store
-from airflow_provider_perfectlyclear.storage.names import Entry, is_part, short
+from airflow_provider_perfectlyclear.storage.names import STATE_FOLDER, Entry, Look, is_part, short
 
 # What is wrong with one name alone: another file, or a folder, is in its way. Other names can still be written.
-_IN_THE_WAY = frozenset({errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENOTEMPTY})
+_IN_THE_WAY = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY})
+# A name that this file system takes from nobody, such as one with a colon, or bytes that are none of its characters.
+_NO_NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
+# The file system has no hard links, so nothing can be created there only if it is absent.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class LocalStore(Store):
@@ -40,7 +44,7 @@ class LocalStore(Store):
     def _place(self) -> tuple[str, str]:
         return "file", os.path.realpath(self.root).rstrip("/")
 
-    def list(self, *, prune: Collection[str] = ()) -> Iterator[Entry]:
+    def list(self, *, prune: Collection[str] = (), look: Look | None = None) -> Iterator[Entry]:
         """As :meth:`Store.list`; links that lead out of the root, and linked folders, are not followed."""
         folders = [""]
         while folders:
@@ -56,11 +60,17 @@ class LocalStore(Store):
                     "picture."
                 ) from None
             except OSError as error:
+                if folder and look is not None:
+                    look.unread.append((folder, _why(error)))
+                    continue
                 raise StorageFailed(f"{self.path(folder)} cannot be listed: {short(error)}") from None
+            if folder and look is not None and any(entry.name == STATE_FOLDER for entry in entries):
+                look.destinations.append(folder)
+                continue
             for entry in entries:
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    if name not in prune:
+                    if name not in prune and (look is None or not look.passes_over(name)):
                         folders.append(name)
                 elif (found_entry := self._scanned(name, entry)) is not None:
                     yield found_entry
@@ -98,7 +108,8 @@ class LocalStore(Store):
     def _stated(name: str, info: os.stat_result) -> Entry | None:
         if not stat.S_ISREG(info.st_mode):
             return None
-        return Entry(name=sys.intern(name), size=info.st_size, tag=info.st_mtime_ns, modified=info.st_mtime)
+        tag = f"{info.st_mtime_ns}-{info.st_ctime_ns}-{info.st_ino}"
+        return Entry(name=sys.intern(name), size=info.st_size, tag=tag, modified=info.st_mtime)
 
     def is_there(self) -> bool:
         return os.path.isdir(self.root)
@@ -154,7 +165,20 @@ class LocalStore(Store):
             if error.errno in _IN_THE_WAY:
                 said = f"{self.path(name)} cannot be written under this name: {_why(error)}"
                 raise ItemFailed(said, code="NAME_TAKEN") from None
+            if error.errno in _NO_NAME and self._takes_names():
+                said = f"{self.path(name)} is no name that this destination takes: {_why(error)}. Rename the source"
+                raise ItemFailed(said, code="NAME_REFUSED") from None
             raise self._failure(name, error) from None
+
+    def _takes_names(self) -> bool:
+        """Whether the destination itself is well: a plain name can be written."""
+        name = f"probe-{secrets.token_hex(8)}"
+        try:
+            self.write(name, b"")
+        except StorageFailed:
+            return False
+        self.delete(name)
+        return True
 
     def write(self, name: str, data: bytes, content_type: str | None = None) -> None:
         try:
@@ -163,10 +187,17 @@ class LocalStore(Store):
             raise self._failure(name, error) from None
 
     def create(self, name: str, data: bytes) -> bool:
+        if self.unlocked:
+            return super().create(name, data)
         try:
             self._place_whole(name, lambda part: part.write(data), os.link)
             return True
         except OSError as error:
+            if error.errno in _NO_LINKS:
+                raise StorageFailed(
+                    f"{self.root} has no hard links ({_why(error)}), so a lock cannot work there. Put state_path on "
+                    "another file system, or, if runs never overlap, set allow_unlocked_store=True."
+                ) from None
             return self._judge(name, data, error)
 
     def _failure(self, name: str, error: OSError) -> StorageFailed:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +13,11 @@ from airflow_provider_perfectlyclear.errors import InvalidSource
 
 #: The longest part of a name (bytes) that every filesystem takes.
 LONGEST_PART = 255
+#: The folder in a destination that holds its ledger.
+STATE_FOLDER = ".perfectlyclear"
+
+_SIZE_AND_TIME = re.compile(r"\d+-\d+")
+_LOCAL = re.compile(r"\d+-\d+-\d+-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +27,8 @@ class Entry:
 
     :param name: relative to the store's root.
     :param size: bytes.
-    :param tag: what changes when the content does: the ETag, or the modification time in nanoseconds.
+    :param tag: what changes when the content does: the ETag; or, of a local file, its times of modification and of
+        change in nanoseconds, and its inode: a file may have the size and time of the one whose name it got.
     :param modified: Unix seconds, if the filesystem says.
     """
 
@@ -32,6 +41,46 @@ class Entry:
     def fingerprint(self) -> str:
         """Size and tag: equal means unchanged, different means: look at the bytes."""
         return f"{self.size}-{self.tag}"
+
+
+@dataclass
+class Look:
+    """
+    How a source is listed, and what was found on the way.
+
+    :param skips: whether a folder, by its relative name, is not entered.
+    :param unread: folders that could not be read, each with why.
+    :param skipped: how many folders were not entered, by their last name.
+    :param destinations: folders that are the destination of another catalog: its outputs are no originals.
+    """
+
+    skips: Callable[[str], bool] = lambda name: False
+    unread: list[tuple[str, str]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    destinations: list[str] = field(default_factory=list)
+
+    def passes_over(self, folder: str) -> bool:
+        """Whether a folder is not entered; counted, but for hidden ones."""
+        if not self.skips(folder):
+            return False
+        last = folder.rpartition("/")[2]
+        if not last.startswith("."):
+            self.skipped[last] += 1
+        return True
+
+
+def same_fingerprint(recorded: str, listed: str) -> bool:
+    """
+    Whether a recorded fingerprint is that of a listed file.
+
+    :param recorded: by this version, or by an earlier one, which knew of a local file only its size and time.
+    :param listed: as :attr:`Entry.fingerprint` has it now.
+    """
+    return recorded == listed or (
+        _SIZE_AND_TIME.fullmatch(recorded) is not None
+        and _LOCAL.fullmatch(listed) is not None
+        and listed.startswith(f"{recorded}-")
+    )
 
 
 def check_name(name: str) -> str:

@@ -42,7 +42,7 @@ def test_bad_files_cost_nothing_the_good_ones_land_and_the_next_night_is_green(h
         assert name in said or "more" in said
     assert len(house.outputs) == 2
     paid = house.accepted
-    assert paid == 4  # two good ones, the broken one and the rejected one: only the service could know those
+    assert paid == 3  # two good ones and the rejected one: only the service could know that
 
     tuesday = house.correct("tuesday")
     assert house.accepted == paid

@@ -79,8 +79,10 @@ def odd_contents() -> Iterator[Odd]:
     yield Odd("F32", "a page", "item INVALID_SOURCE", "x.jpg", b"<!DOCTYPE html><html></html>")
     yield Odd("F32", "two bytes of a JPEG", "item INVALID_SOURCE", "x.jpg", b"\xff\xd8")
     yield Odd("F32", "zeros", "item INVALID_SOURCE", "x.png", bytes(5000))
-    yield Odd("F32", "a broken JPEG", "item FAILED", "x.jpg", BROKEN)
-    yield Odd("F32", "a PNG's first bytes", "item FAILED", "x.png", b"\x89PNG\r\n\x1a\n" + bytes(100))
+    yield Odd("F32", "a broken JPEG", "item TRUNCATED_SOURCE", "x.jpg", BROKEN)
+    yield Odd(
+        "F32", "a PNG's first bytes", "item TRUNCATED_SOURCE", "x.png", b"\x89PNG\r\n\x1a\n" + bytes(100)
+    )
 
 
 def honest_names() -> Iterator[Odd]:

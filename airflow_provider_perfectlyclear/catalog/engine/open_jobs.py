@@ -49,7 +49,7 @@ class OpenJobs:
     def __init__(
         self, *, poll_interval: float, job_timeout: float, deadline: float | None, now: float
     ) -> None:
-        self._watch = Watch({}, poll_interval=poll_interval, now=now)
+        self._watch = Watch({}, poll_interval=poll_interval, now=now, wants_witness=True)
         self._job_timeout = job_timeout
         self._deadline = deadline
         self._jobs: dict[str, _Job] = {}

@@ -16,7 +16,10 @@ from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.catalog.types import Reprocess
 from airflow_provider_perfectlyclear.errors import InvalidSource
 from airflow_provider_perfectlyclear.media import EXTENSIONS
-from airflow_provider_perfectlyclear.storage import Entry, check_name
+from airflow_provider_perfectlyclear.storage import Entry, check_name, same_fingerprint
+
+#: How files with a time in the future are called in the plan's line.
+FUTURE = "with a time in the future"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Known:
     :param now: Unix seconds, for ``min_age``.
     :param closed: folders of the destination in which the source or the state lies: nothing is written there.
     :param root: the source's URI.
+    :param refuses: why the destination cannot hold a name.
+    :param misreads: why the source would read a name as another.
     :param has_folders: the destination has folders, so that no name can be a file and a folder at once.
     """
 
@@ -42,6 +47,8 @@ class Known:
     closed: Collection[str] = ()
     root: str = ""
     has_folders: bool = False
+    refuses: Callable[[str], str | None] = lambda name: None
+    misreads: Callable[[str], str | None] = lambda name: None
 
 
 def plan(list_source: Callable[[], Iterable[Entry]], known: Known, options: Options) -> Plan:
@@ -65,6 +72,8 @@ def _pass(
     shard = options.shard_of()
     for entry in source:
         mine = in_shard(entry.name, shard)
+        if options.min_age and entry.modified is not None and entry.modified > known.now:
+            made.notes[FUTURE] += mine
         if not _selects(options, entry, known.now):
             made.ignored += mine
             made.listed += mine
@@ -123,18 +132,20 @@ def _selects(options: Options, entry: Entry, now: float) -> bool:
     name = entry.name
     if name.startswith(".") or "/." in name:
         return False
-    if options.min_age and entry.modified is not None and now - entry.modified < options.min_age:
+    if options.min_age and entry.modified is not None and 0 <= now - entry.modified < options.min_age:
         return False
     if options.pattern is None:
         _, dot, extension = name.rpartition(".")
         wanted = bool(dot) and extension.lower() in EXTENSIONS
     else:
-        wanted = _matches(name, options.pattern)
-    return wanted and not _matches(name, options.exclude)
+        wanted = _matches(name, options.pattern, options.case_sensitive)
+    return wanted and not _matches(name, options.exclude, options.case_sensitive)
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
+def _matches(name: str, patterns: Iterable[str], case_sensitive: bool) -> bool:
     """A pattern with ``/`` is for the whole relative path, another for the last part of it."""
+    if not case_sensitive:
+        name, patterns = name.lower(), [pattern.lower() for pattern in patterns]
     last = name.rpartition("/")[2]
     return any(fnmatchcase(name if "/" in pattern else last, pattern) for pattern in patterns)
 
@@ -148,7 +159,7 @@ def _outputs(entry: Entry, options: Options, root: str) -> Iterable[Item]:
 def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, options: Options) -> None:
     size = known.destination.get(item.output)
     made.existing += size is not None
-    if (refusal := _refusal(item, clash, known.closed, options.name_template)) is not None:
+    if (refusal := _refusal(item, clash, known, options.name_template)) is not None:
         made.refuse(refusal, known.rows)
         return
     row = known.rows.get(item.output)
@@ -169,9 +180,7 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
         made.todo.append(with_hints(item, row, known.digests[item.rendition], options.reprocess, known.run))
 
 
-def _refusal(
-    item: Item, clash: list[str] | None, closed: Collection[str], template: str | None
-) -> Refusal | None:
+def _refusal(item: Item, clash: list[str] | None, known: Known, template: str | None) -> Refusal | None:
     if clash is not None:
         names = " and ".join(repr(name) for name in sorted(set(clash))[:3])
         # Without a template of the user's own, none would tell them apart: they differ in what it has no field for.
@@ -182,7 +191,11 @@ def _refusal(
         check_name(item.output)
     except InvalidSource as error:
         return Refusal(item, error.code, error.reason)
-    for folder in closed:
+    if (why := known.misreads(item.source)) is not None:
+        return Refusal(item, "UNSAFE_NAME", why)
+    if (why := known.refuses(item.output)) is not None:
+        return Refusal(item, "NAME_REFUSED", why)
+    for folder in known.closed:
         # Also where a disk would take it for the folder: in other case, or as a file of its name.
         if folded(f"{item.output}/").startswith(folded(f"{folder}/")):
             reason = f"{item.output!r} would be written into {folder!r}, where the source or the ledger lies"
@@ -204,9 +217,7 @@ def with_hints(item: Item, row: Row | None, digest: str, reprocess: Reprocess, r
     if row is None:
         return item
     if item.reason == "output missing":
-        is_its_own = (
-            row.digest == digest and is_same_source(row, item) and row.fingerprint == item.fingerprint
-        )
+        is_its_own = row.digest == digest and is_same_source(row, item) and _is_unchanged(row, item)
         return item._replace(job_id=row.job_id if is_its_own else None, free_only=not item.by_name)
     if item.reason == "job lost":
         return item._replace(job_id=row.job_id)
@@ -250,7 +261,7 @@ def verdict_on(
         return {"missing": "unchanged", "always": "always"}.get(reprocess, "not in the ledger")
     if row.state.is_open:
         return "open"
-    same_source = is_same_source(row, item) and row.fingerprint == item.fingerprint
+    same_source = is_same_source(row, item) and _is_unchanged(row, item)
     same_correction = _same_correction(row, digest, reprocess)
     if row.state is State.FAILED:
         if reprocess == "missing" and size is not None:
@@ -273,6 +284,10 @@ def verdict_on(
 def is_same_source(row: Row, item: Item) -> bool:
     """Whether a row was made from the item's source; rows of earlier versions do not say where theirs lay."""
     return not (row.root and item.root) or row.source_uri == source_uri(item.root, item.source)
+
+
+def _is_unchanged(row: Row, item: Item) -> bool:
+    return same_fingerprint(row.fingerprint, item.fingerprint)
 
 
 def _verdict_on_missing(

@@ -73,6 +73,7 @@ class Plan:
     :param existing: how many of the listed outputs stand at the destination.
     :param held: how many of the listed outputs the ledger holds as landed.
     :param elsewhere: how many outputs of other shards were seen.
+    :param unread: folders of the source that could not be read, each with why.
     :param notes: what else a person should read in the plan's line: a word or folder name -> how often.
     """
 
@@ -90,6 +91,7 @@ class Plan:
     held: int = 0
     elsewhere: int = 0
     notes: Counter[str] = field(default_factory=Counter)
+    unread: list[list[str]] = field(default_factory=list)
 
     @property
     def unchanged(self) -> int:

@@ -13,12 +13,13 @@ from airflow_provider_perfectlyclear.catalog.ledger.records import Row
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan import brakes
-from airflow_provider_perfectlyclear.catalog.plan.decide import Known, plan
+from airflow_provider_perfectlyclear.catalog.plan.decide import FUTURE, Known, plan
+from airflow_provider_perfectlyclear.catalog.plan.listing import look_for, originals
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, Refusal
 from airflow_provider_perfectlyclear.catalog.run_state import Counts
 from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.errors import InvalidSource, PlanRefused
-from airflow_provider_perfectlyclear.storage import Entry, Store, check_name, digest_of, is_part
+from airflow_provider_perfectlyclear.storage import Entry, Look, Store, check_name, digest_of, is_part
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Survey:
         self.options = options
         self._files = None if files is None else list(dict.fromkeys(files))
         self._not_there: list[tuple[str, str, str]] = []  # name, code, reason
+        self._seen = Look()
         self._look = look
 
     def plan(self, rows: Mapping[str, Row], digests: Mapping[str, str], *, run: str) -> Plan:
@@ -72,9 +74,12 @@ class Survey:
             closed=self._closed(),
             root=self.source.place,
             has_folders=self.destination is not None and self.destination.has_folders,
+            refuses=self.destination.refuses if self.destination is not None else lambda name: None,
+            misreads=self.source.refuses,
         )
         made = plan(lambda: entries, known, self.options)
         self._refuse_leaving(made, rows)
+        self._note_what_was_seen(made)
         for name, code, reason in sorted(self._not_there):
             if in_shard(name, self.options.shard_of()):
                 made.refuse(Refusal(Item(name, name, 0, "", "", "not there"), code, reason), rows)
@@ -83,10 +88,24 @@ class Survey:
 
     def _list_source(self) -> list[Entry]:
         if self._files is None:
-            return list(self.source.list(prune=self._inside(self.source, self.destination, self.state)))
+            self._seen = look_for(self.options.exclude)
+            prune = self._inside(self.source, self.destination, self.state)
+            return list(originals(list(self.source.list(prune=prune, look=self._seen)), self._seen))
         self._not_there = []
         with ThreadPoolExecutor(16) as pool:
             return [entry for entry in pool.map(self._look_for, self._files) if entry is not None]
+
+    def _note_what_was_seen(self, made: Plan) -> None:
+        """Folders that were passed over are counted by name; those that could not be read fail the run at its end."""
+        made.unread = [list(one) for one in self._seen.unread]
+        for folder, why in self._seen.unread[:10]:
+            log.error("Folder %s of the source cannot be read: %s", one_line(folder), why)
+        for name, count in self._seen.skipped.items():
+            made.notes[f"folders {one_line(name, 40)} passed over"] = count
+        if self._seen.destinations:
+            made.notes["folders of other catalogs' outputs passed over"] = len(self._seen.destinations)
+        if early := made.notes.get(FUTURE):
+            log.warning("%d files have a time in the future; min_age does not hold them back", early)
 
     def _look_for(self, name: str) -> Entry | None:
         """One of the given files. An unsafe name is not even looked for: it may lead out of the source."""
@@ -241,6 +260,7 @@ def counts_of(made: Plan, run: str) -> Counts:
         known_bad=[[row.output.lstrip("/"), row.code or "", row.reason or ""] for row in earlier],
         edited=made.edited,
         gone=made.gone,
+        unread=made.unread,
         paid_before=[item.output for item in made.todo if item.paid_before],
         is_empty=made.is_empty,
         own=[

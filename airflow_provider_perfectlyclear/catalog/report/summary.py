@@ -215,7 +215,8 @@ def failure_message(
     named = "; ".join(_named(failure) for failure in outcome.failures[:NAMED])
     more = f"; and {failed - NAMED:,} more" if failed > NAMED else ""
     said = f" {named}{more}." if named else ""
-    return f"{text}{said} All in {manifest_uri}. {_what_next(outcome)}"
+    next_time = "A retry reads these folders again." if unread and not failed else _what_next(outcome)
+    return f"{text}{said} All in {manifest_uri}. {next_time}"
 
 
 def _named(failure: Failure) -> str:

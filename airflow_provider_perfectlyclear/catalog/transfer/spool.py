@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, BinaryIO
 
-from airflow_provider_perfectlyclear.errors import StorageFailed
+from airflow_provider_perfectlyclear.errors import ConfigurationError, StorageFailed
 
 _PREFIX = "perfectlyclear-spool-"
 
@@ -26,7 +28,7 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        with _usable(Path(tempfile.gettempdir())):
+        with _usable(temporary_folder()):
             sweep_spools()
             self.folder, self._lock = _locked_folder()
 
@@ -84,6 +86,21 @@ def _usable(folder: Path, verb: str = "written") -> Iterator[None]:
         ) from None
 
 
+def temporary_folder() -> Path:
+    """
+    This machine's folder for temporary files.
+
+    :raises ConfigurationError: there is none that can be written, as on a read-only root file system.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "This worker has no folder for temporary files that can be written. Set TMPDIR to one with room for the "
+            "files that are moved at the same time."
+        ) from None
+
+
 def _locked_folder() -> tuple[Path, IO[str]]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -99,14 +116,34 @@ def _locked_folder() -> tuple[Path, IO[str]]:
 
 def sweep_spools() -> None:
     """Remove the folders on this machine whose processes are gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in temporary_folder().glob(f"{_PREFIX}*"):
         try:
-            with open(folder / "lock", "a") as lock:  # its process may have been killed before it made one
+            if not _is_ours(folder):
+                continue
+            with open(
+                folder / "lock", "a", opener=_open_own
+            ) as lock:  # it may have been killed before it made one
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _holds(lock, folder):
                     shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # its process lives, or it is another user's
+        except OSError:  # its process lives
             continue
+
+
+def _is_ours(folder: Path) -> bool:
+    """Everybody may write to the folder for temporary files: what another user has made there is not touched."""
+    info = os.lstat(folder)
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid()
+
+
+def _open_own(path: str, flags: int) -> int:
+    """Open a plain file of our own: no link is followed, and no pipe is waited for."""
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    info = os.fstat(handle)
+    if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid():
+        os.close(handle)
+        raise PermissionError(errno.EPERM, "not a file of ours")
+    return handle
 
 
 def _holds(lock: IO[str], folder: Path) -> bool:

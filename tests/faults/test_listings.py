@@ -1,0 +1,277 @@
+"""What lies at a source and what a destination takes: names, folders, times, and the worker's own temporary files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, sweep_spools
+from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError, StorageFailed
+from airflow_provider_perfectlyclear.storage import Store, same_fingerprint
+from tests.catalog.conftest import House, jpeg
+from tests.catalog.judge import judge
+from tests.faults.ledgers import catalog, done
+from tests.faults.nights import NAMES
+from tests.faults.table import Row
+
+THEN = 1_760_000_000
+
+
+# ---- F83
+
+
+@pytest.mark.fault("F83", "a burst renumbered", "hidden")
+def test_other_content_of_the_same_size_and_time_is_seen(row: Row, house: House) -> None:
+    """Uncompressed pictures of one second: the first is deleted and the others are renumbered."""
+    for number in range(1, 6):
+        path = house.source / f"burst_{number}.bmp"
+        Image.new("RGB", (40, 30), (number * 40, 0, 0)).save(path)
+        os.utime(path, (THEN, THEN))
+    done(catalog(house, "monday", {"output_type": "png"}).execute())
+    before = [(house.destination / f"burst_{number}.png").read_bytes() for number in range(1, 6)]
+    (house.source / "burst_1.bmp").unlink()
+    for number in range(2, 6):
+        (house.source / f"burst_{number}.bmp").rename(house.source / f"burst_{number - 1}.bmp")
+    summary = done(catalog(house, "tuesday", {"output_type": "png"}).execute())
+    assert (summary["paid"], summary["corrected"]) == (0, 4)  # each content was paid for under another name
+    after = [(house.destination / f"burst_{number}.png").read_bytes() for number in range(1, 5)]
+    assert after == before[1:]
+    row.consumed("five of one size and time")
+    (house.destination / "burst_5.png").unlink()
+    row.held(judge(house))
+
+
+def test_a_fingerprint_of_an_earlier_version_is_still_known() -> None:
+    assert same_fingerprint("100-17", "100-17-18-19")
+    assert not same_fingerprint("100-17", "100-171-18-19") and not same_fingerprint("100-17", "101-17-18-19")
+    assert not same_fingerprint("100-17-18-19", "100-17-18-20") and not same_fingerprint("100-ab", "100-ab-2")
+
+
+# ---- F86
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(code, marks=pytest.mark.fault("F86", errno.errorcode[code], "item NAME_REFUSED"))
+        for code in (errno.EINVAL, errno.EILSEQ)
+    ],
+)
+def test_one_name_that_the_destination_refuses_is_one_pictures_matter(
+    row: Row, house: House, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    house.put("ab:c.jpg", "c.jpg", "d.jpg")
+    replace = os.replace
+
+    def as_ntfs(source: Any, target: Any) -> None:
+        if ":" in os.path.basename(target):
+            raise OSError(code, os.strerror(code))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", as_ntfs)
+    with pytest.raises(CatalogFailed, match="NAME_REFUSED"):
+        catalog(house, "monday").execute()
+    house.put("e.jpg")
+    summary = done(catalog(house, "tuesday").execute())
+    assert (summary["known_bad"], summary["corrected"]) == (1, 1)
+    assert house.outputs == ["c.jpg", "d.jpg", "e.jpg"]
+    row.consumed("refused once")
+    row.held(judge(house))
+
+
+def test_a_destination_that_takes_no_name_at_all_has_failed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.local(house.destination)
+    store.prepare()
+    (house.root / "file").write_bytes(b"x")
+
+    def refuse(source: Any, target: Any) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(StorageFailed):
+        store.publish("a.jpg", house.root / "file")
+
+
+@pytest.mark.fault("F86", "a key of 1,025 bytes", "item NAME_REFUSED")
+@pytest.mark.fault("F94", "a name with ?versionId=", "item UNSAFE_NAME")
+def test_a_key_that_s3_takes_from_nobody_is_found_before_it_is_paid(row: Row, house: House) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Bucket(MemoryFileSystem):  # type: ignore[misc]
+        protocol = "s3"
+
+    store = Store(Bucket(), "/media/out")
+    assert store.refuses("a/" * 400 + "b.jpg") is None
+    assert "1,025 bytes" in str(store.refuses("n" * (1025 - len("media/out/"))))
+    assert "version" in str(store.refuses("a.jpg?versionId=x.jpg"))
+    house.put(*NAMES)
+    (house.source / "x.jpg?versionId=y.jpg").write_bytes(jpeg(60))
+    run = catalog(house, max_failures=1)
+    run.source.refuses = store.refuses  # type: ignore[method-assign]
+    summary = done(run.execute())
+    assert (summary["corrected"], summary["failed"], house.accepted) == (4, 1, 4)
+    assert summary["failures"][0]["reason"].startswith("UNSAFE_NAME")
+    row.consumed("it is named")
+    row.held(judge(house))
+
+
+# ---- F88 to F90
+
+
+@pytest.mark.fault("F88", "a folder without permission", "run CATALOG_FAILED")
+def test_a_folder_that_cannot_be_read_is_named_and_the_others_go_on(
+    row: Row, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put(*NAMES)
+    for folder in ("private", ".hidden", "skipped"):
+        (house.source / folder).mkdir()
+    scandir = os.scandir
+
+    def denied(path: Any) -> Any:
+        if isinstance(path, str) and os.path.basename(path) in ("private", ".hidden", "skipped"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(CatalogFailed) as failure:
+        catalog(house, exclude=("skipped/*",)).execute()
+    assert "1 folders of the source could not be read: private: Permission denied" in str(failure.value)
+    assert failure.value.retry_helps and house.outputs == NAMES
+    monkeypatch.undo()
+    assert done(catalog(house, "tuesday").execute())["unchanged"] == 4
+    row.consumed("it is named")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F89", "@eaDir, #recycle and others", "hidden")
+def test_what_network_drives_leave_in_folders_is_passed_over(
+    row: Row, house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    house.put(*NAMES)
+    for folder in ("@eaDir", "b/@eaDir", "#recycle", "$RECYCLE.BIN", "~snapshot", "__MACOSX", "lost+found"):
+        (house.source / folder).mkdir(exist_ok=True)
+        (house.source / folder / "thumb.jpg").write_bytes(jpeg(80))
+    summary = done(catalog(house).execute())
+    assert (summary["corrected"], summary["listed"]) == (4, 4)
+    assert "2 folders @eaDir passed over" in caplog.text and "1 folders recycle passed over" in caplog.text
+    row.consumed("seven folders")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F90", "another catalog's destination", "hidden")
+def test_another_catalogs_outputs_are_no_originals(
+    row: Row, house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    house.put(*NAMES)
+    done(catalog(house, "other", destination=house.source / "web").execute())
+    summary = done(catalog(house, "monday").execute())
+    assert (summary["corrected"], summary["paid"], house.outputs) == (4, 4, NAMES)
+    assert "1 folders of other catalogs' outputs passed over" in caplog.text
+    chained = done(
+        catalog(house, "chain", source=house.source / "web", destination=house.root / "x").execute()
+    )
+    assert chained["corrected"] == 4  # named on purpose, it is a source like any other
+    row.consumed("its four outputs are not corrected again")
+    row.held(judge(house, again=8))
+
+
+@pytest.mark.fault("F95", "min_age and a clock ahead", "hidden")
+def test_a_file_from_the_future_is_taken(row: Row, house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.put(*NAMES)
+    ahead = time.time() + 86_400
+    for name in NAMES:
+        os.utime(house.source / name, (ahead, ahead))
+    assert done(catalog(house, min_age=3600).execute())["corrected"] == 4
+    assert "4 files have a time in the future" in caplog.text
+    row.consumed("a day ahead")
+    row.held(judge(house))
+
+
+# ---- F91
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(code, marks=pytest.mark.fault("F91", errno.errorcode[code], "run STORAGE_FAILED"))
+        for code in (errno.EPERM, errno.EOPNOTSUPP)
+    ],
+)
+def test_a_destination_without_hard_links_is_named_with_its_remedy(
+    row: Row, house: House, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    house.put(*NAMES)
+
+    def no_links(source: Any, target: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(StorageFailed, match="has no hard links .* allow_unlocked_store=True"):
+        catalog(house, "monday").execute()
+    summary = done(catalog(house, "tuesday", allow_unlocked_store=True).execute())
+    assert summary["corrected"] == 4
+    assert done(catalog(house, "wednesday", allow_unlocked_store=True).execute())["unchanged"] == 4
+    row.consumed("os.link refuses")
+    monkeypatch.undo()
+    row.held(judge(house))
+
+
+# ---- the worker's temporary files
+
+
+@pytest.mark.fault("F101", "a link, a FIFO, another user's folder", "hidden")
+def test_what_another_user_prepares_in_the_temporary_folder_is_not_touched(
+    row: Row, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, victim = tmp_path / "shared", tmp_path / "victim"
+    for folder in (shared, victim):
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    linked, piped, whole = (shared / f"perfectlyclear-spool-{name}" for name in ("linked", "piped", "whole"))
+    linked.mkdir()
+    (linked / "lock").symlink_to(victim / "made")
+    piped.mkdir()
+    os.mkfifo(piped / "lock")
+    whole.symlink_to(victim)
+    others = shared / "perfectlyclear-spool-others"
+    others.mkdir()
+    if os.geteuid() == 0:
+        os.chown(others, 65534, 65534)
+    house.put(*NAMES)
+    assert done(catalog(house).execute())["corrected"] == 4  # and does not wait for the pipe
+    assert not list(victim.iterdir()) and linked.exists() and piped.exists() and whole.is_symlink()
+    assert others.exists() or os.geteuid() != 0
+    row.consumed("four traps")
+    monkeypatch.undo()
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F108", "a read-only root file system", "run CONFIGURATION")
+def test_a_worker_without_a_temporary_folder_is_told_of_tmpdir(
+    row: Row, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put(*NAMES)
+
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "gettempdir", none)
+        for use in (Spool, sweep_spools, catalog(house).execute):
+            with pytest.raises(ConfigurationError, match="TMPDIR"):
+                use()
+    assert house.accepted == 0
+    assert done(catalog(house).execute())["corrected"] == 4
+    row.consumed("named three times")
+    row.held(judge(house))
