@@ -33,6 +33,7 @@ Every failure of this package, split by what its reader can do about it.
     │     └─ UrlGone              nothing lies there any more (404, 410)
     ├─ ItemFailed                 one picture failed; the others are not affected
     │  ├─ InvalidSource           empty, no picture, unsafe name, changed meanwhile: nothing was paid
+    │  ├─ SourceUnreadable        permissions, or an archived object: nothing was paid
     │  ├─ ResultUnknown           an earlier result could not be asked for now; it is not paid for again
     │  ├─ CorruptOutput           what came back is not a whole picture of the kind asked for
     │  ├─ JobFailed  JobRejected  the service's own verdict (FAILED, REJECTED) with its statusText
@@ -279,6 +280,13 @@ class InvalidSource(ItemFailed):
     """Refused here, before anything was paid: empty, no picture or video, unsafe name, changed meanwhile."""
 
     code = "INVALID_SOURCE"
+    costs_nothing = True
+
+
+class SourceUnreadable(ItemFailed):
+    """The source cannot be read: permissions, or an archived object. Nothing was paid; the next try reads it last."""
+
+    code = "SOURCE_UNREADABLE"
     costs_nothing = True
 
 

@@ -91,7 +91,8 @@ class _Jpeg:
         if self._skip >= len(block) and not self._rest:
             self._skip -= len(block)
             return
-        data, at = self._rest + block, self._skip
+        data = self._rest + block
+        at: int | None = self._skip
         self._rest, self._skip = b"", 0
         while at is not None and at < len(data):
             at = self._step(data, at)
@@ -250,7 +251,7 @@ class _Bmp(_Sized):
         width, height, _, bits, packing = struct.unpack_from("<iiHHI", head, 18)
         if packing not in (0, 3, 6):
             return int(said)
-        return int(start) + (abs(width) * bits + 31) // 32 * 4 * abs(height)
+        return int(start + (abs(width) * bits + 31) // 32 * 4 * abs(height))
 
 
 _WALKS: dict[str, type[_Jpeg | _Png | _Boxes | _Sized]] = {

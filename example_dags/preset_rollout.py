@@ -50,7 +50,8 @@ with DAG(
 ):
     canary = PerfectlyClearCatalogOperator(
         task_id="canary",
-        limit=20,  # in this Dag run, retries included; up to 20, the redo guard lets it pass
+        limit=20,  # in this Dag run, retries included
+        max_paid_again=20,  # the redo guard asks how much may be paid for again
         if_unchanged="skip",  # all is corrected like this already: there is nothing to approve
         retries=2,
     )
@@ -64,7 +65,8 @@ with DAG(
     )
     roll_out = PerfectlyClearCatalogOperator(
         task_id="roll_out",
-        max_new_jobs=MAX_NEW_JOBS,  # explicit, so it also answers the redo guard
+        max_new_jobs=MAX_NEW_JOBS,
+        max_paid_again=MAX_NEW_JOBS,
         max_failures="1%",
         retries=3,
     )

@@ -24,7 +24,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_perfectlyclear.api.settings import Settings
@@ -45,8 +45,9 @@ def get_settings(conn_id: str) -> Settings:
     :param conn_id: Airflow's connection id.
     :raises ConfigurationError: the connection is missing, has no API key, or a field of it is wrong.
     """
-    from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+    from airflow.providers.common.compat.sdk import BaseHook
 
+    mask_secret = _masker()
     conn = _or_not_defined(conn_id, lambda: BaseHook.get_connection(conn_id))
     settings = settings_from(conn)
     for secret in _unmasked(conn, settings):
@@ -377,12 +378,22 @@ def _unmasked(conn: Any, settings: Settings) -> list[str]:
     return secrets
 
 
+def _masker() -> Callable[[str], None]:
+    """Airflow's own masking of secrets in logs, from where each version has it."""
+    try:
+        from airflow.sdk.log import mask_secret  # 3.1 and newer
+    except ImportError:
+        try:
+            from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[import-not-found,no-redef]
+        except ImportError:
+            from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef]
+    return cast("Callable[[str], None]", mask_secret)
+
+
 async def _amask(secret: str) -> None:
     try:
         from airflow.sdk.log import amask_secret
     except ImportError:  # before Airflow 3.3
-        from airflow.providers.common.compat.sdk import mask_secret
-
-        await asyncio.to_thread(mask_secret, secret)
+        await asyncio.to_thread(_masker(), secret)
     else:
         await amask_secret(secret)

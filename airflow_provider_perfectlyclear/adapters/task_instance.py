@@ -45,7 +45,9 @@ def task_key(ti: Any) -> str:
 
 def run_title(ti: Any) -> str:
     """Name the run for people who read of it in another run's log."""
-    return f"dag {ti.dag_id!r} run {ti.run_id!r}"
+    index = getattr(ti, "map_index", -1)
+    mapped = f" [{index}]" if isinstance(index, int) and index >= 0 else ""
+    return f"dag {ti.dag_id!r} run {ti.run_id!r} task {ti.task_id!r}{mapped}"
 
 
 def retry_helps(error: errors.PerfectlyClearError) -> bool:

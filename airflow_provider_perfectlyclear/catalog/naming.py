@@ -7,9 +7,9 @@ import unicodedata
 
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.errors import ConfigurationError
+from airflow_provider_perfectlyclear.limits import TEMPLATE_FIELDS, template_problem
 
-_TEMPLATE_FIELDS = ("{path}", "{dir}", "{stem}", "{ext}", "{rendition}")
-_FIELD = re.compile("|".join(map(re.escape, _TEMPLATE_FIELDS)))
+_FIELD = re.compile("|".join(map(re.escape, TEMPLATE_FIELDS)))
 
 
 def output_name(
@@ -29,7 +29,7 @@ def output_name(
     path = f"{folder}/" * bool(folder) + stem + f".{extension}" * bool(extension)
     if template is None:
         return f"{rendition}/{path}" if rendition else path
-    values = dict(zip(_TEMPLATE_FIELDS, (path, folder, stem, extension, rendition), strict=True))
+    values = dict(zip(TEMPLATE_FIELDS, (path, folder, stem, extension, rendition), strict=True))
     name = _FIELD.sub(lambda field: values[field[0]], template)
     return name.replace("//", "/").lstrip("/") if not folder else name
 
@@ -38,14 +38,8 @@ def check_template(template: str | None, renditions: bool) -> None:
     """
     :raises ConfigurationError: a field is unknown, or outputs of one picture would share a name.
     """
-    if template is None:
-        return
-    rest = _FIELD.sub("", template)
-    if "{" in rest or "}" in rest:
-        fields = ", ".join(_TEMPLATE_FIELDS)
-        raise ConfigurationError(f"name_template={template!r} has an unknown field; it may have {fields}.")
-    if renditions and "{rendition}" not in template:
-        raise ConfigurationError(f"name_template={template!r} needs {{rendition}}: each picture has several.")
+    if said := template_problem(template, renditions=renditions):
+        raise ConfigurationError(said)
 
 
 def output_extension(extension: str, correction: Correction) -> str:

@@ -209,6 +209,10 @@ class CatalogRun:
         """Where a person finds what became of each picture, once that is written."""
         return self._reporter.place
 
+    def summary_data(self) -> dict[str, Any] | None:
+        """What the run would return, as far as it has come; None before it has summed that up."""
+        return self._reporter.data
+
     def ledger_memory(self) -> dict[str, Any] | None:
         """What the next run of this task should expect of the ledger, as plain data; None: there is none."""
         return self._claim.memory()

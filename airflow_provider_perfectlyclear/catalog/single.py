@@ -34,6 +34,7 @@ _WITH_A_MESSAGE: dict[str, type[PerfectlyClearError]] = {
     kind.code: kind
     for kind in (
         errors.ResultUnknown,
+        errors.SourceUnreadable,
         errors.Unavailable,
         errors.ProtocolError,
         errors.TransferFailed,

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_perfectlyclear import limits
+from airflow_provider_perfectlyclear.adapters.object_storage import parse_place
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,12 +32,54 @@ def check_when_parsed(operator: BaseOperator, correction: Any, renditions: Any =
     """
     if getattr(operator, "_BaseOperator__from_mapped", False):
         return
+    if said := [*_plain_problems(operator), *_place_problems(operator, correction, renditions)]:
+        raise ConfigurationError(f"Task {operator.task_id!r}: {' '.join(said)}")
     reads_files = hasattr(operator, "read_files")
     if isinstance(renditions, str):
         renditions = {} if _is_file(renditions) or _is_template(renditions) else renditions_of(renditions)
     for each in (correction, *(renditions.values() if isinstance(renditions, Mapping) else ())):
         if not (reads_files and _is_file(each)):
             _check_when_parsed(each)
+
+
+def _plain_problems(operator: BaseOperator) -> list[str]:
+    """What is wrong whatever a run knows. Templates and what upstream tasks return wait for the run."""
+    known = (*limits.CHOICES, *limits.RANGES, *limits.SHARES, *limits.SWITCHES)
+    values = {name: getattr(operator, name) for name in known if hasattr(operator, name)}
+    plain = {
+        name: value.total_seconds() if isinstance(value, timedelta) else value
+        for name, value in values.items()
+        if not _is_later(value) or name in limits.SWITCHES
+    }
+    return limits.problems(plain)
+
+
+def _place_problems(operator: BaseOperator, correction: Any, renditions: Any) -> list[str]:
+    said = []
+    if renditions not in (None, "") and correction not in (None, ""):
+        said.append("correction and renditions exclude each other: put each output in renditions.")
+    for name in ("source", "destination", "source_root", "state_path"):
+        value = getattr(operator, name, None)
+        if isinstance(value, str) and value and not _is_template(value):
+            try:
+                parse_place(value, argument=name)
+            except ConfigurationError as error:
+                said.append(str(error))
+    template = getattr(operator, "name_template", None)
+    if isinstance(template, str) and template and not _is_template(template):
+        problem = limits.template_problem(template, renditions=renditions not in (None, ""))
+        said += [problem] if problem else []
+    is_list = isinstance(getattr(operator, "source", None), list | tuple)
+    if is_list and not getattr(operator, "source_root", None):
+        said.append("source is a list of files: name the folder they lie in as source_root.")
+    return said
+
+
+def _is_later(value: Any) -> bool:
+    """Whether only a run knows the value: a template, or what an upstream task returns."""
+    if isinstance(value, str):
+        return _is_template(value)
+    return not isinstance(value, int | float | bool | timedelta | None)
 
 
 def read_files(operator: BaseOperator, argument: str, context: Context | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_perfectlyclear.adapters.events import count, fill_events, harmless
+from airflow_provider_perfectlyclear.adapters.ledger_memory import remember
 from airflow_provider_perfectlyclear.adapters.task_instance import told_to_airflow
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.links.perfectlyclear import REPORT, PerfectlyClearReportLink, as_url
@@ -45,6 +46,12 @@ class Run(Protocol):
 
     def report(self) -> str | None:
         """Where a person can look."""
+
+    def ledger_memory(self) -> dict[str, Any] | None:
+        """What the next run should expect of the ledger."""
+
+    def summary_data(self) -> dict[str, Any] | None:
+        """What the run would return, as far as it has come."""
 
 
 class CorrectingOperator(BaseOperator):
@@ -102,10 +109,14 @@ class CorrectingOperator(BaseOperator):
             finally:
                 if not hasattr(outcome, "job_ids"):
                     self._tell(run, context)
+                    if outcome is None:  # a red task has landed pictures, too
+                        self._keep_summary(run, context)
         if hasattr(outcome, "job_ids"):
             self._defer(outcome)
         if outcome.skip:
             raise AirflowSkipException(outcome.skip)
+        if getattr(self, "plan_only", False):
+            self.outlets = []  # nothing has changed: no asset event
         fill_events(context, self.outlets or (), self._facts)
         return outcome.data
 
@@ -113,10 +124,16 @@ class CorrectingOperator(BaseOperator):
         """However the try ended: say what it did. A deferral is no end."""
         with harmless("The end of the run"):
             ti = context["ti"]
+            remember(context, run.ledger_memory())
             self._facts, self._report = run.facts(), run.report() or ""
             count(run.tally(), dag_id=ti.dag_id, task_id=ti.task_id)
             if self._report and not self._killed:  # whoever was killed has no time left for it
                 ti.xcom_push(key=REPORT, value=as_url(self._report))
+
+    def _keep_summary(self, run: Run, context: Context) -> None:
+        with harmless("The summary of a failed run"):
+            if not self._killed and (data := run.summary_data()) is not None:
+                context["ti"].xcom_push(key="return_value", value=data)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """

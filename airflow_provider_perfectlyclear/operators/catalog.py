@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.adapters.ledger_memory import recall
 from airflow_provider_perfectlyclear.adapters.object_storage import names_below, open_folder, open_state
 from airflow_provider_perfectlyclear.adapters.task_instance import run_key, run_title
 from airflow_provider_perfectlyclear.errors import ConfigurationError
@@ -56,7 +57,10 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         ``{rendition}``. None: ``{path}``, with renditions ``{rendition}/{path}``.
     :param shard: ``"3/16"``: only this part of the catalog, by a hash of the path; see :func:`shards`.
     :param plan_only: say what would be done and what it would cost; start nothing.
-    :param max_new_jobs: a plan that needs more is refused before anything is paid; a retry does not help.
+    :param max_new_jobs: maximum number of paid calls: if the plan needs more, the task fails before it starts any.
+        A first run of more than 1,000 needs it as a confirmation.
+    :param max_paid_again: how many outputs that were paid for before may be paid for again: a count, or a share such
+        as ``"10%"``. None: the redo guard decides.
     :param limit: start at most this many in this Dag run; the rest waits for the next.
     :param max_failures: how many pictures may fail: a count, or a share such as ``"2%"``.
     :param if_empty: when the source has no picture: ``"fail"``, ``"skip"`` or ``"succeed"``.
@@ -70,10 +74,17 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
     :param transfers: how many pictures are uploaded or downloaded at the same time.
     :param max_in_flight: how many jobs may be open at the same time, at most 1,000.
     :param poll_interval: seconds between two questions about a young job; older jobs are asked less often.
-    :param verify: what an output of another type or size than asked for means: ``"fail"`` or ``"warn"``.
+    :param verify: what to do when an output's type or size differs from the request: ``"fail"`` fails on another type,
+        ``"strict"`` also on another size, ``"warn"`` on neither.
     :param on_ambiguous: when the answer to a paid call was lost: ``"auto"``, ``"fail"`` or ``"restart"``.
     :param state_path: where the record of what was paid lies. None: ``.perfectlyclear`` in the destination.
-    :param allow_unlocked_store: use a store that cannot tell two owners apart. Runs must not overlap then.
+    :param allow_unlocked_store: allow a store without atomic create-if-absent. The lock does not work there: make
+        sure runs never overlap.
+    :param accept_ledger: the id of a ledger whose absence, or whose other destination or service, is accepted; a
+        message names it.
+    :param manifest: ``"all"``: the manifest lists every output; ``"changed"``: only those that were not unchanged.
+    :param case_sensitive: whether ``pattern`` and ``exclude`` tell ``.JPG`` from ``.jpg``.
+    :param check_source: refuse an original that is evidently cut short, before it is paid.
     """
 
     template_fields: Sequence[str] = (
@@ -110,6 +121,7 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         shard: str | None = None,
         plan_only: bool = False,
         max_new_jobs: int | None = None,
+        max_paid_again: int | str | None = None,
         limit: int | None = None,
         max_failures: int | str = 0,
         if_empty: Literal["fail", "skip", "succeed"] = "fail",
@@ -123,10 +135,14 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         transfers: int = 4,
         max_in_flight: int = 200,
         poll_interval: float = 2.0,
-        verify: Literal["fail", "warn"] = "fail",
+        verify: Literal["strict", "fail", "warn"] = "fail",
         on_ambiguous: Literal["auto", "fail", "restart"] = "auto",
         state_path: str | None = None,
         allow_unlocked_store: bool = False,
+        accept_ledger: str | None = None,
+        manifest: Literal["all", "changed"] = "all",
+        case_sensitive: bool = False,
+        check_source: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -143,6 +159,7 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         self.shard = shard
         self.plan_only = plan_only
         self.max_new_jobs = max_new_jobs
+        self.max_paid_again = max_paid_again
         self.limit = limit
         self.max_failures = max_failures
         self.if_empty = if_empty
@@ -160,6 +177,10 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         self.on_ambiguous = on_ambiguous
         self.state_path = state_path
         self.allow_unlocked_store = allow_unlocked_store
+        self.accept_ledger = accept_ledger
+        self.manifest = manifest
+        self.case_sensitive = case_sensitive
+        self.check_source = check_source
         arguments.check_when_parsed(self, correction, renditions)
 
     def read_files(self, context: Context | None = None) -> None:
@@ -183,6 +204,7 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
             options=self._options(),
             files=files,
             title=run_title(context["ti"]),
+            expects=recall(context),
         )
 
     def _places(self) -> tuple[Any, Any]:
@@ -214,6 +236,7 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
             shard=self.shard or None,
             plan_only=self.plan_only,
             max_new_jobs=self.max_new_jobs,
+            max_paid_again=self.max_paid_again,
             limit=self.limit,
             max_failures=self.max_failures,
             if_empty=self.if_empty,
@@ -227,6 +250,10 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
             on_ambiguous=self.on_ambiguous,
             deferrable=self.deferrable,
             allow_unlocked_store=self.allow_unlocked_store,
+            accept_ledger=self.accept_ledger or None,
+            manifest=self.manifest,
+            case_sensitive=self.case_sensitive,
+            check_source=self.check_source,
         )
 
 

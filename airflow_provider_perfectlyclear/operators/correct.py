@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.adapters.ledger_memory import recall
 from airflow_provider_perfectlyclear.adapters.object_storage import (
     open_file,
     open_place,
@@ -51,8 +52,14 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
     :param source_conn_id: Airflow's connection to the source's store.
     :param destination_conn_id: Airflow's connection to the destination's store.
     :param deferrable: wait in the triggerer, without holding a worker slot.
-    :param verify: what an output of another type or size than asked for means: ``"fail"`` or ``"warn"``.
+    :param verify: what to do when the output's type or size differs from the request: ``"fail"`` fails on another
+        type, ``"strict"`` also on another size, ``"warn"`` on neither.
     :param on_ambiguous: when the answer to a paid call was lost: ``"auto"``, ``"fail"`` or ``"restart"``.
+    :param allow_unlocked_store: allow a store without atomic create-if-absent. The lock does not work there: make
+        sure runs never overlap.
+    :param accept_ledger: the id of a ledger whose absence, or whose other destination or service, is accepted; a
+        message names it.
+    :param check_source: refuse an original that is evidently cut short, before it is paid.
     :param state_path: where the record of what was paid lies. None: ``.perfectlyclear`` in the destination.
     """
 
@@ -82,9 +89,12 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
         source_conn_id: str | None = None,
         destination_conn_id: str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        verify: Literal["fail", "warn"] = "fail",
+        verify: Literal["strict", "fail", "warn"] = "fail",
         on_ambiguous: Literal["auto", "fail", "restart"] = "auto",
         state_path: str | None = None,
+        allow_unlocked_store: bool = False,
+        accept_ledger: str | None = None,
+        check_source: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -101,6 +111,9 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
         self.verify = verify
         self.on_ambiguous = on_ambiguous
         self.state_path = state_path
+        self.allow_unlocked_store = allow_unlocked_store
+        self.accept_ledger = accept_ledger
+        self.check_source = check_source
         arguments.check_when_parsed(self, correction)
 
     def read_files(self, context: Context | None = None) -> None:
@@ -128,6 +141,7 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
             run_key=run_key(context["ti"]),
             options=options,
             title=run_title(context["ti"]),
+            expects=recall(context),
         )
 
     def _target(self) -> tuple[Store | None, str | None]:
@@ -157,4 +171,7 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
             verify=self.verify,
             on_ambiguous=self.on_ambiguous,
             deferrable=self.deferrable,
+            allow_unlocked_store=self.allow_unlocked_store,
+            accept_ledger=self.accept_ledger or None,
+            check_source=self.check_source,
         )

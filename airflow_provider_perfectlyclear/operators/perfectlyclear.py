@@ -14,6 +14,7 @@ from airflow_provider_perfectlyclear.operators.start import (
     PerfectlyClearDownloadOperator,
     PerfectlyClearStartCorrectionOperator,
 )
+from airflow_provider_perfectlyclear.outputs import corrected_outputs
 
 __all__ = [
     "PerfectlyClearCatalogOperator",
@@ -24,5 +25,6 @@ __all__ = [
     "PerfectlyClearListPresetsOperator",
     "PerfectlyClearStartCorrectionOperator",
     "PerfectlyClearUploadPresetOperator",
+    "corrected_outputs",
     "shards",
 ]

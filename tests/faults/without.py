@@ -75,7 +75,7 @@ SAFEGUARDS = [
         "redo guard",
         "catalog/plan/brakes.py",
         "_guard_redo(made, options, where)\n    new",
-        "pass",
+        "new",
         ("tests/faults/test_plans.py",),
     ),
     Safeguard(

@@ -12,8 +12,8 @@ from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.plan import brakes
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
-from airflow_provider_perfectlyclear.catalog.plan.planner import Survey
 from airflow_provider_perfectlyclear.catalog.report.summary import Outcome, summary_of
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 from airflow_provider_perfectlyclear.errors import LaneHeld, PlanRefused
@@ -27,8 +27,11 @@ OF_AIRFLOW = {"retries", "max_active_runs", "catchup", "task_id"}
 OF_A_CORRECTION = {"cache"}
 
 
-def items(reason: str, count: int, *, existed: bool = False) -> list[Item]:
-    return [Item(f"{n}.jpg", f"{n}.jpg", 1, "", "", reason, existed=existed) for n in range(count)]
+def items(reason: str, count: int, *, paid_before: bool = False, free_only: bool = False) -> list[Item]:
+    return [
+        Item(f"{n}.jpg", f"{n}.jpg", 1, "", "", reason, paid_before=paid_before, free_only=free_only)
+        for n in range(count)
+    ]
 
 
 def test_every_argument_that_the_document_names_exists():
@@ -70,24 +73,24 @@ def test_every_page_is_linked_from_the_first_one():
 
 
 def test_the_plan_line_is_quoted_as_it_is():
-    made = Plan(unchanged=99_588, ignored=17)
-    made.todo = [*items("new", 380), *items("source changed", 30), *items("output missing", 2)]
+    made = Plan(standing=[""] * 99_588, ignored=17)
+    made.todo = [*items("new", 380), *items("source changed", 30, paid_before=True)]
+    made.todo += items("output missing", 2, free_only=True)
     made.known_bad = [Row("x", State.FAILED)] * 3
     assert f"all: {made.line()}" in FLAT
 
 
 def test_the_brakes_are_quoted_as_they_are():
     made = Plan(existing=412, listed=412)
-    made.todo = items("not in the ledger", 412, existed=True)
+    made.todo = items("not in the ledger", 412, paid_before=True)
     with pytest.raises(PlanRefused) as guard:
-        made.guard_redo("s3://media/corrected")
+        brakes.brake(made, Options(correction=Correction()), where="s3://media/corrected", knows_nothing=True)
     assert str(guard.value) in FLAT
 
     made = Plan(listed=1412, todo=items("new", 1412))
     options = Options(correction=Correction(), max_new_jobs=1000)
-    survey = Survey(None, None, None, options, files=None, look=lambda: None)
     with pytest.raises(PlanRefused) as brake:
-        survey.brake(made)
+        brakes.brake(made, options, where="s3://media/corrected", knows_nothing=True)
     assert str(brake.value) in FLAT
 
 
@@ -106,13 +109,13 @@ def test_what_is_said_while_a_run_works_is_quoted_as_it_is():
     package = ROOT / "airflow_provider_perfectlyclear"
     code = "\n".join(path.read_text() for path in package.rglob("*.py"))
     for words in (
-        " jobs of earlier tries or runs are open; they are landed first",
-        "needs a running triggerer, or set deferrable=False",
+        " jobs of earlier tries or runs are in progress; they are landed first",
+        "Requires a running triggerer; without one, ",
         "the answer to starting it was lost (file key ",
         'on_ambiguous="restart" starts it again, which may pay twice',
         "failures in a row (",
         "): nothing more is started",
-        "This run starts no more jobs; the jobs it started are in the ledger.",
+        "run starts no more jobs; the jobs it started are in the ledger.",
         "the service asks for payment (HTTP 402)",
     ):
         assert words in FLAT, words

@@ -39,7 +39,10 @@ NOT_RUN = {
     "pytest tests": "it is what runs this",
 }
 #: Messages that are put together from several literals, and the tests that make them.
-MADE_ELSEWHERE = {"all: to correct: 412": "test_the_plan_line_is_quoted_as_it_is"}
+MADE_ELSEWHERE = {
+    "all: to correct: 410": "test_the_plan_line_is_quoted_as_it_is",
+    "Refused: 412 of 412": "test_the_brakes_are_quoted_as_they_are",
+}
 #: Each has a test here.
 LANGUAGES = {"python", "sh", "json", "text"}
 

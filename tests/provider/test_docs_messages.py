@@ -61,14 +61,19 @@ FROM_SOURCE = {
     "The service has answered no question about its jobs for long",
     "could not be fetched",
     "is locked by others",
+    "knows nothing yet",
+    "The last run of this task wrote ledger",
+    "is an older copy",
+    "This run was deferred, and what it had written",
+    "The ledger in ... is about",
     "in another layout of shards",
     "was taken over by another run",
     "meanwhile; planning again",
     "used by another try of this task",
-    "(lane ...) is in use",
+    "(lane ...) is locked by another run",
     "is being corrected now",
     "so two runs could pay for the same picture",
-    "jobs go on at the service, which has no way to cancel them. They are paid",
+    "jobs are still running at the service and cannot be cancelled",
     "The task was asked to stop; what it started",
     "failures in a row (",
     "No answer about job",
@@ -77,7 +82,7 @@ FROM_SOURCE = {
     "where the source or the ledger lies",
     "than the ... bytes it had",
     "cannot be written under this name",
-    "the corrected file breaks off before its end",
+    "the corrected file is cut short",
     "its corrected file is gone (404)",
     "the run was stopped before it was started",
     "its job is still open; the next run asks for it",
@@ -380,7 +385,7 @@ def a_worker_without_room(stage: Stage) -> None:
         stage.attempt(fail)
 
 
-@provokes("Deferred...", "Woken up:", "Waiting for ... jobs, for")
+@provokes("Deferring...", "Woken up:", "Waiting for ... jobs, for")
 def a_long_wait(stage: Stage) -> None:
     stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.engine.loop.WORTH_DEFERRING", 0.0)
     stage.catalog(deferrable=True)
@@ -436,7 +441,7 @@ def arguments_that_cannot_be_meant(stage: Stage) -> None:
 
 @provokes(
     "jobs are needed (...) and max_new_jobs allows",
-    "would be corrected and paid again",
+    "existing outputs in ... would be paid for again",
     "No picture was found in",
     "There is no folder",
     "Without plan_only this run would be refused",
@@ -498,7 +503,7 @@ def forgetting_what_is_not_known(stage: Stage) -> None:
 
 
 @provokes(
-    "No retry would change that; later runs",
+    "These failures are permanent: retries do not help",
     "the file is empty",
     "its first bytes are those",
     "is not a plain relative path",

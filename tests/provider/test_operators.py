@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_perfectlyclear.api.models import Correction
-from airflow_provider_perfectlyclear.errors import InvalidCorrection
+from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidCorrection
 from airflow_provider_perfectlyclear.operators.perfectlyclear import (
     PerfectlyClearCatalogOperator,
     PerfectlyClearCorrectOperator,
@@ -285,11 +285,31 @@ def test_a_mapped_task_with_an_unknown_field_fails_for_good_before_any_request(s
 )
 def test_a_wrong_argument_fails_for_good_before_any_request_and_is_named(kwargs, says, service, photos, out):
     arguments = {"source": str(photos), "destination": str(out), "perfectlyclear_conn_id": CONN_ID, **kwargs}
-    operator = PerfectlyClearCatalogOperator(task_id="catalog", **arguments)
-    with pytest.raises(AirflowFailException) as failed:
-        run(operator)
+    with pytest.raises(
+        (AirflowFailException, ConfigurationError)
+    ) as failed:  # when parsed, if it can be known then
+        run(PerfectlyClearCatalogOperator(task_id="catalog", **arguments))
     assert says in str(failed.value)
     assert requests_of(service) == 0
+
+
+def test_all_that_is_wrong_is_said_at_once_when_the_dag_is_parsed():
+    wrong = {
+        "max_failures": "two",
+        "reprocess": "all",
+        "transfers": "4",
+        "plan_only": "false",
+        "destination": "~/x",
+    }
+    with pytest.raises(ConfigurationError) as failed:
+        PerfectlyClearCatalogOperator(task_id="nightly", source=["/a/b.jpg"], name_template="{x}", **wrong)
+    said = str(failed.value)
+    assert said.startswith("Task 'nightly': ")
+    for name in (*wrong, "name_template", "source_root"):
+        assert name in said, name
+    PerfectlyClearCatalogOperator(
+        task_id="t", source="/in", destination="{{ params.out }}", shard="{{ 1 }}/4"
+    )
 
 
 def test_a_key_is_in_no_log_message_or_template_field(service, photos, out, caplog):

@@ -69,6 +69,11 @@ class Reporter:
         return facts_of(self._said.data) if self._said else {}
 
     @property
+    def data(self) -> dict[str, Any] | None:
+        """The summary as plain data; None as long as there is none."""
+        return self._said.data if self._said else None
+
+    @property
     def place(self) -> str | None:
         """Where a person finds what became of each picture, once that is written."""
         return self._manifest_uri if self._said is not None and self._said.data["manifest"] else None

@@ -26,6 +26,7 @@ from airflow_provider_perfectlyclear.errors import (
     JobRejected,
     PerfectlyClearError,
     ProtocolError,
+    SourceUnreadable,
     TransferFailed,
 )
 from airflow_provider_perfectlyclear.media import (
@@ -78,7 +79,7 @@ def staged(
     :param check: whether a file that is evidently cut short is refused.
     :raises InvalidSource: empty, too large, no picture or video, cut short (``TRUNCATED_SOURCE``), or not what was
         listed (``SOURCE_CHANGED``).
-    :raises TransferFailed: it cannot be read.
+    :raises SourceUnreadable: it cannot be read.
     """
     if size == 0:
         raise InvalidSource("the file is empty")
@@ -149,7 +150,7 @@ def _blocks(source: Store, name: str) -> Iterator[bytes]:
 def _unreadable(source: Store, name: str, error: Exception) -> PerfectlyClearError:
     if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
         return _changed(name)
-    return TransferFailed(f"{source.uri(name)} cannot be read: {short(error)}")
+    return SourceUnreadable(f"{source.uri(name)} cannot be read: {short(error)}")
 
 
 @dataclass(frozen=True)

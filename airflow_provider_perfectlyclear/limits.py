@@ -1,0 +1,90 @@
+"""
+What the operators' arguments may be: choices, ranges, switches. Pure, and light enough for the parsing of a Dag.
+
+One place decides, and two ask: the operator when its Dag is parsed, and the run before anything is sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "reprocess": ("changed", "source_changed", "missing", "failed", "always"),
+    "if_empty": ("fail", "skip", "succeed"),
+    "if_unchanged": ("succeed", "skip"),
+    "verify": ("strict", "fail", "warn"),
+    "on_ambiguous": ("auto", "fail", "restart"),
+    "manifest": ("all", "changed"),
+}
+#: Seconds, where it is a time.
+RANGES: Mapping[str, tuple[float, float]] = {
+    "transfers": (1, 64),
+    "max_in_flight": (1, 1000),
+    "poll_interval": (0.05, 300),
+    "job_timeout": (1, 7 * 86_400),
+    "timeout": (1, 30 * 86_400),
+    "min_age": (0, 365 * 86_400),
+    "limit": (0, 10**9),
+    "max_new_jobs": (0, 10**9),
+}
+#: Where None means: without.
+OPTIONAL = ("timeout", "limit", "max_new_jobs", "max_paid_again")
+SHARES = ("max_failures", "max_paid_again")
+SWITCHES = ("plan_only", "deferrable", "allow_unlocked_store", "case_sensitive", "check_source")
+TEMPLATE_FIELDS = ("{path}", "{dir}", "{stem}", "{ext}", "{rendition}")
+
+_FIELD = re.compile("|".join(map(re.escape, TEMPLATE_FIELDS)))
+_SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
+
+
+def problems(values: Mapping[str, Any]) -> list[str]:
+    """
+    Say what is wrong with arguments, each in a sentence that names it and what would do.
+
+    :param values: name -> value; names that are none of these are not looked at.
+    """
+    said = (_problem(name, value) for name, value in values.items())
+    return [problem for problem in said if problem is not None]
+
+
+def _problem(name: str, value: Any) -> str | None:
+    if value is None and name in OPTIONAL:
+        return None
+    if name in CHOICES and value not in CHOICES[name]:
+        choices = ", ".join(repr(choice) for choice in CHOICES[name])
+        return f"{name}={value!r} is unknown; it is one of {choices}."
+    if name in RANGES:
+        least, most = RANGES[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            return f"{name}={value!r} must be a number from {least:g} to {most:g}."
+    if name in SHARES and share(value, 0) is None:
+        return f'{name}={value!r} must be a count such as 3, or a share such as "2%".'
+    if name in SWITCHES and not isinstance(value, bool):
+        return f"{name}={value!r} must be True or False: any text would count as True."
+    return None
+
+
+def share(value: Any, of: int) -> int | None:
+    """
+    Read a count, or a share such as ``"2%"``; None when it is neither.
+
+    :param of: what a share is of; rounded down.
+    """
+    match = _SHARE.fullmatch(str(value))
+    if match is None or (match[2] and float(match[1]) > 100) or (not match[2] and "." in match[1]):
+        return None
+    return int(of * float(match[1]) / 100) if match[2] else int(match[1])
+
+
+def template_problem(template: str | None, *, renditions: bool) -> str | None:
+    """Say what is wrong with a ``name_template``; None: nothing."""
+    if template is None:
+        return None
+    rest = _FIELD.sub("", template)
+    if "{" in rest or "}" in rest:
+        return f"name_template={template!r} has an unknown field; it may have {', '.join(TEMPLATE_FIELDS)}."
+    if renditions and "{rendition}" not in template:
+        return f"name_template={template!r} needs {{rendition}}: each picture has several."
+    return None
