@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.certificate,
         given.certificate_key,
         given.keep_alive,
+        tuple(given.name),
     )
     try:
         _ignore_large_pictures()
@@ -82,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address of the API, on loopback (default: %(default)s)")
     add("--port", type=int, default=0, help="port of the API (default: any free one)")
+    add(
+        "--name",
+        action="append",
+        default=[],
+        help="a name of this machine that clients may call it by, beside localhost (default: none; may be repeated)",
+    )
     add(
         "--storage-host",
         default="127.0.0.1",

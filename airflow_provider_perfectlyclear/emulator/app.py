@@ -20,11 +20,8 @@ from airflow_provider_perfectlyclear.emulator.transport.answers import (
     error_answer,
     xml_answer,
 )
-from airflow_provider_perfectlyclear.emulator.transport.request_log import SeenOrigin
+from airflow_provider_perfectlyclear.emulator.transport.request_log import LEAST_KEY_TO_LOOK_FOR, SeenOrigin
 from airflow_provider_perfectlyclear.emulator.transport.signing import Signer
-
-# A shorter key would be found by chance in many a header.
-LEAST_KEY_TO_LOOK_FOR = 8
 
 
 class Rate:

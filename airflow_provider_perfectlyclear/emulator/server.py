@@ -8,7 +8,7 @@ import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from airflow_provider_perfectlyclear.emulator.routes.api import Api
 from airflow_provider_perfectlyclear.emulator.routes.storage import Storage
 from airflow_provider_perfectlyclear.emulator.service.core import Service
 from airflow_provider_perfectlyclear.emulator.service.options import Options
+from airflow_provider_perfectlyclear.emulator.transport.gate import Gate
 from airflow_provider_perfectlyclear.emulator.transport.signing import Signer
 from airflow_provider_perfectlyclear.emulator.transport.sockets import OpenProtocol
 
@@ -40,6 +41,7 @@ class Listen:
     :param certificate: PEM file, to speak https on both.
     :param certificate_key: PEM file.
     :param keep_alive: seconds after which a kept connection is closed.
+    :param names: that it may be called by, beside ``localhost`` and addresses.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +51,7 @@ class Listen:
     certificate: Path | None = None
     certificate_key: Path | None = None
     keep_alive: float = KEEP_ALIVE_SECONDS
+    names: tuple[str, ...] = ()
 
     @property
     def scheme(self) -> str:
@@ -143,7 +146,8 @@ async def serve(
     service = Service(options)
     api_origin, storage_origin = origin(listen.scheme, api_socket), origin(listen.scheme, storage_socket)
     house = House(service, Signer(options.url_seconds), f"{api_origin}/v2", storage_origin)
-    servers = Server(Api(house).router(), listen), Server(Storage(house).router(), listen)
+    apps = Api(house).router(), Storage(house).router()
+    servers = tuple(Server(Gate(app, listen.names), listen) for app in apps)
     _end_on_request(servers, exit_with_parent)
     try:
         running = [
@@ -158,7 +162,7 @@ async def serve(
         service.close()
 
 
-def _end_on_request(servers: tuple[Server, ...], exit_with_parent: bool) -> None:
+def _end_on_request(servers: Sequence[Server], exit_with_parent: bool) -> None:
     loop = asyncio.get_running_loop()
 
     def end() -> None:

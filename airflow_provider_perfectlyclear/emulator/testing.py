@@ -143,7 +143,7 @@ class Emulator:
         self._control("POST", "/pass", {"hours": hours})
 
     def seen(self) -> dict[str, Any]:
-        """What each origin, ``api`` and ``storage``, was asked, and with which headers."""
+        """What each origin, ``api`` and ``storage``, was asked, and with which headers. Keys are told as digests."""
         return self._control("GET", "/seen")
 
     def presets(self) -> list[dict[str, Any]]:
@@ -211,7 +211,9 @@ class Emulator:
         # A connection of its own each time: it must not be what a kill of "peer" or a fork finds.
         connection = _connect(self.base_url)
         try:
-            connection.request(method, f"/_emulator{path}", None if data is None else json.dumps(data))
+            body = None if data is None else json.dumps(data)
+            headers = {} if data is None else {"Content-Type": "application/json"}
+            connection.request(method, f"/_emulator{path}", body, headers)
             answer = connection.getresponse()
             found: dict[str, Any] = json.loads(answer.read())
         finally:

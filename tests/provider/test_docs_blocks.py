@@ -312,10 +312,12 @@ def _curl(command: str, stage: Stage) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("-X", dest="method")
     parser.add_argument("-d", dest="data")
+    parser.add_argument("-H", dest="headers", action="append", default=[])
     parser.add_argument("url")
     given = parser.parse_args(shlex.split(command)[1:])
     url = given.url.replace("http://127.0.0.1:8099", stage.service.base_url.removesuffix("/v2"))
-    asked = urllib.request.Request(url, given.data and given.data.encode(), method=given.method)
+    headers = dict(header.split(": ", 1) for header in given.headers)
+    asked = urllib.request.Request(url, given.data and given.data.encode(), headers, method=given.method)
     with urllib.request.urlopen(asked) as answer:
         assert answer.status == 200 and json.load(answer) is not None
 

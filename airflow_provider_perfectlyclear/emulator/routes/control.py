@@ -145,7 +145,7 @@ class Control:
         if key is not None and (not isinstance(key, str) or not key):
             return _refused("a key is a string that is not empty, or null")
         self.service.options.key = key
-        return JSONResponse({"key": key})
+        return JSONResponse({"changed": True})
 
     async def post_fault(self, request: Request) -> Response:
         """Take a fault instruction."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +11,25 @@ from typing import Any
 # (Content-Length, Range) must not fill the memory of a long run.
 MOST_VALUES = 50
 MOST_KEYS = 1000
+# A shorter key would be found by chance in many a header.
+LEAST_KEY_TO_LOOK_FOR = 8
+
+
+#: Headers that hold nothing but a secret.
+SECRET_HEADERS = ("x-api-key", "authorization", "proxy-authorization", "cookie")
+
+
+def digest_of(key: str) -> str:
+    """How a key is told that must not be shown: it may be a real one, sent here by mistake."""
+    return f"sha256:{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _without_secrets(name: str, value: str, known: Iterable[str]) -> str:
+    if name in SECRET_HEADERS:
+        return digest_of(value)
+    for key in known:
+        value = value.replace(key, digest_of(key))
+    return value
 
 
 class SeenOrigin:
@@ -35,7 +55,9 @@ class SeenOrigin:
         """
         self.requests += 1
         self.routes[route] += 1
-        known = tuple(keys)
+        headers = list(headers)
+        own = (value.decode("latin-1") for name, value in headers if name == b"x-api-key")
+        known = (*keys, *(key for key in own if len(key) >= LEAST_KEY_TO_LOOK_FOR))
         if any(key in target for key in known):
             self.key_leaks["target"] += 1
         for raw_name, raw_value in headers:
@@ -49,7 +71,7 @@ class SeenOrigin:
             self.key_leaks[name] += 1
         values = self.headers.setdefault(name, {})
         if len(values) < MOST_VALUES:
-            values[value] = None
+            values[_without_secrets(name, value, known)] = None
 
     def report(self) -> dict[str, Any]:
         """Everything noted, as JSON."""
@@ -58,6 +80,6 @@ class SeenOrigin:
             "routes": dict(self.routes),
             "headers": {name: list(values) for name, values in self.headers.items()},
             "api_key_seen": "x-api-key" in self.headers,
-            "api_keys": list(self.api_keys),
+            "api_keys": [digest_of(key) for key in self.api_keys],
             "key_leaks": dict(self.key_leaks),
         }
