@@ -133,7 +133,7 @@ class LocalStore(Store):
     def read(self, name: str) -> bytes | None:
         try:
             return Path(self.path(name)).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         except OSError as error:
             raise StorageFailed(f"{self.path(name)} cannot be read: {short(error)}") from None

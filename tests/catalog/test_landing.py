@@ -41,6 +41,7 @@ from airflow_provider_perfectlyclear.errors import (
     JobRejected,
     NotFound,
     ProtocolError,
+    SourceUnreadable,
     StorageFailed,
     TransferFailed,
     UrlExpired,
@@ -165,13 +166,13 @@ def test_a_file_too_large_to_be_sent_is_refused_by_its_size_alone(tmp_path: Path
     assert time.monotonic() - began < 1  # nothing of it was read
 
 
-def test_a_source_that_cannot_be_read_is_a_transfer_that_failed(spool: Spool) -> None:
+def test_a_source_that_cannot_be_read_says_so(spool: Spool) -> None:
     class Denied(MemoryFileSystem):  # type: ignore[misc]
         def open(self, *_: Any, **__: Any) -> Any:
             raise PermissionError("https://store/a.jpg?X-Amz-Signature=secret")
 
     with (
-        pytest.raises(TransferFailed, match="cannot be read: PermissionError") as failure,
+        pytest.raises(SourceUnreadable, match="cannot be read: PermissionError") as failure,
         staged(open_store(Denied(), "bucket"), "a.jpg", 5, "x", spool),
     ):
         pass
@@ -180,7 +181,7 @@ def test_a_source_that_cannot_be_read_is_a_transfer_that_failed(spool: Spool) ->
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(OSError(errno.EIO, "Input/output error"), TransferFailed), (FileNotFoundError(), InvalidSource)],
+    [(OSError(errno.EIO, "Input/output error"), SourceUnreadable), (FileNotFoundError(), InvalidSource)],
 )
 def test_a_source_that_cannot_be_read_again_while_it_is_sent_is_one_pictures_matter(
     tmp_path: Path, spool: Spool, error: OSError, expected: type[Exception]

@@ -350,6 +350,10 @@ class Script:
             outcome = fault.do.get("outcome")
             if outcome in ("FAILED", "REJECTED"):
                 found[outcome] += 1
+            elif fault.route == "pfc" and 400 <= fault.do.get("answer", {}).get("status", 0) < 500:
+                found["PICTURE_REFUSED"] += (
+                    fault.times or 1000
+                )  # one that is refused alone is that picture's matter
             elif outcome == "lost":
                 found["JOB_LOST"] += 1
             elif fault.do.get("answer", {}).get("status") == 404:  # once is enough if the job's time was up

@@ -76,7 +76,7 @@ def test_a_run_over_100_000_pictures_says_and_holds_little(row: Row, house: Hous
     assert (few["summary"]["unchanged"], few["summary"]["paid"]) == (FEW, 0)
     assert (many["summary"]["unchanged"], many["summary"]["paid"]) == (MANY, len(NEW))
     assert len(json.dumps(many["summary"])) < 2000
-    assert many["grew"] - few["grew"] < 100, (few["grew"], many["grew"])
+    assert many["grew"] - few["grew"] < 120, (few["grew"], many["grew"])  # 1.3 kB for each more
     row.consumed(f"{MANY} listed and unchanged")
     for place in (house.source, house.destination):
         shutil.rmtree(place / "album")  # the judge opens every picture

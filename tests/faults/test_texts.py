@@ -100,14 +100,14 @@ WAYS = [
     ),
     Way(
         "a folder that cannot be listed",
-        "run STORAGE_FAILED",
-        "cannot be listed",
+        "run CATALOG_FAILED",
+        "could not be read",
         more={"fail_at": ["os.scandir", "forged", "EACCES"]},
         names=FOLDERS,
     ),
     Way(
         "names that cannot be read",
-        "items TRANSFER_FAILED",
+        "items SOURCE_UNREADABLE",
         "cannot be read",
         more={"fail_at": ["open", "in/new", "EIO"]},
         names=FOLDERS,

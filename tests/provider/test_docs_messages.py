@@ -96,6 +96,11 @@ FROM_SOURCE = {
     "has no file: the service named no uri",
     "a link in its folder leads out",
     "the store's ETag is not the MD5",
+    "Its earlier result could not be asked for",
+    "a task for this picture alone works on it",
+    "the file is cut short",
+    "its key would have ... bytes",
+    "is no name that this destination takes",
 }
 
 
@@ -358,7 +363,7 @@ def places_that_cannot_be_meant(stage: Stage) -> None:
     stage.catalog(source=["/a/b.jpg"], source_root="/c")
     stage.catalog(destination="gs://google@bucket/x")
     stage.catalog(destination="s3://misspelt@bucket/x")
-    stage.catalog(destination=f"{stage.photos}/a.jpg/x")
+    stage.attempt(Store.local(stage.photos / "a.jpg" / "x").prepare)
 
 
 @provokes("no space left", "... cannot be written: ...", "cannot be created")

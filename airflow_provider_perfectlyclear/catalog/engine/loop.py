@@ -349,7 +349,9 @@ class Engine:
         """What needed no start."""
         for item in done.same:
             del self.underway[item.output]
-            self.progress.same_bytes += not self._is_own(item.output)
+            if not self._is_own(item.output):
+                self.progress.same_bytes += 1
+                self.progress.still_good.append(item.output)
             self.book.note(records.seen(item.output, item.fingerprint))
         for output, (landed, job_id) in done.landed.items():
             del self.underway[output]

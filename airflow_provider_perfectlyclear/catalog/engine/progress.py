@@ -62,6 +62,7 @@ class Progress:
     unbegun: list[Item] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     same_bytes: int = 0
+    still_good: list[str] = field(default_factory=list)
     bytes_in: int = 0
     bytes_out: int = 0
     warnings: dict[str, list[str]] = field(default_factory=dict)

@@ -220,7 +220,7 @@ class Survey:
         :param knows_nothing: whether the ledger has no row at all.
         :raises PlanRefused: says how many jobs are needed, why, and what lets them pass.
         """
-        if made.is_empty:
+        if made.is_empty and not made.unread:  # with a folder unread nobody knows, and the run fails for that
             self._refuse_empty(made)
         where = self.destination.uri("") if self.destination is not None else "nowhere"
         brakes.brake(made, self.options, where=where, knows_nothing=knows_nothing)

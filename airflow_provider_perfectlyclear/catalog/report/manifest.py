@@ -78,7 +78,7 @@ class Writer:
 
     def _unchanged(self, kept: Kept) -> Iterator[dict[str, Any]]:
         rows = self._ledger.rows
-        for output in kept.counts.standing:
+        for output in chain(kept.counts.standing, kept.progress.still_good):
             row = rows.get(output)
             facts = {}
             if row is not None:
