@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractFileSystem
 
 from airflow_provider_perfectlyclear.errors import (
     ConfigurationError,
@@ -430,6 +433,19 @@ def test_a_store_that_silently_overwrites_is_found_out() -> None:
     store = odd_memory(overwrites)
     assert not store.probe("lanes")
     assert list(store.list()) == []
+
+
+class Share(AbstractFileSystem):  # type: ignore[misc]
+    """What SMB, SFTP, FTP and HDFS are to fsspec: ``create`` is its default, ``exists()`` and then a write."""
+
+    protocol = "share"
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_library_that_looks_first_and_writes_then_is_no_lock(tmp_path: Path, wrapped: bool) -> None:
+    """Tried one after the other it passes; two owners at once would both be told that the number is theirs."""
+    share = DirFileSystem(path=str(tmp_path), fs=LocalFileSystem(auto_mkdir=True)) if wrapped else Share()
+    assert not open_store(share, "out").probe("lanes")
 
 
 def test_a_create_whose_answer_was_lost_is_ours() -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.spec import AbstractFileSystem
 
 from airflow_provider_perfectlyclear.errors import StorageFailed
 from airflow_provider_perfectlyclear.storage.names import Entry, Look, check_name, short, unix_seconds
@@ -39,6 +41,20 @@ _CONTENT_TYPE_ARGUMENT = {
 _KEYS = frozenset({"s3", "s3a", "s3n", "gs", "gcs"})
 # Stores of objects: a name may also be the beginning of other names.
 _FLAT = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
+
+
+def _looks_before_it_writes(filesystem: AbstractFileSystem) -> bool:
+    """
+    Whether "create" is fsspec's own default for it, which is ``exists()`` and then a write: SMB, SFTP, FTP, HDFS.
+
+    :param filesystem: it, or one that hands on to another.
+    """
+    while isinstance(inner := getattr(filesystem, "fs", None), AbstractFileSystem):
+        filesystem = inner
+    return (
+        not isinstance(filesystem, AsyncFileSystem)
+        and getattr(filesystem.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file
+    )
 
 
 class Store:
@@ -315,14 +331,21 @@ class Store:
         """
         Whether this store really refuses to create what exists: create twice, the second must lose.
 
+        A library that looks first and writes then would pass, as nobody comes between: it is known by its code.
+
         :param folder: where the probe's object may lie for a moment.
         """
+        if self._looks_first():
+            return False
         name = f"{folder}/probe-{secrets.token_hex(8)}"
         first, second = secrets.token_bytes(16), secrets.token_bytes(16)
         try:
             return self.create(name, first) and not self.create(name, second)
         finally:
             self.delete(name)
+
+    def _looks_first(self) -> bool:
+        return _looks_before_it_writes(self.fs)
 
     def _parts_of_an_upload(self) -> dict[str, int]:
         """s3fs sends ten parts of 50 MB at once unless told otherwise: a gigabyte of memory for one video."""

@@ -186,6 +186,9 @@ class LocalStore(Store):
         except OSError as error:
             raise self._failure(name, error) from None
 
+    def _looks_first(self) -> bool:
+        return False  # a link to what is written whole is made or not
+
     def create(self, name: str, data: bytes) -> bool:
         if self.unlocked:
             return super().create(name, data)

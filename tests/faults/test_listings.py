@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError, StorageFailed
-from airflow_provider_perfectlyclear.storage import Store, same_fingerprint
+from airflow_provider_perfectlyclear.storage import LocalStore, Store, open_store, same_fingerprint
 from tests.catalog.conftest import House, jpeg
 from tests.catalog.judge import judge
 from tests.faults.ledgers import catalog, done
@@ -121,6 +124,69 @@ def test_a_key_that_s3_takes_from_nobody_is_found_before_it_is_paid(row: Row, ho
     assert (summary["corrected"], summary["failed"], house.accepted) == (4, 1, 4)
     assert summary["failures"][0]["reason"].startswith("UNSAFE_NAME")
     row.consumed("it is named")
+    row.held(judge(house))
+
+
+# ---- F81
+
+
+@pytest.mark.fault("F81", "a share through fsspec's own create", "run CONFIGURATION")
+def test_a_store_that_looks_first_and_writes_then_is_refused_before_anything_is_paid(
+    row: Row, house: House
+) -> None:
+    house.put(*NAMES)
+    share = DirFileSystem(path=str(house.destination), fs=LocalFileSystem(auto_mkdir=True))
+    local = catalog(house)
+    refused = CatalogRun(
+        client=local.client,
+        source=local.source,
+        destination=Store.local(house.destination),
+        state=open_store(share, ".perfectlyclear"),
+        run_key="share",
+        options=local.options,
+        title="a share",
+    )
+    with pytest.raises(ConfigurationError, match="two runs could pay for the same picture"):
+        refused.execute()
+    assert house.emulator.bill()["accepted"] == 0
+    row.consumed("refused")
+    assert done(local.execute())["corrected"] == len(NAMES)
+    row.held(judge(house))
+
+
+# ---- F87
+
+
+@pytest.mark.fault("F87", "25 originals without permission, first of all", "items SOURCE_UNREADABLE")
+def test_originals_that_cannot_be_read_stop_nobody_and_are_read_last_the_next_night(
+    row: Row, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archived = [f"0/{number:02d}.jpg" for number in range(25)]
+    house.put(*archived, *NAMES)
+    tried: list[str] = []
+    read = LocalStore.open
+
+    def denied(store: LocalStore, name: str) -> Any:
+        if store.root == str(house.source):
+            tried.append(name)
+            if name in archived:
+                raise PermissionError(errno.EACCES, "Permission denied")
+        return read(store, name)
+
+    monkeypatch.setattr(LocalStore, "open", denied)
+    with pytest.raises(CatalogFailed) as failure:
+        catalog(house, "monday").execute()
+    assert "SOURCE_UNREADABLE" in str(failure.value) and failure.value.retry_helps
+    assert house.outputs == NAMES
+    house.put("z.jpg")
+    tried.clear()
+    with pytest.raises(CatalogFailed):
+        catalog(house, "tuesday").execute()
+    assert house.outputs == [*NAMES, "z.jpg"]
+    assert tried.index("z.jpg") < 4  # so many are read at once
+    monkeypatch.undo()
+    row.consumed("25 refused")
+    assert done(catalog(house, "wednesday").execute())["corrected"] == len(archived)
     row.held(judge(house))
 
 
