@@ -29,12 +29,18 @@ BUILT_IN = ("universal", "none")
 
 
 def iter_presets(client: Client) -> Iterator[Preset]:
-    """Every preset of the account, page by page; free."""
+    """
+    Every preset of the account, page by page; free. A short page is not the last one, as the service may leave some
+    out after it has counted; one with nothing new is.
+    """
+    seen = set[str]()
     for page in range(MAX_PAGES):
         presets = client.send(calls.list_presets(limit=PAGE, offset=page * PAGE))
-        yield from presets
-        if len(presets) < PAGE:
+        new = [preset for preset in presets if preset.preset_id not in seen]
+        if not new:
             return
+        seen.update(preset.preset_id for preset in new)
+        yield from new
 
 
 def fetch_preset(client: Client, preset_id: str, sink: BinaryIO) -> Downloaded | None:
