@@ -168,7 +168,8 @@ def _everything_kept_or_said(house: House, folder: Path) -> Iterator[tuple[str, 
 
 def nothing_is_left_behind(house: House, folder: Path) -> None:
     """I7. That each try came to its end in time is seen where it is waited for."""
-    assert [path for path in folder.rglob("*.part")] == []
+    parts = list(folder.rglob("*.part"))
+    assert parts == [], parts
     assert list(house.temporary.glob("perfectlyclear-*")) == []
     for said in house.tries:
         assert said.get("left", []) == [], said

@@ -10,6 +10,7 @@ beside the places, the connection and the options:
 * ``die_before``: the store's verb and a part of the path at which it kills itself: for stores that are no file system.
 * ``constants``: module constants of the package, such as ``{"catalog.ledger.lane.ABANDONED": 3.0}``.
 * ``pictures``: names to correct each by itself, by as many ``threads``.
+* ``expects``: what Airflow keeps of the ledger, as a try said it as its ``memory``.
 * ``files``: names instead of a listing. ``resume``: go on after a deferral. ``key_file``: where a rotated key lies.
 * ``settings``: more of the connection, such as ``{"timeout": 2}``. ``environment``: variables. ``level``: of its log.
 
@@ -41,6 +42,7 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.api.wire import tls_context
+from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
 from airflow_provider_perfectlyclear.catalog.single import CorrectOne
@@ -191,6 +193,7 @@ def correct_all(client: Client, config: dict[str, Any], ready: Callable[[], None
         options=options_of(config),
         files=config.get("files"),
         title=f"run {config['run']!r}",
+        expects=Expected(**config["expects"]) if config.get("expects") else None,
     )
     signal.signal(signal.SIGTERM, lambda *_: run.cancel())
     ready()
@@ -204,10 +207,11 @@ def correct_all(client: Client, config: dict[str, Any], ready: Callable[[], None
             "message": str(error),
             "code": error.code,
             "retry_helps": helps,
+            "memory": run.ledger_memory(),
         }
     if isinstance(outcome, Waiting):
         return {"waiting": list(outcome.job_ids), "message": outcome.message}
-    return {"summary": outcome.data, "skip": outcome.skip}
+    return {"summary": outcome.data, "skip": outcome.skip, "memory": run.ledger_memory()}
 
 
 def left_behind() -> list[str]:

@@ -9,106 +9,35 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-#: What ``cache`` may mean. A seed's own reading, so that each emulator serves the seeds of one.
-READINGS = ("free", "billed", "done-only")
-
-NAMES = [
-    "a.jpg",
-    "b/c.jpg",
-    "ü #1 %.jpg",
-    "new\nline.jpg",
-    "😀.jpg",
-    "x&y+z?.jpg",
-    "d/e/f.jpg",
-    "PLAIN.JPG",
-    "g h.jpeg",
-    "%2e%2e.jpg",
-    "-rf.jpg",
-    "con.jpg",
-    "שלום.jpg",
-    "{{ ds }}.jpg",
-    "c/=cmd().jpg",
-    "c/::group::.jpg",
-    "n" * 251 + ".jpg",
-]
-#: Two pictures that one output's name would do for: neither can be made.
-TWINS = ["twin.jpg", "Twin.jpg"]
-
-RENDITIONS = {"web": {"long": 40}, "print": {"output_type": "png"}}
-CORRECTIONS = (None, None, None, {"preset": "Vivid"}, {"cache": False}, {"preset": "none"})
-
-MOMENTS = ("before", "committed", "answering", "answered")
-ROUTES = ("upload", "put", "pfc", "status", "download")
-FREE_ROUTES = ("upload", "put", "status", "download")
-JSON_ROUTES = ("upload", "status")
-GARBLES = ("html", "null", "list", "empty", "cut_json", "huge", "not_utf8", "utf16", "gzip_bomb")
-WAITS = ("0", "1", "86400", "-1", "soon", "Wed, 21 Oct 2015 07:28:00 GMT")
-
-LOST_STARTS: tuple[dict[str, Any], ...] = (
-    {"reset": "before"},
-    {"reset": "committed"},
-    {"reset": "answering"},
-    {"close": "committed"},
-    {"silence": "committed"},
-    {"answer": {"status": 502, "body": "<html>", "commit": True}},
-    {"answer": {"status": 503, "body": "", "commit": False}},
-    {"answer": {"status": 500, "json": {"error": "x"}, "commit": True}},
-    {"remove": ["statusEndpoint"]},
-    *({"garble": kind} for kind in GARBLES),
+from tests.chaos.menu import (
+    BAD_DOWNLOADS,
+    BAD_STATUS,
+    CORRECTIONS,
+    DEATHS,
+    FAILURES,
+    FREE_ROUTES,
+    GARBLES,
+    ILLNESSES,
+    JSON_ROUTES,
+    LOST_STARTS,
+    MIXED_UP,
+    MOMENTS,
+    NAMES,
+    PRESET_ROUTES,
+    READINGS,
+    REFUSALS,
+    RENDITIONS,
+    ROUTES,
+    STILL,
+    TWINS,
+    WAITS,
 )
-BAD_DOWNLOADS: tuple[dict[str, Any], ...] = (
-    {"close": {"when": "answering", "after": 200}},
-    {"reset": "answering"},
-    {"truncate": 300},
-    {"scramble": 0},
-    {"drip": {"bytes_per_second": 3000, "chunk": 300}},
-    {"framing": "close"},
-)
-BAD_STATUS: tuple[dict[str, Any], ...] = (
-    {"expired": True},
-    {"remove": ["correctedFile"]},
-    {"patch": {"status": "ARCHIVED"}},
-    {"answer": {"status": 404, "json": {}}},
-)
-#: No job is over for as long as this lasts.
-STILL: dict[str, Any] = {"patch": {"status": "PROCESSING", "correctedFile": None}}
 
-# File system calls, and a part of the path: below the house's root, or anywhere.
-DEATHS = (
-    ("os.rename", "/out/"),
-    ("os.rename", "manifest.jsonl"),
-    ("os.rename", "run.json.gz"),
-    ("os.rename", "progress.json"),
-    ("os.link", "lanes/all/"),
-    ("os.mkdir", "/out/"),
-    ("open", "/in/"),
-    ("open", ".pfc-"),
-    *[("open", "perfectlyclear-spool-")] * 4,  # once before, and thrice while and after it is fetched
-    ("os.remove", ".pfc-"),
-    ("os.remove", "run.json.gz"),
-    ("os.scandir", "/out"),
-    ("os.scandir", "/in"),
-)
-FAILURES = (
-    ("os.rename", "/out/", "EIO"),
-    ("os.rename", "/out/", "ENOSPC"),
-    ("os.rename", "manifest.jsonl", "ENOSPC"),
-    ("os.rename", "run.json.gz", "EIO"),
-    ("os.rename", "progress.json", "EACCES"),
-    ("os.link", "lanes/all/", "EIO"),
-    ("os.link", "lanes/all/", "ENOSPC"),
-    ("os.mkdir", "/out/", "EACCES"),
-    ("open", "/in/", "EIO"),
-    ("open", ".pfc-", "ENOSPC"),
-    ("open", "perfectlyclear-spool-", "ENOSPC"),
-    ("open", "lanes/all/", "EIO"),
-    ("os.remove", ".pfc-", "EIO"),
-    ("os.scandir", "/out", "EIO"),
-    ("os.scandir", "/in", "EIO"),
-)
+#: So many outputs may have failed for a reason that nobody counts.
+ANY = 1000
 
 
 @dataclass(frozen=True)
@@ -116,7 +45,7 @@ class Picture:
     """
     A file at the source.
 
-    :param number: of its content; no two are alike.
+    :param number: of its content.
     :param kind: ``good``; ``empty``, ``text`` or ``cut``; or ``twin``: good, if its name were.
     """
 
@@ -141,7 +70,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Edit:
-    """What somebody does to the source: ``put`` a picture, ``touch`` or ``remove`` a name."""
+    """
+    What somebody does: ``put`` a picture at the source, ``touch`` or ``remove`` one there; ``move`` the outputs of one
+    on, away from the destination.
+    """
 
     what: str
     picture: Picture
@@ -154,18 +86,22 @@ class Spell:
 
     :param faults: of the service.
     :param worker: what its worker is told beside the usual.
-    :param edits: of the source, before it begins, or while it stands still.
-    :param rival: another run: ``beside`` it, ``after`` it, or while it is ``stopped``.
+    :param edits: before it begins, or while it stands still.
+    :param others: other runs, and when: ``beside`` it, ``after`` it, or while it is ``stopped``.
     :param stands_still: seconds, if something stops it.
     :param goes_on: how, if it is deferred: ``resume``; ``twice``, by two workers at once; ``clear``: from the start.
+    :param without: what is not there in a try before this one: the ``state`` folder, or the whole ``destination``.
+    :param hours: that pass before it, by the clock of the service.
     """
 
     faults: tuple[Fault, ...] = ()
     worker: dict[str, Any] = field(default_factory=dict)
     edits: tuple[Edit, ...] = ()
-    rival: str = ""
+    others: tuple[tuple[str, str], ...] = ()
     stands_still: float = 0.0
     goes_on: str = "resume"
+    without: str = ""
+    hours: int = 0
 
 
 class Script:
@@ -178,10 +114,20 @@ class Script:
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
         self.reading = READINGS[seed % len(READINGS)]
+        self.same_job = self._perhaps(0.5)
         self._numbers = iter(range(1000))
         self.pictures = self._catalog()
-        self.has_rival = self._perhaps(0.3)
+        #: Other runs: ``rival``, of the same task; ``neighbour``, from another source; ``singles``, one by one.
+        self.others = [
+            who
+            for who, share in (("rival", 0.3), ("neighbour", 0.15), ("singles", 0.2))
+            if self._perhaps(share)
+        ]
         self.options = self._options()
+        if "renditions" in self.options and "singles" in self.others:
+            self.others.remove("singles")
+        self.neighbours = self._neighbours() if "neighbour" in self.others else []
+        self.singles = self._singles() if "singles" in self.others else []
         #: Whether a run that has ended is cleared, and so met by the rest of the weather too.
         self.is_cleared = self._perhaps(0.15)
         self.spells = [self._spell() for _ in range(self.dice.randint(1, 4))]
@@ -196,12 +142,30 @@ class Script:
         if self._perhaps(0.06):
             names += [f"many/{number:02d}.jpg" for number in range(self.dice.randint(10, 35))]
         found = [Picture(name, next(self._numbers), self._kind()) for name in names]
+        if self._perhaps(0.3):
+            copied = self.dice.choices(found, k=self.dice.randint(1, 3))
+            found += [replace(one, name=f"copies/{number}.jpg") for number, one in enumerate(copied)]
         if self._perhaps(0.05):
             found += [Picture(name, next(self._numbers), "twin") for name in TWINS]
         return found
 
     def _kind(self) -> str:
         return "good" if self._perhaps(0.88) else self.dice.choice(["empty", "text", "cut"])
+
+    def _neighbours(self) -> list[Picture]:
+        """Some would be written under a name of the catalog's; some have the same content as one of its."""
+        found = []
+        for number in range(self.dice.randint(1, 3)):
+            other = self.dice.choice(self.pictures)
+            name = other.name if self._perhaps(0.4) else f"neighbour/{number}.jpg"
+            content = other.number if self._perhaps(0.3) and other.kind == "good" else next(self._numbers)
+            found.append(Picture(name, content))
+        return list({one.name: one for one in found}.values())
+
+    def _singles(self) -> list[str]:
+        """Those of the catalog's that have the same output when they are corrected one by one."""
+        names = [one.name for one in self.pictures if "/" not in one.name and one.kind != "twin"]
+        return self.dice.sample(names, min(len(names), self.dice.randint(1, 3)))
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -221,21 +185,32 @@ class Script:
 
     def _other_reprocess(self) -> list[str]:
         """What is paid again on purpose by each run is only for a run that is alone."""
-        return ["missing", "source_changed", *(() if self.has_rival else ("always", "failed"))]
+        return ["missing", "source_changed", *(() if self.others else ("always", "failed"))]
 
     # ---- what happens to it
 
     def _spell(self) -> Spell:
-        faults = [*self._trouble(), *self._lost_starts(), *self._bad_answers(), *self._jobs()]
+        faults = [
+            *self._trouble(),
+            *self._lost_starts(),
+            *self._bad_answers(),
+            *self._jobs(),
+            *self._illness(),
+        ]
         worker, deaths = self._death()
         return Spell(
             faults=(*faults, *deaths),
             worker=worker,
             edits=tuple(self._edits()),
-            rival=self.dice.choice(["beside", "after", "stopped", ""]) if self.has_rival else "",
+            others=tuple((who, when) for who in self.others if (when := self._when())),
             stands_still=self.dice.choice([0.05, 0.5, 2.5]),
             goes_on=self.dice.choice(["resume", "resume", "resume", "twice", "clear"]),
+            without=self.dice.choice(["state", "destination"]) if self._perhaps(0.15) else "",
+            hours=25 if self._perhaps(0.04) else 0,
         )
+
+    def _when(self) -> str:
+        return self.dice.choice(["beside", "after", "stopped", ""])
 
     def _nth(self) -> int:
         return self.dice.choice([1, 1, 2, 3, 4, 6])
@@ -244,17 +219,19 @@ class Script:
         """What is hidden by asking again."""
         found = []
         for _ in range(self.dice.randint(0, 3)):
-            route = self.dice.choice((*FREE_ROUTES, "presets"))
+            route = self.dice.choice((*FREE_ROUTES, *PRESET_ROUTES))
             found.append(Fault(route, self._one_trouble(route), self._nth(), self.dice.randint(1, 2)))
+        if self._perhaps(0.15):
+            route, do = self.dice.choice(MIXED_UP)
+            found.append(Fault(route, do, self._nth(), self.dice.randint(1, 2)))
         return found
 
     def _one_trouble(self, route: str) -> dict[str, Any]:
         wait = {"Retry-After": self.dice.choice(WAITS)} if self._perhaps(0.7) else {}
         kind = self.dice.randrange(8)
         if kind < 2:
-            return {
-                "answer": {"status": self.dice.choice([500, 502, 503, 504]), "headers": wait, "body": "no"}
-            }
+            status = self.dice.choice([500, 502, 503, 504])
+            return {"answer": {"status": status, "headers": wait, "body": "no"}}
         if kind == 2:
             return {"answer": {"status": 429, "headers": wait}}
         if kind == 3:
@@ -267,6 +244,13 @@ class Script:
             return {"garble": self.dice.choice(GARBLES)}
         return {"reset": {"when": "reading", "after": 500}} if route == "put" else {"reset": "before"}
 
+    def _illness(self) -> list[Fault]:
+        """Until the try is over."""
+        if not self._perhaps(0.1):
+            return []
+        route, do = self.dice.choice(ILLNESSES)
+        return [Fault(route, do, self._nth(), None)]
+
     def _lost_starts(self) -> list[Fault]:
         if not self._perhaps(0.45):
             return []
@@ -276,19 +260,17 @@ class Script:
     def _bad_answers(self) -> list[Fault]:
         found = []
         if self._perhaps(0.25):
-            found.append(
-                Fault("download", self.dice.choice(BAD_DOWNLOADS), self._nth(), self.dice.randint(1, 2))
-            )
+            times = self.dice.randint(1, 2)
+            found.append(Fault("download", self.dice.choice(BAD_DOWNLOADS), self._nth(), times))
         if self._perhaps(0.2):
             found.append(Fault("status", self.dice.choice(BAD_STATUS), self._nth()))
         if self._perhaps(0.06):
             found.append(Fault("upload", {"expired": True}, self._nth()))
         if self._perhaps(0.05):
             found.append(Fault("put", {"truncate": 400}, self._nth()))  # enough to be unlike any other
-        if self._perhaps(0.04):
-            found.append(
-                Fault("pfc", {"answer": {"status": self.dice.choice([400, 402, 409, 429])}}, self._nth())
-            )
+        if self._perhaps(0.06):
+            status = self.dice.choice([400, 402, 409, 429])
+            found.append(Fault("pfc", {"answer": {"status": status}}, self._nth()))
         return found
 
     def _jobs(self) -> list[Fault]:
@@ -308,10 +290,13 @@ class Script:
             return {}, [self._signal("SIGKILL")]
         if fate < 0.5:
             return {"die_at": (*self.dice.choice(DEATHS), self.dice.randint(1, 8))}, []
-        if fate < 0.62:
+        if fate < 0.6:
             call = self.dice.choice(FAILURES)
             return {"fail_at": (*call, self.dice.choice([1, 1, 2, 5]), self._nth())}, []
-        if fate < 0.72:
+        if fate < 0.64:
+            part = "/out/" + self.dice.choice(self.pictures).name
+            return {"fail_at": ("os.rename", part, self.dice.choice(REFUSALS), None, 1)}, []
+        if fate < 0.73:
             return {}, [self._signal("SIGTERM")]
         if fate < 0.84:
             return {}, [self._signal("SIGSTOP")]
@@ -323,45 +308,60 @@ class Script:
         return Fault(route, {"kill": {"pid": "peer", "when": when, "signal": name}}, self._nth())
 
     def _edits(self) -> list[Edit]:
-        if not self._perhaps(0.3):
+        if not self._perhaps(0.35):
             return []
         return [self._edit() for _ in range(self.dice.randint(1, 2))]
 
     def _edit(self) -> Edit:
         good = [picture for picture in self.pictures if picture.kind == "good"]
         kind, number = self.dice.random(), next(self._numbers)
+        if good and kind < 0.15:
+            return Edit("move", self.dice.choice(good))
         if kind < 0.3 or len(good) < 2:
             return Edit("put", Picture(f"later/{number}.jpg", number, self._kind()))
         chosen = self.dice.choice(good[1:])  # one stays as it is, so that there is always something
-        if kind < 0.65:
+        if kind < 0.4:
+            return Edit("put", Picture(chosen.name, self.dice.choice(good).number))  # the content of another
+        if kind < 0.7:
             return Edit("put", Picture(chosen.name, number, self._kind()))
-        return Edit("touch" if kind < 0.8 else "remove", chosen)
+        return Edit("touch" if kind < 0.85 else "remove", chosen)
 
     # ---- what may come of it
 
     @property
     def excuses(self) -> Counter[str]:
-        """By reason code: for how many sources it may be the last word, though they are good."""
+        """By reason code: of how many contents it may be the last word, though they are good."""
         found: Counter[str] = Counter()
         cached = (self.options["correction"] or {}).get("cache", True)
         if self.options["on_ambiguous"] == "fail" or (self.options["on_ambiguous"] == "auto" and not cached):
-            found["START_UNKNOWN"] = 1000  # each kill may leave as many as were being started
-        for fault in (fault for spell in self.spells for fault in spell.faults):
-            outcome = fault.do.get("outcome")
-            if outcome in ("FAILED", "REJECTED"):
-                found[outcome] += 1
-            elif fault.route == "pfc" and 400 <= fault.do.get("answer", {}).get("status", 0) < 500:
-                found["PICTURE_REFUSED"] += (
-                    fault.times or 1000
-                )  # one that is refused alone is that picture's matter
-            elif outcome == "lost":
-                found["JOB_LOST"] += 1
-            elif fault.do.get("answer", {}).get("status") == 404:  # once is enough if the job's time was up
-                found["JOB_LOST"] += 1
-            elif fault.route == "put" and "truncate" in fault.do:
-                found["FAILED"] += 1
-                found["REJECTED"] += 1
-            elif fault.route == "download" and {"truncate", "scramble", "framing"} & fault.do.keys():
-                found["CORRUPT_OUTPUT"] += 1
-        found["JOB_LOST_AGAIN"] = max(0, found.pop("JOB_LOST", 0) - 1)
+            found["START_UNKNOWN"] = ANY  # each kill may leave as many as were being started
+        for spell in self.spells:
+            found["NAME_REFUSED"] += spell.worker.get("fail_at", ("",) * 3)[2] in REFUSALS
+            for fault in spell.faults:
+                found.update(_excused_by(fault))
+        forgotten = sum(spell.hours > 0 for spell in self.spells)  # each time, all jobs that are open then
+        found["JOB_LOST_AGAIN"] = ANY if forgotten > 1 else max(0, found.pop("JOB_LOST", 0) + forgotten - 1)
         return found
+
+    @property
+    def taken_names(self) -> set[str]:
+        """Names that both sources have."""
+        return {one.name for one in self.neighbours} & {one.name for one in self.pictures}
+
+
+def _excused_by(fault: Fault) -> Counter[str]:
+    outcome, status = fault.do.get("outcome"), fault.do.get("answer", {}).get("status")
+    many = ANY if fault.times is None else 1
+    if outcome in ("FAILED", "REJECTED"):
+        return Counter([outcome])
+    if outcome == "lost":
+        return Counter(["JOB_LOST"])
+    if fault.route == "pfc" and 400 <= (status or 0) < 500:  # refused alone, it is that picture's matter
+        return Counter(["PICTURE_REFUSED"])
+    if fault.route == "status" and status == 404 and fault.times is not None:
+        return Counter(["JOB_LOST"])  # once is enough if the job's time was up
+    if fault.route == "put" and "truncate" in fault.do:
+        return Counter(["FAILED", "REJECTED"])
+    if fault.route == "download" and {"truncate", "scramble", "framing"} & fault.do.keys():
+        return Counter({"CORRUPT_OUTPUT": many})
+    return Counter()
