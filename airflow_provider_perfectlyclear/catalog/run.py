@@ -257,6 +257,7 @@ class CatalogRun:
         sweep_spools()
         for folder in (LANES, f"{LANES}/{self.ledger.lane}", self.folder):
             self.state.sweep(list(self.state.parts(folder)))
+        self.home.sweep(list(self.home.parts("")))  # where the ledger's identity lies
 
     def _check_places(self) -> None:
         check_template(self.options.name_template, bool(self.options.renditions))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from itertools import chain, groupby
+from itertools import groupby
 
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.client import Client
@@ -101,8 +101,11 @@ class Engine:
         self.pools = Pools(transfers=options.transfers, calls=CALLERS)
         self.start = Starter(self)
         # What is only data has no output that could be copied.
-        held = chain(ledger.others.values(), ledger.rows.values()) if destination is not None else ()
+        held = [*ledger.others.values(), *ledger.rows.values()] if destination is not None else []
         self._index = ContentIndex(held)
+        for row in held:  # jobs that are open lead too, also those that have outlasted their time
+            if row.state is State.STARTED and row.job_id:
+                self.start.lead_from(row, row.job_id)
         self.mover = Mover(
             client,
             source,
@@ -142,7 +145,7 @@ class Engine:
         for row in rows:
             since = now - max(0.0, wall - (row.started_at or row.at))
             if row.state is State.STARTED and row.job_id:
-                self.start.twins.adopt(row)
+                self.start.lead_from(row, row.job_id)
                 self.follow(row, row.job_id, max(since, now - oldest))
             elif row.state is State.INTENT:
                 self.start.adopt(row, since)

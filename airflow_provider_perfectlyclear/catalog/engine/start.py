@@ -58,6 +58,11 @@ class Starter:
         """A job that is known from the ledger."""
         self._given[job_id] = Twins.key(row)
 
+    def lead_from(self, row: Row, job_id: str) -> None:
+        """A job of an earlier try or run is open: equal outputs join it."""
+        self.twins.adopt(row)
+        self.given(row, job_id)
+
     # ---- declare, then start: nothing is paid that was not written down first
 
     def declare(self, rows: list[Row], *, again: bool = False) -> None:
