@@ -321,7 +321,9 @@ class Script:
             return Edit("put", Picture(f"later/{number}.jpg", number, self._kind()))
         chosen = self.dice.choice(good[1:])  # one stays as it is, so that there is always something
         if kind < 0.4:
-            return Edit("put", Picture(chosen.name, self.dice.choice(good).number))  # the content of another
+            return Edit(
+                "put", Picture(chosen.name, good[0].number)
+            )  # of one that stays: what is lost is paid again
         if kind < 0.7:
             return Edit("put", Picture(chosen.name, number, self._kind()))
         return Edit("touch" if kind < 0.85 else "remove", chosen)

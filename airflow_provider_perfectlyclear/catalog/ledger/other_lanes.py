@@ -151,7 +151,7 @@ class CatalogLanes(_Lanes):
         known = self.ledger.rows
         for row in rows:
             mine = known.get(row.output)
-            if mine is None or row.age > mine.age:
+            if mine is None or row.outranks(mine):
                 known[row.output] = row
                 self.merged += 1
 
@@ -233,7 +233,7 @@ class SingleLanes(_Lanes):
             row = catalog.rows.pop(self._output, None)
             self.ledger.others.update(catalog.rows)
             mine = self.ledger.rows.get(self._output)
-            if row is None or (mine is not None and row.age <= mine.age):
+            if row is None or (mine is not None and not row.outranks(mine)):
                 continue
             if (
                 row.state is State.INTENT and catalog.view.is_parked

@@ -123,6 +123,19 @@ class Row:
         """What orders two rows of one output: by sequence; rows of earlier versions have none, and go by time."""
         return self.seq, self.at
 
+    def outranks(self, other: Row) -> bool:
+        """
+        Whether this row of an output counts, and not that of another lane: the newer one. A failure before anything
+        was paid never hides what the other lane has paid for.
+        """
+        if self._is_no_start != other._is_no_start:
+            return other._is_no_start
+        return self.age > other.age
+
+    @property
+    def _is_no_start(self) -> bool:
+        return self.state is State.FAILED and not self.is_known_bad and self.job_id is None
+
     @property
     def is_known_bad(self) -> bool:
         return self.state is State.FAILED and self.code in KNOWN_BAD
