@@ -299,7 +299,7 @@ class CatalogRun:
         moved = self._survey.settle_claims(made, self.ledger.rows, own)
         knows_nothing = not self.ledger.rows
         touched = (
-            self._survey.settle_touched(made, own)
+            self._survey.settle_touched(made, self.ledger.rows, own)
             if self._survey.may_refuse(made, knows_nothing=knows_nothing)
             else []
         )

@@ -613,7 +613,7 @@ def test_files_that_were_only_touched_are_taken_out_of_the_plan() -> None:
     entries = [Entry(name, 100, "touched") for name in ("a.jpg", "b.jpg", "c.jpg")] + [Entry("n.jpg", 1, "x")]
     made = planned(entries, rows=rows, destination=dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), 50))
     same = str(LANDED.sha256)
-    settled = made.settle({"a.jpg": same, "b.jpg": "other bytes", "c.jpg": same, "n.jpg": same})
+    settled = made.settle({"a.jpg": same, "b.jpg": "other bytes", "c.jpg": same, "n.jpg": same}, {})
 
     assert [item.output for item in settled] == ["a.jpg", "c.jpg"]
     assert [item.output for item in made.todo] == ["b.jpg", "n.jpg"]

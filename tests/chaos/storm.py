@@ -157,7 +157,7 @@ class Storm:
         try:
             self.storm()
             self.house.emulator.clear_faults()
-            for run in sorted(self.house.runs):
+            for run in sorted(self.house.runs, key=lambda run: (run == SINGLES, run)):
                 self.calm_singles() if run == SINGLES else self.calm(run)
             self.second_night()
             self.night_after()

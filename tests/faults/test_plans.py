@@ -272,6 +272,7 @@ def test_a_rejected_picture_that_was_only_touched_is_not_paid_again(row: Row, ho
     said = night(house, run="the second night")
 
     assert house.accepted == len(NAMES), said
+    assert (said["summary"]["unchanged"], said["summary"]["known_bad"]) == (len(NAMES) - 1, 1)
     ends_well(house, row, NAMES)
 
 

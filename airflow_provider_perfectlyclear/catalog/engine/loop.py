@@ -103,9 +103,7 @@ class Engine:
         # What is only data has no output that could be copied.
         held = [*ledger.others.values(), *ledger.rows.values()] if destination is not None else []
         self._index = ContentIndex(held)
-        for row in held:  # jobs that are open lead too, also those that have outlasted their time
-            if row.state is State.STARTED and row.job_id:
-                self.start.lead_from(row, row.job_id)
+        self.start.lead_from_open(held)
         self.mover = Mover(
             client,
             source,
@@ -353,8 +351,7 @@ class Engine:
         for item in done.same:
             del self.underway[item.output]
             if not self._is_own(item.output):
-                self.progress.same_bytes += 1
-                self.progress.still_good.append(item.output)
+                self._has_same_bytes(item.output)
             self.book.note(records.seen(item.output, item.fingerprint))
         for output, (landed, job_id) in done.landed.items():
             del self.underway[output]
@@ -370,6 +367,15 @@ class Engine:
                 log.info("%s: its earlier result is gone; it is not paid for again", one_line(output))
             if output in self.ledger.rows:
                 self.book.note(records.gone(output))
+
+    def _has_same_bytes(self, output: str) -> None:
+        """What its row says still holds: that it stands, or that it failed for good."""
+        row = self.ledger.rows.get(output)
+        if row is not None and row.is_known_bad:
+            self.progress.still_bad.append([output.lstrip("/"), row.code or "", row.reason or ""])
+            return
+        self.progress.same_bytes += 1
+        self.progress.still_good.append(output)
 
     def _of_before(self, row: Row) -> Row:
         """What a job of before was about: the source was not read, so its bytes are those of the ledger."""

@@ -53,6 +53,7 @@ class Progress:
     What an engine did, kept over a deferral in the run's own object.
 
     :param proved: the service has accepted a start: key, credit, preset and permissions are good.
+    :param still_bad: output, code and reason of what failed for good before, and has the same bytes as then.
     :param heard: the service has known one of the run's jobs.
     :param refused: output, SHA-256 and words of each start that was refused before one was accepted.
     """
@@ -63,6 +64,7 @@ class Progress:
     gone: list[str] = field(default_factory=list)
     same_bytes: int = 0
     still_good: list[str] = field(default_factory=list)
+    still_bad: list[list[str]] = field(default_factory=list)
     bytes_in: int = 0
     bytes_out: int = 0
     warnings: dict[str, list[str]] = field(default_factory=dict)
@@ -77,7 +79,7 @@ class Progress:
     @property
     def settled(self) -> int:
         """How many outputs are done with, well or not."""
-        return self.landed + len(self.failures) + self.same_bytes
+        return self.landed + len(self.failures) + self.same_bytes + len(self.still_bad)
 
     def saw_job(self, seconds: float) -> None:
         """Take note of how long a job took."""

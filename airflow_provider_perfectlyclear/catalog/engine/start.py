@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
@@ -57,6 +57,13 @@ class Starter:
     def given(self, row: Row, job_id: str) -> None:
         """A job that is known from the ledger."""
         self._given[job_id] = Twins.key(row)
+
+    def lead_from_open(self, rows: Collection[Row]) -> None:
+        """Equal outputs join the jobs that are open, also those that have outlasted their time; none that is lost."""
+        lost = {row.job_id for row in rows if row.code == JobLost.code}
+        for row in rows:
+            if row.state is State.STARTED and row.job_id and row.job_id not in lost:
+                self.lead_from(row, row.job_id)
 
     def lead_from(self, row: Row, job_id: str) -> None:
         """A job of an earlier try or run is open: equal outputs join it."""

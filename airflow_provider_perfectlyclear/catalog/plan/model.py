@@ -149,11 +149,14 @@ class Plan:
         else:
             self.refused.append(refusal)
 
-    def settle(self, digests: Mapping[str, str | None], own: Collection[str] = ()) -> list[Item]:
+    def settle(
+        self, digests: Mapping[str, str | None], rows: Mapping[str, Row], own: Collection[str] = ()
+    ) -> list[Item]:
         """
-        Take out what has other fingerprints but the same bytes: it is unchanged.
+        Take out what has other fingerprints but the same bytes: it is unchanged, or as bad as before.
 
         :param digests: source -> SHA-256 of its bytes.
+        :param rows: the ledger.
         :param own: outputs that this very run has made, or found bad.
         :returns: what was taken out.
         """
@@ -162,7 +165,7 @@ class Plan:
             same = item.sha256 is not None and digests.get(item.source) == item.sha256
             (settled if same else rest).append(item)
         self.todo = rest
-        self._stand(settled, own)
+        self._stand(settled, rows, own)
         return settled
 
     def settle_claims(
@@ -180,12 +183,18 @@ class Plan:
             if item.output not in outputs:
                 self.refuse(Refusal(item, "NAME_COLLISION", taken(item, row)), rows)
         self.claims = []
-        self._stand(moved, own)
+        self._stand(moved, rows, own)
         return moved
 
-    def _stand(self, items: list[Item], own: Collection[str]) -> None:
+    def _stand(self, items: list[Item], rows: Mapping[str, Row], own: Collection[str]) -> None:
         for item in items:
-            (self.own if item.output in own else self.standing).append(item.output)
+            row = rows.get(item.output)
+            if item.output in own:
+                self.own.append(item.output)
+            elif row is not None and row.is_known_bad:
+                self.known_bad.append(row)
+            else:
+                self.standing.append(item.output)
 
     def order(self, rows: Mapping[str, Row], *, oldest_first: bool) -> None:
         """

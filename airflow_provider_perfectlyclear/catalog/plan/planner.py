@@ -160,7 +160,7 @@ class Survey:
         log.info("%d of them have only moved; now %s", len(moved), made.line())
         return moved
 
-    def settle_touched(self, made: Plan, own: Collection[str]) -> list[Item]:
+    def settle_touched(self, made: Plan, rows: Mapping[str, Row], own: Collection[str]) -> list[Item]:
         """
         Before the brakes judge: files that were only touched, copied or sent again are not changed.
 
@@ -172,7 +172,7 @@ class Survey:
         if not names:
             return []
         log.info("%d files have another size, ETag or time; their bytes are compared first", len(names))
-        settled = made.settle(self._digests(names), own)
+        settled = made.settle(self._digests(names), rows, own)
         log.info("%d of them have the same bytes as before; now %s", len(settled), made.line())
         return settled
 

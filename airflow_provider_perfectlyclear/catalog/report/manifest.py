@@ -39,7 +39,7 @@ class Writer:
     @contextmanager
     def manifest(self, summary: Mapping[str, Any], outcome: Outcome, kept: Kept) -> Iterator[Path]:
         """The summary with what is known to be bad, then one line for each output, each in one state."""
-        known = [dict(zip(("output", "code", "reason"), row, strict=True)) for row in kept.counts.known_bad]
+        known = [dict(zip(("output", "code", "reason"), row, strict=True)) for row in known_bad(kept)]
         first = {"summary": dict(summary), "known_bad": known[:KNOWN_NAMED], "unread": kept.counts.unread}
         lines: Iterable[dict[str, Any]] = (self._with_places(line) for line in outcome.lines)
         if self._options.manifest == "all":
@@ -92,8 +92,13 @@ class Writer:
             yield self._with_places({"output": output, "state": "unchanged", **facts})
 
     def _known_bad(self, kept: Kept) -> Iterator[dict[str, Any]]:
-        for output, code, reason in kept.counts.known_bad:
+        for output, code, reason in known_bad(kept):
             yield self._with_places({"output": output, "state": "known_bad", "code": code, "reason": reason})
+
+
+def known_bad(kept: Kept) -> list[list[str]]:
+    """Output, code and reason of what failed for good in earlier runs, whether or not its source was touched since."""
+    return [*kept.counts.known_bad, *kept.progress.still_bad]
 
 
 @contextmanager

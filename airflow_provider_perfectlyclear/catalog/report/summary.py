@@ -149,7 +149,7 @@ def summary_of(
         "listed": counts.listed + beyond,
         "ignored": counts.ignored,
         "unchanged": counts.unchanged + progress.same_bytes,
-        "known_bad": len(counts.known_bad),
+        "known_bad": len(counts.known_bad) + len(progress.still_bad),
         "edited_at_destination": len(counts.edited),
         "gone_from_destination": outcome.gone,
         "corrected": outcome.corrected,
