@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -22,6 +23,9 @@ from airflow_provider_perfectlyclear.emulator.transport.answers import (
 )
 from airflow_provider_perfectlyclear.emulator.transport.request_log import LEAST_KEY_TO_LOOK_FOR, SeenOrigin
 from airflow_provider_perfectlyclear.emulator.transport.signing import Signer
+
+#: How many answers of a route are remembered.
+MOST_ANSWERS = 20
 
 
 class Rate:
@@ -55,25 +59,31 @@ class Rate:
 
 
 class Given:
-    """The last answers of the routes that tell ids and URLs, two of each: a fault may give one again."""
+    """
+    The last answers of the routes that tell ids and URLs, a few of each: a fault may give one again. Only what has
+    reached whoever asked is among them: nobody could tell an answer to another question from a first one otherwise.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[str, list[tuple[str, Answer]]] = {}
+        self._last: dict[str, deque[tuple[float, str, Answer]]] = {
+            route: deque(maxlen=MOST_ANSWERS) for route in ("upload", "pfc", "status")
+        }
 
     def note(self, route: str, question: str, answer: Answer) -> None:
-        """Remember an answer if it is of such a route."""
-        if route in ("upload", "pfc", "status"):
-            others = [pair for pair in self._last.get(route, []) if route == "upload" or pair[0] != question]
-            self._last[route] = [*others[-1:], (question, answer)]
+        """Remember an answer that was sent, if it is of such a route."""
+        if route in self._last and answer.status < 400:
+            self._last[route].append((time.monotonic(), question, answer))
 
-    def to_another(self, route: str, question: str) -> Answer | None:
-        """The last answer to another question; of uploads, which all ask for the same, the last one."""
-        found = (
-            answer
-            for asked, answer in reversed(self._last.get(route, []))
-            if route == "upload" or asked != question
-        )
-        return next(found, None)
+    def to_another(self, route: str, question: str, before: float) -> Answer | None:
+        """
+        The last answer to another question; of uploads, which all ask for the same, the last one.
+
+        :param before: only what was sent before that, on the monotonic clock.
+        """
+        for at, asked, answer in reversed(self._last.get(route, ())):
+            if at < before and (route == "upload" or asked != question):
+                return answer
+        return None
 
 
 @dataclass
@@ -176,7 +186,9 @@ class Door:
         file_key = exchange.path.get("file_key") or exchange.query.get("fileKey")
         file_key = exchange.job.file_key if exchange.job else file_key
         exchange.signed_url = lambda: self.house.signed_url(exchange)
-        exchange.answered_to_another = lambda: self.house.given.to_another(self.route, exchange.target)
+        given, arrived = self.house.given, time.monotonic()
+        exchange.answered_to_another = lambda: given.to_another(self.route, exchange.target, arrived)
+        exchange.sent = lambda answer: given.note(self.route, exchange.target, answer)
         exchange.meet(
             self.house.faults,
             self.route,
@@ -217,9 +229,7 @@ class ApiDoor(Door):
         if self.needs_key and not self._allowed(exchange.header("x-api-key")):
             return error_answer(401, "X-API-KEY is missing or wrong")
         try:
-            answer = await self.handler(exchange)
-            self.house.given.note(self.route, exchange.target, answer)
-            return answer
+            return await self.handler(exchange)
         except Refused as refused:
             return error_answer(refused.status, refused.text)
 

@@ -51,6 +51,8 @@ class Exchange:
         self.signed_url: Callable[[], str] = str
         #: What the route has answered to another question, for a fault that answers that.
         self.answered_to_another: Callable[[], Answer | None] = lambda: None
+        #: Hears what was answered, when it is sent as it was meant.
+        self.sent: Callable[[Answer], None] = lambda answer: None
         self.faults: list[tuple[str, Action]] = []
         self._book = FaultBook()
         self._peer: int | None = None
@@ -88,7 +90,9 @@ class Exchange:
             if self.faults:
                 await self._run_faulty(handler)
             else:
-                await self._send(await handler(self))
+                answer = await handler(self)
+                await self._send(answer)
+                self.sent(answer)
         except Gone:
             await disconnected(self.client.receive)
 
