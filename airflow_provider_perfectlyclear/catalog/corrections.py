@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
 from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
-from airflow_provider_perfectlyclear.catalog.presets import preset_sha256
+from airflow_provider_perfectlyclear.catalog.presets import Presets
 
 log = logging.getLogger(__name__)
 
 
-def prepare(client: Client, corrections: Mapping[str, Correction]) -> dict[str, Prepared]:
+def prepare(
+    corrections: Mapping[str, Correction], presets: Presets, *, has_worked: Callable[[str], bool]
+) -> dict[str, Prepared]:
     """
     Find out the digest of each correction; the file of a custom preset is fetched once.
 
     :param corrections: rendition -> correction.
+    :param presets: those of the account.
+    :param has_worked: whether something has landed by a correction of this digest: its preset is known to exist.
     """
-    presets: dict[str | None, str | None] = {}
+    contents: dict[str | None, tuple[str | None, str | None]] = {}
     prepared = dict[str, Prepared]()
     for rendition, correction in corrections.items():
         name = correction.preset
-        if name not in presets:
-            presets[name] = preset_sha256(client, name, log)
-        digest = correction_digest(correction.canonical(), preset_sha256=presets[name])
+        if name not in contents:
+            contents[name] = presets.sha256(name)
+        sha256, doubt = contents[name]
+        digest = correction_digest(correction.canonical(), preset_sha256=sha256)
+        if doubt is not None and not has_worked(digest):
+            log.warning("%s", doubt)
         prepared[rendition] = Prepared(correction, digest)
     return prepared
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
+import json
+import logging
 import tempfile
 from collections.abc import Iterator
-from logging import Logger
 from typing import BinaryIO, cast
 
 from airflow_provider_perfectlyclear.api import calls
@@ -18,6 +21,9 @@ from airflow_provider_perfectlyclear.errors import (
     UrlExpired,
     UrlGone,
 )
+from airflow_provider_perfectlyclear.storage import Store
+
+log = logging.getLogger(__name__)
 
 #: The largest preset file that is looked at (bytes).
 MAX_PRESET = 16 * 2**20
@@ -65,35 +71,84 @@ def _fetch(client: Client, preset_id: str, sink: BinaryIO) -> Downloaded | None:
     return None if uri is None else client.download(uri, sink, max_bytes=MAX_PRESET)
 
 
-def preset_sha256(client: Client, name: str | None, log: Logger) -> str | None:
+class Presets:
     """
-    The SHA-256 of a custom preset's file, or None when it has none that can be known.
+    The presets of an account, and those that it had when they were last looked for: one that is left out of a list for
+    once must not be taken for a built-in one, which would be another correction, and paid for again.
 
-    :param name: as in the correction.
-    :raises ConfigurationError: the file is larger than 16 MB.
-    :raises Unavailable: it is listed, and its file is not there: half made, or deleted meanwhile.
+    :param home: where a ledger lies.
     """
-    if name is None or name.lower() in BUILT_IN:
-        return None
-    found = next((preset for preset in iter_presets(client) if preset.name == name), None)
-    if found is None:
-        log.warning(
-            "Preset %r is not among the account's presets. It may be built in: it is tried with the first "
-            "picture alone.",
-            name,
+
+    def __init__(self, client: Client, home: Store) -> None:
+        self._client = client
+        self._home = home
+
+    def sha256(self, name: str | None) -> tuple[str | None, str | None]:
+        """
+        Find out the SHA-256 of a custom preset's file.
+
+        :param name: as in the correction.
+        :returns: it, or None when it has none that can be known; and what a person should hear of a preset that may be
+            built in, or misspelt.
+        :raises ConfigurationError: the file is larger than 16 MB.
+        :raises Unavailable: it is listed, and its file is not there: half made, or deleted meanwhile. Or it was listed
+            before, and is not now.
+        """
+        if name is None or name.lower() in BUILT_IN:
+            return None, None
+        others = list[str]()
+        for found in iter_presets(self._client):
+            if found.name == name:
+                break
+            others.append(found.name)
+        else:
+            self._refuse_known(name)
+            return None, _not_listed(name, others)
+        sha256 = self._content(name, found)
+        if sha256 is not None:
+            self._remember(name, sha256)
+        return sha256, None
+
+    def _content(self, name: str, found: Preset) -> str | None:
+        with tempfile.TemporaryFile() as sink:
+            try:
+                got = fetch_preset(self._client, found.preset_id, cast(BinaryIO, sink))
+                return got.sha256 if got else None
+            except (
+                NotFound,
+                UrlGone,
+            ) as error:  # not to be taken for another content, which would be paid for
+                raise Unavailable(
+                    f"Preset {name!r} is listed, but its file is not there now: {error} Nothing was paid."
+                ) from None
+            except TooLarge:
+                pass
+        raise ConfigurationError(
+            f"Preset {name!r} has more than {MAX_PRESET:,} bytes, so its content cannot be compared. Nothing was "
+            "paid: use a smaller preset."
         )
-        return None
-    with tempfile.TemporaryFile() as sink:
-        try:
-            got = fetch_preset(client, found.preset_id, cast(BinaryIO, sink))
-            return got.sha256 if got else None
-        except (NotFound, UrlGone) as error:  # not to be taken for another content, which would be paid for
+
+    @staticmethod
+    def _file(name: str) -> str:
+        return f"presets/{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+
+    def _refuse_known(self, name: str) -> None:
+        if self._home.read(self._file(name)) is not None:
             raise Unavailable(
-                f"Preset {name!r} is listed, but its file is not there now: {error} Nothing was paid."
-            ) from None
-        except TooLarge:
-            pass
-    raise ConfigurationError(
-        f"Preset {name!r} has more than {MAX_PRESET:,} bytes, so its content cannot be compared. Nothing was paid: "
-        "use a smaller preset."
+                f"Preset {name!r} was among the account's presets when this ledger last saw it, and is not listed now. "
+                "Nothing was paid. Run the task again later. If the preset was deleted, name another one."
+            )
+
+    def _remember(self, name: str, sha256: str) -> None:
+        data = json.dumps({"name": name, "sha256": sha256}, ensure_ascii=False).encode()
+        if self._home.read(self._file(name)) != data:
+            self._home.write(self._file(name), data)
+
+
+def _not_listed(name: str, others: list[str]) -> str:
+    near = difflib.get_close_matches(name, others, n=1, cutoff=0.75)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"Preset {name!r} is not among the account's presets.{hint} It may be built in: it is tried with the first "
+        "picture alone."
     )

@@ -38,6 +38,7 @@ from airflow_provider_perfectlyclear.catalog.naming import check_template, refus
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.plan.planner import Survey, counts_of
+from airflow_provider_perfectlyclear.catalog.presets import Presets
 from airflow_provider_perfectlyclear.catalog.report.metrics import tally_of
 from airflow_provider_perfectlyclear.catalog.report.reporter import Reporter
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
@@ -275,7 +276,8 @@ class CatalogRun:
 
     def _prepare(self) -> None:
         if not self._prepared:
-            self._prepared = prepare(self.client, self.options.corrections)
+            presets = Presets(self.client, self.home)
+            self._prepared = prepare(self.options.corrections, presets, has_worked=self.ledger.has_landed_by)
 
     def _sleep(self, seconds: float) -> None:
         # A plain flag, looked at: the lock of an Event is no good in a signal handler.

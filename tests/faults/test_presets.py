@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_perfectlyclear.emulator.testing import Emulator
 from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 from airflow_provider_perfectlyclear.hooks import presets
-from tests.catalog.conftest import House
+from tests.catalog.conftest import House, jpeg
 from tests.catalog.judge import judge
 from tests.faults.nights import NAMES, came_to, failed, night, night_held, refused_starts
 from tests.faults.presets import NAME, client_of, delete, make, make_in_a_process
@@ -293,3 +293,42 @@ def test_a_short_page_is_not_the_last_one(row: Row, house: House) -> None:
     assert (said["summary"]["unchanged"], said["summary"]["paid"]) == (len(NAMES), 0)
     row.consumed(house.emulator)
     row.held(judge(house))
+
+
+@pytest.mark.fault("F78", "left out of the list for a night", "run UNAVAILABLE")
+def test_a_preset_that_was_listed_is_never_taken_for_a_built_in_one(row: Row, house: House) -> None:
+    house.put(*NAMES)
+    make(house.emulator, b"warm")
+    assert night(house, run="monday", **BY_IT)["summary"]["paid"] == len(NAMES)
+    (house.source / "new.jpg").write_bytes(jpeg(77))
+    house.emulator.fault("presets", {"set": {"presets": []}}, times=1)
+
+    said = night(house, run="tuesday", **BY_IT)
+
+    assert said.get("code") == "UNAVAILABLE", said
+    assert f"Preset {NAME!r} was among the account's presets" in said["message"]
+    row.consumed(house.emulator)
+    assert house.accepted == len(NAMES)
+    summary = night(house, run="tuesday", **BY_IT)["summary"]
+    assert (summary["unchanged"], summary["paid"]) == (len(NAMES), 1)
+    row.held(judge(house))
+
+
+def test_a_preset_that_is_nearly_one_of_the_accounts_is_asked_about(house: House) -> None:
+    house.put(*NAMES)
+    make(house.emulator, b"warm")
+
+    night(house, options={"correction": {"preset": NAME.replace("dio", "do")}})
+
+    assert f"Did you mean {NAME!r}?" in house.log.read_text()
+
+
+def test_a_built_in_preset_that_has_worked_is_not_warned_about_again(house: House) -> None:
+    house.put(*NAMES)
+    by_a_built_in: dict[str, Any] = {"options": {"correction": {"preset": "Vivid"}}}
+    assert night(house, run="monday", **by_a_built_in)["summary"]["paid"] == len(NAMES)
+    warned = house.log.read_text().count("is not among the account's presets")
+
+    assert night(house, run="tuesday", **by_a_built_in)["summary"]["unchanged"] == len(NAMES)
+
+    assert warned == 1 == house.log.read_text().count("is not among the account's presets")

@@ -8,6 +8,7 @@ fence and heartbeat. The first line of a segment is its header; the others are r
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import socket
@@ -20,6 +21,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.records import (
     Bill,
     Record,
     Row,
+    State,
     apply,
     billed,
     charge,
@@ -99,6 +101,11 @@ class Ledger:
     def bill(self) -> Bill:
         """What this run has paid in this lane, over all its tries."""
         return self.view.bills.get(self.run, Bill())
+
+    def has_landed_by(self, digest: str) -> bool:
+        """Whether an output of this lane, or of another that is known here, landed by a correction of this digest."""
+        rows = itertools.chain(self.rows.values(), self.others.values())
+        return any(row.digest == digest and row.state is State.LANDED for row in rows)
 
     def load(self, entries: Iterable[Entry] | None = None) -> None:
         """
