@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.errors import ConfigurationError
@@ -62,6 +63,22 @@ def refusal_key(source: str, rendition: str = "") -> str:
     ledger knows about outputs stays.
     """
     return f"/{rendition}/{source}" if rendition else f"/{source}"
+
+
+def size_of(name: str, sizes: Mapping[str, int]) -> int | None:
+    """
+    The size of an output, whichever normal form the destination has given its name; None when it is not there.
+
+    :param sizes: names as listed -> sizes in bytes, with :func:`add_composed`.
+    """
+    size = sizes.get(name)
+    return sizes.get(unicodedata.normalize("NFC", name)) if size is None and not name.isascii() else size
+
+
+def add_composed(sizes: dict[str, int]) -> None:
+    """Let listed names be found in their composed form (NFC), too, where nothing else has that name."""
+    for name in [name for name in sizes if not unicodedata.is_normalized("NFC", name)]:
+        sizes.setdefault(unicodedata.normalize("NFC", name), sizes[name])
 
 
 def folded(name: str) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 import tempfile
 import time
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,54 @@ def test_a_destination_without_hard_links_is_named_with_its_remedy(
     assert summary["corrected"] == 4
     assert done(catalog(house, "wednesday", allow_unlocked_store=True).execute())["unchanged"] == 4
     row.consumed("os.link refuses")
+    monkeypatch.undo()
+    row.held(judge(house))
+
+
+# ---- F92
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param("NFD", marks=pytest.mark.fault("F92", "decomposed, as HFS+ does", "hidden")),
+        pytest.param("NFC", marks=pytest.mark.fault("F92", "composed", "hidden")),
+    ],
+)
+def test_a_destination_that_normalises_names_misses_no_picture(
+    row: Row, house: House, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """It lists names in its own form, and finds them in any, as the file systems of a Mac do."""
+    other = "NFC" if form == "NFD" else "NFD"
+    names = [unicodedata.normalize(other, name) for name in ("Äpfel/é.jpg", "ü.jpg")]
+    house.put(*names, "plain.jpg")
+    scandir = os.scandir
+
+    class Named:
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.name = unicodedata.normalize(form, entry.name)
+            self.path = entry.path
+            self.is_dir, self.is_symlink, self.stat = entry.is_dir, entry.is_symlink, entry.stat
+
+    class Listing(list[Named]):
+        def __enter__(self) -> Listing:
+            return self
+
+        def __exit__(self, *_: Any) -> None: ...
+
+    def normalising(path: Any) -> Any:
+        if isinstance(path, str) and path.startswith(str(house.destination)):
+            found = scandir(unicodedata.normalize(other, path))
+            return Listing(Named(entry) for entry in found)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", normalising)
+    assert done(catalog(house, "monday").execute())["paid"] == 3
+
+    tuesday = done(catalog(house, "tuesday").execute())
+
+    assert (tuesday["unchanged"], tuesday["paid"], tuesday["corrected"]) == (3, 0, 0)
+    row.consumed(f"listed in {form}")
     monkeypatch.undo()
     row.held(judge(house))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, source_uri
-from airflow_provider_perfectlyclear.catalog.naming import folded, output_name
+from airflow_provider_perfectlyclear.catalog.naming import folded, output_name, size_of
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, Refusal
 from airflow_provider_perfectlyclear.catalog.shards import in_shard
@@ -157,7 +157,7 @@ def _outputs(entry: Entry, options: Options, root: str) -> Iterable[Item]:
 
 
 def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, options: Options) -> None:
-    size = known.destination.get(item.output)
+    size = size_of(item.output, known.destination)
     made.existing += size is not None
     if (refusal := _refusal(item, clash, known, options.name_template)) is not None:
         made.refuse(refusal, known.rows)

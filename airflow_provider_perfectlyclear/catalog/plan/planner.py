@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row
-from airflow_provider_perfectlyclear.catalog.naming import refusal_key
+from airflow_provider_perfectlyclear.catalog.naming import add_composed, refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan import brakes
 from airflow_provider_perfectlyclear.catalog.plan.decide import FUTURE, Known, plan
@@ -130,6 +130,7 @@ class Survey:
             else:
                 sizes[entry.name] = entry.size
         self.destination.sweep(parts)
+        add_composed(sizes)
         return sizes
 
     def _closed(self) -> list[str]:
