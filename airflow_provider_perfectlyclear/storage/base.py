@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import posixpath
@@ -54,6 +55,17 @@ def _looks_before_it_writes(filesystem: AbstractFileSystem) -> bool:
     return (
         not isinstance(filesystem, AsyncFileSystem)
         and getattr(filesystem.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file
+    )
+
+
+def _knows_no_condition(error: Exception) -> bool:
+    """
+    Whether a store answers that it has no "only if absent": HTTP 501 and 405, as fsspec's filesystems say them. Who may
+    not write is told otherwise, without a number.
+    """
+    return isinstance(error, NotImplementedError) or (
+        isinstance(error, OSError)
+        and error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
     )
 
 
@@ -314,6 +326,12 @@ class Store:
 
     def _judge(self, name: str, data: bytes, error: Exception) -> bool:
         there = self.read(name)
+        if there is None and _knows_no_condition(error):
+            raise StorageFailed(
+                f"{self.uri('')} does not know how to create a file only if it is absent ({short(error)}), so a lock "
+                "cannot work there. Put state_path on another store, or, if runs never overlap, set "
+                "allow_unlocked_store=True."
+            ) from None
         if there is None:
             raise StorageFailed(f"{self.uri(name)} cannot be created: {short(error)}") from None
         return there == data

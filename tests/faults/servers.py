@@ -1,11 +1,10 @@
-"""Others on the network: a stranger, a proxy, and a door that opens late. All on loopback."""
+"""Others on the network: a stranger, a proxy, a relay. All on loopback."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
-import time
 from urllib.parse import urlsplit
 
 _BUFFER = 64 * 1024
@@ -16,21 +15,18 @@ class Server:
     Accepts connections, each in a thread of its own.
 
     :param host: to listen on.
-    :param opens_after: seconds in which connections are refused.
     """
 
-    def __init__(self, host: str = "127.0.0.1", *, opens_after: float = 0.0) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self._listener = socket.socket()
-        self._listener.bind((host, 0))  # not listening yet: who comes is refused
+        self._listener.bind((host, 0))
+        self._listener.listen()
         self.url = f"http://{host}:{self._listener.getsockname()[1]}"
         self.requests: list[bytes] = []
-        self._opens_after = opens_after
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
-        time.sleep(self._opens_after)
         with contextlib.suppress(OSError):  # closed meanwhile
-            self._listener.listen()
             while True:
                 connection, _ = self._listener.accept()
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
@@ -80,16 +76,21 @@ class Proxy(Server):
             _pour(upstream, connection)
 
 
-class Front(Proxy):
-    """Leads to one address."""
+class Relay(Proxy):
+    """
+    Stands before one server, and hands on what it hears.
 
-    def __init__(self, url: str, *, opens_after: float) -> None:
+    :param url: the server's.
+    """
+
+    def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
-        super().__init__(opens_after=opens_after)
+        super().__init__()
 
     def answer(self, connection: socket.socket, data: bytes) -> None:
-        self.pipe(connection, self._address, data)
+        head, _, rest = data.partition(b"\r\n\r\n")
+        self.pipe(connection, self._address, head + b"\r\nConnection: close\r\n\r\n" + rest)
 
 
 def _pour(source: socket.socket, sink: socket.socket) -> None:

@@ -19,7 +19,7 @@ from tests.catalog.conftest import House
 from tests.certificate import self_signed
 from tests.faults.conftest import KEY
 from tests.faults.nights import NAMES, came_to, ends_well, night
-from tests.faults.servers import Front, Proxy, Server, Stranger
+from tests.faults.servers import Proxy, Server, Stranger
 from tests.faults.table import Row
 
 
@@ -93,19 +93,17 @@ def test_a_lost_start_is_asked_for_once_more_and_declared(
 # ---- no connection
 
 
-@pytest.mark.fault("F6", "refused for a second", "hidden")
+@pytest.mark.fault("F6", "refused three times", "hidden")
 def test_a_service_that_refuses_connections_for_a_moment_is_waited_for(row: Row, house: House) -> None:
     house.put(*NAMES)
-    front = Front(house.emulator.base_url, opens_after=1.0)
+    port = house.emulator.base_url.rpartition(":")[2].split("/")[0]
 
-    said = night(house, base_url=f"{front.url}/v2")
+    said = night(house, fail_at=["socket.connect", port, "ECONNREFUSED", 3])
 
-    log = house.log.read_text()
-    assert "nothing was sent" in log or "refused" in log
-    row.consumed("the log says that nothing could be sent")
+    assert house.log.read_text().count("injected: ECONNREFUSED") == 3
+    row.consumed("three connections were refused")
     came_to(house, said, "hidden", NAMES)
-    ends_well(house, row, NAMES, base_url=f"{front.url}/v2")
-    front.close()
+    ends_well(house, row, NAMES)
 
 
 @pytest.mark.fault("F6", "a name that is not found twice", "hidden")

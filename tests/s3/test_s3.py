@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.catalog.judge import (
     the_key_stays_at_home,
 )
 from tests.catalog.test_kills import AT_ONCE, LATER, ONE_BY_ONE, killed, the_next_try_finishes
+from tests.faults.servers import Relay
 from tests.faults.table import Row
 from tests.s3.conftest import HouseOnS3
 from tests.s3.server import BUCKET, RECORDS, Server
@@ -48,7 +50,9 @@ def test_a_worker_killed_by_the_service_pays_nothing_twice_in_silence(
     row: Row, house: HouseOnS3, route: str, when: str, ambiguous: int
 ) -> None:
     house.put(*NAMES)
-    house.options = {**ONE_BY_ONE, "renditions": RENDITIONS, "max_in_flight": 2}
+    # Two at a time, so that both starts of a picture are lost at once; or one, so that none is being started.
+    in_flight = 2 if ambiguous else 1
+    house.options = {**ONE_BY_ONE, "renditions": RENDITIONS, "max_in_flight": in_flight}
     house.emulator.fault({"route": route, "nth": 3}, {"kill": {"pid": "peer", "when": when}})
 
     assert house.work(constants=LATER if route == "pfc" else AT_ONCE) is None
@@ -211,3 +215,53 @@ def test_a_large_video_passes_through_in_bounded_memory(house: HouseOnS3, tmp_pa
     assert done["grew"] < 100
     entry = house.store("out").stat("film.mp4")
     assert isinstance(house.store("out"), Store) and entry is not None and entry.size == size
+
+
+class WithoutConditions(Relay):
+    """An older gateway in front of the server: it knows no conditional PUT."""
+
+    def __init__(self, server: Server, status: str, code: str) -> None:
+        self._answer = (
+            f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n"
+            f"<Error><Code>{code}</Code><Message>{code}</Message></Error>"
+        ).encode()
+        super().__init__(server.endpoint)
+
+    def answer(self, connection: socket.socket, data: bytes) -> None:
+        if b"\r\nif-none-match:" in data.partition(b"\r\n\r\n")[0].lower():
+            connection.sendall(self._answer)
+        else:
+            super().answer(connection, data)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        pytest.param(status, code, marks=pytest.mark.fault("F91", status, "run STORAGE_FAILED"))
+        for status, code in [
+            ("501 Not Implemented", "NotImplemented"),
+            ("405 Method Not Allowed", "MethodNotAllowed"),
+        ]
+    ],
+)
+def test_a_store_without_conditional_puts_is_named_with_its_remedy(
+    row: Row, house: HouseOnS3, status: str, code: str
+) -> None:
+    house.put(*NAMES)
+    gateway = WithoutConditions(house.server, status, code)
+    there = {**house.server.storage_options, "endpoint_url": gateway.url}
+
+    said = house.work(storage_options=there)
+
+    assert said is not None and said.get("code") == "STORAGE_FAILED", said
+    assert "only if it is absent" in said["message"] and "allow_unlocked_store=True" in said["message"]
+    assert house.accepted == 0
+    row.consumed("the gateway has answered so")
+    unlocked = {**house.options, "allow_unlocked_store": True}
+    house.options = unlocked
+    done = house.work(storage_options=there)
+    assert done is not None and done["summary"]["corrected"] == len(NAMES), done
+    again = house.work(run="the night after", storage_options=there)
+    assert again is not None and again["summary"]["unchanged"] == len(NAMES), again
+    gateway.close()
+    row.held(judge(house))
