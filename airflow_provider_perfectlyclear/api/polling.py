@@ -14,6 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
+from airflow_provider_perfectlyclear.errors import (
+    ConfigurationError,
+    NotFound,
+    PerfectlyClearError,
+    RunStopped,
+    TooManyRequests,
+    Unavailable,
+)
 
 #: Seconds of 404 without interruption after which a job is lost: a service may know a job a little later.
 LOST_AFTER = 60.0
@@ -84,6 +92,7 @@ class Watch:
         self._probes = 1.0
         self._finals: deque[float] = deque([now], maxlen=_RECENT)
         self._failing_since: float | None = None
+        self._last_failure: PerfectlyClearError | None = None
         self._heard: float | None = None
         self._wants_witness = wants_witness
         for job_id, age in sorted(jobs.items(), key=lambda one: -one[1]):
@@ -108,7 +117,7 @@ class Watch:
         """
         Return the jobs to ask about now, oldest first, and mark them as asked.
 
-        Report on each of them with ``answered``, ``missing`` or ``failed``.
+        Report on each of them with ``report``.
 
         :param now: monotonic seconds.
         :param most: how many at most.
@@ -134,15 +143,43 @@ class Watch:
         waiting = [job.due for _, job in self._candidates(now) if not job.in_flight]
         return max(0.0, min(waiting) - now) if waiting else self._shortest
 
-    def answered(self, job_id: str, status: JobStatus, *, now: float) -> bool:
+    def report(self, job_id: str, answer: JobStatus | PerfectlyClearError, *, now: float) -> bool:
         """
-        Take in an answer. The first final one counts, whatever the service says later.
+        Take in what came of a question. This is the one place that says what an answer means for the wait.
+
+        A status counts; a 404 counts once it has lasted; whatever else fails says nothing about the job, too many
+        requests included: asking goes on, more slowly, for as long as :meth:`given_up` allows.
 
         :param job_id: the job.
-        :param status: what the service said.
+        :param answer: what the service said, or why it said nothing.
         :param now: monotonic seconds.
-        :return: whether the job became final by it.
+        :returns: whether the job will not change any more.
+        :raises PerfectlyClearError: ``answer``, when no question can be answered any more: the key is refused, payment
+            or permission is missing, the certificate or the connection is wrong.
         """
+        if isinstance(answer, JobStatus):
+            return self._answered(job_id, answer, now)
+        if isinstance(answer, NotFound):
+            return self._unknown(job_id, now)
+        if isinstance(answer, ConfigurationError | RunStopped) and not isinstance(answer, TooManyRequests):
+            raise answer
+        self._failed(job_id, answer, now)
+        return False
+
+    def give_up(self, now: float) -> None:
+        """
+        End a wait that is pointless.
+
+        :param now: monotonic seconds.
+        :raises TooManyRequests: nothing but failures for ten minutes, of which that was the last.
+        :raises Unavailable: another was the last.
+        """
+        if self.given_up(now):
+            said = f"Nothing but failures for {GIVE_UP_AFTER / 60:g} minutes: {self._last_failure}"
+            raise (TooManyRequests if isinstance(self._last_failure, TooManyRequests) else Unavailable)(said)
+
+    def _answered(self, job_id: str, status: JobStatus, now: float) -> bool:
+        """The first final answer counts, whatever the service says later."""
         self._failing_since = None
         self._heard = now
         job = self._open.get(job_id)
@@ -163,16 +200,12 @@ class Watch:
         self._again(job, now)
         return False
 
-    def missing(self, job_id: str, *, now: float) -> bool:
+    def _unknown(self, job_id: str, now: float) -> bool:
         """
-        Take in a 404: the service does not know the job, maybe not yet.
+        A 404: the service does not know the job, maybe not yet. Nothing but 404 for 60 seconds, and it is lost.
 
         A service that knows none of several jobs has forgotten everybody for a while: with ``wants_witness`` none of
         them is lost then.
-
-        :param job_id: the job.
-        :param now: monotonic seconds.
-        :return: whether the job is lost by it: nothing but 404 for 60 seconds.
         """
         self._failing_since = None
         job = self._open.get(job_id)
@@ -192,18 +225,23 @@ class Watch:
         return heard or not self._wants_witness or len(self._open) == 1
 
     @property
+    def is_failing(self) -> bool:
+        """Whether the last question got no answer."""
+        return self._failing_since is not None
+
+    @property
+    def missing(self) -> list[str]:
+        """The open jobs that the service does not know, maybe not yet, oldest first."""
+        return [job_id for job_id, job in self._open.items() if job.missing_since is not None]
+
+    @property
     def has_heard(self) -> bool:
         """Whether the service has known any of the jobs yet."""
         return self._heard is not None
 
-    def failed(self, job_id: str, error: Exception, *, now: float) -> None:
-        """
-        Take in a question that got no answer: that says nothing about the job.
-
-        :param job_id: the job.
-        :param error: why; not kept.
-        :param now: monotonic seconds.
-        """
+    def _failed(self, job_id: str, error: PerfectlyClearError, now: float) -> None:
+        """A question that got no answer says nothing about the job."""
+        self._last_failure = error
         if self._failing_since is None:
             self._failing_since = now
         if job := self._open.get(job_id):

@@ -11,11 +11,7 @@ from airflow_provider_perfectlyclear.errors import (
     ConfigurationError,
     JobLost,
     JobTimeout,
-    NotFound,
     PerfectlyClearError,
-    RunStopped,
-    TooManyRequests,
-    Unavailable,
 )
 
 if TYPE_CHECKING:
@@ -67,20 +63,14 @@ def _ask_all(client: Client, watch: Watch) -> None:
 
 def _ask(client: Client, watch: Watch, job_id: str) -> bool:
     """Whether there was an answer."""
+    answer: JobStatus | PerfectlyClearError
     try:
-        status = client.send(calls.status(job_id))
-    except NotFound:
-        watch.missing(job_id, now=time.monotonic())
+        answer = client.send(calls.status(job_id))
     except PerfectlyClearError as error:
-        if isinstance(error, ConfigurationError | RunStopped) and not isinstance(error, TooManyRequests):
-            raise
-        watch.failed(job_id, error, now=time.monotonic())
-        if watch.given_up(time.monotonic()):
-            raise Unavailable(f"Nothing but failures for long: {error}") from None
-        return False
-    else:
-        watch.answered(job_id, status, now=time.monotonic())
-    return True
+        answer = error
+    watch.report(job_id, answer, now=time.monotonic())
+    watch.give_up(time.monotonic())
+    return not watch.is_failing
 
 
 def _open_after(timeout: float, still_open: int, of: int) -> str:

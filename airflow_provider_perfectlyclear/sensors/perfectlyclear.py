@@ -20,18 +20,13 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.adapters.task_instance import told_to_airflow
-from airflow_provider_perfectlyclear.errors import (
-    ConfigurationError,
-    NotFound,
-    ProtocolError,
-    TooManyRequests,
-    Unavailable,
-)
+from airflow_provider_perfectlyclear.errors import ConfigurationError, PerfectlyClearError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_perfectlyclear.api.models import JobStatus
+    from airflow_provider_perfectlyclear.api.polling import Watch
     from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
 #: Where nobody comes back to look again, it is looked again after so long (seconds).
@@ -84,9 +79,9 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
             with told_to_airflow(), self._hook() as hook:
                 done = self._look(hook)
                 # When it is rescheduled, the next poke is another process, and knows nothing of this one.
-                while self.reschedule and self._missing_since and not done:
+                while self.reschedule and self._watch.missing and not done:
                     done = self._look_again(hook)
-                self._give_up_after_long()
+                self._watch.give_up(time.monotonic())
             if done:
                 self._fail_unless_completed()
         return PokeReturnValue(is_done=done, xcom_value=self._result() if done else None)
@@ -114,16 +109,23 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
     def _forget(self) -> None:
         """Airflow copies an operator for each run and map index, and what hangs on it is shared by the copies."""
-        self._final: dict[str, JobStatus | None] = {}
-        self._missing_since: dict[str, float] = {}
-        self._failing_since: float | None = None
+        self._watching: Watch | None = None
+
+    @property
+    def _watch(self) -> Watch:
+        """What is known of the jobs."""
+        from airflow_provider_perfectlyclear.api.polling import Watch
+
+        if self._watching is None:
+            self._watching = Watch(dict.fromkeys(self._ids(), 0.0), now=time.monotonic())
+        return self._watching
 
     def _woken_up(self, event: dict[str, Any]) -> Any:
         why, reason = event.get("why"), event.get("reason")
         with told_to_airflow(), self._hook() as hook:
             done = self._look(hook)
-            while why == "all_final" and (self._missing_since or self._failing_since) and not done:
-                self._give_up_after_long()
+            while why == "all_final" and (self._watch.missing or self._watch.is_failing) and not done:
+                self._watch.give_up(time.monotonic())
                 done = self._look_again(hook)
         if done:
             self._fail_unless_completed()
@@ -156,56 +158,37 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
     def _look(self, hook: PerfectlyClearHook) -> bool:
         """Ask until one is open. What is final is not asked about again; missing jobs are all missed at once."""
-        from airflow_provider_perfectlyclear.api import polling as watch
-
-        for job_id in self._ids():
-            if job_id in self._final:
-                continue
+        for job_id in self._watch.open:
+            answer: JobStatus | PerfectlyClearError
             try:
-                status = hook.status(job_id)
-            except NotFound:
-                self._failing_since = None
-                since = self._missing_since.setdefault(job_id, time.monotonic())
-                if time.monotonic() - since < watch.LOST_AFTER:
-                    continue
-                self._final[job_id] = None
-                del self._missing_since[job_id]
-            except (Unavailable, ProtocolError, TooManyRequests) as error:
-                self.log.warning("No answer about job %s, which says nothing about it: %s", job_id, error)
-                self._failing_since = self._failing_since or time.monotonic()
+                answer = hook.status(job_id)
+            except PerfectlyClearError as error:
+                answer = error
+            self._watch.report(job_id, answer, now=time.monotonic())
+            if self._watch.is_failing:
+                self.log.warning("No answer about job %s, which says nothing about it: %s", job_id, answer)
                 return False
-            else:
-                self._failing_since = None
-                self._missing_since.pop(job_id, None)
-                if not status.state.is_final:
-                    return False
-                self._final[job_id] = status
-        return not self._missing_since
+            if job_id in self._watch.open and job_id not in self._watch.missing:
+                return False
+        return not self._watch.open
 
     def _look_again(self, hook: PerfectlyClearHook) -> bool:
         time.sleep(min(AGAIN, self.poke_interval))
         return self._look(hook)
 
-    def _give_up_after_long(self) -> None:
-        """As the trigger does."""
-        from airflow_provider_perfectlyclear.api import polling as watch
-
-        since = self._failing_since
-        if since is not None and time.monotonic() - since >= watch.GIVE_UP_AFTER:
-            raise Unavailable("Nothing but failures for long; what was said is in the log.")
-
     def _fail_unless_completed(self) -> None:
+        final = self._watch.final
         failed = [
-            f"{job_id} {status.state}: {status.status_text or 'no reason given'}"
-            if status
+            f"{job_id} {final[job_id].state}: {final[job_id].status_text or 'no reason given'}"
+            if job_id in final
             else f"{job_id} JOB_LOST"
-            for job_id, status in self._final.items()
-            if status is None or status.state != "COMPLETED"
+            for job_id in dict.fromkeys(self._ids())
+            if job_id not in final or final[job_id].state != "COMPLETED"
         ]
         if failed:
             named = "; ".join(failed[:5])
             raise AirflowFailException(
-                f"{len(failed)} of {len(self._final)} jobs have no corrected file: {named}"
+                f"{len(failed)} of {len(set(self._ids()))} jobs have no corrected file: {named}"
             )
 
     @contextmanager
@@ -236,7 +219,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         self.defer(
             trigger=PerfectlyClearJobsTrigger(
                 perfectlyclear_conn_id=self.perfectlyclear_conn_id,
-                job_ids=[job_id for job_id in self._ids() if job_id not in self._final],
+                job_ids=self._watch.open,
                 poll_interval=float(self.poll_interval),
                 deadline=time.time() + self.timeout,
                 timeout=self.timeout,

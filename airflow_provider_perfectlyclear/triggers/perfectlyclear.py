@@ -10,7 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.api.polling import Watch
-from airflow_provider_perfectlyclear.errors import ConfigurationError, RunStopped
+from airflow_provider_perfectlyclear.errors import ConfigurationError, PerfectlyClearError
 from airflow_provider_perfectlyclear.triggers.polling import Asking, done_of
 from airflow_provider_perfectlyclear.triggers.shared_client import shared_client
 
@@ -94,19 +94,17 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
         self.log.info("Waiting for %d jobs, for %.1f s at most", len(jobs), left)
         try:
             async with shared_client(self.perfectlyclear_conn_id) as client:
-                why, reason = await Asking(
-                    client, watch, until, wake_early=self.wake_early
-                ).until_worth_waking()
-        except (ConfigurationError, RunStopped) as stop:
+                why = await Asking(client, watch, until, wake_early=self.wake_early).until_worth_waking()
+        except PerfectlyClearError as stop:
             return _event(watch, "stopped", str(stop))
-        return _event(watch, why, reason)
+        return _event(watch, why)
 
     def _seconds_left(self) -> float:
         by_deadline = float("inf") if self.deadline is None else self.deadline - time.time()
         return max(0.0, min(by_deadline, float("inf") if self.timeout is None else self.timeout))
 
 
-def _event(watch: Watch, why: str, reason: str | None) -> dict[str, Any]:
+def _event(watch: Watch, why: str, reason: str | None = None) -> dict[str, Any]:
     return {
         "done": done_of(watch),
         "open": len(watch.open),

@@ -7,8 +7,9 @@ import time
 
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import AsyncClient
+from airflow_provider_perfectlyclear.api.models import JobStatus
 from airflow_provider_perfectlyclear.api.polling import Watch
-from airflow_provider_perfectlyclear.errors import NotFound, PerfectlyClearError, RunStopped, TooManyRequests
+from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 
 #: How many questions of one trigger may be on their way; all triggers share the bound of their client.
 AT_ONCE = 4
@@ -37,21 +38,21 @@ class Asking:
         self.wake_early = wake_early
         self._earliest = time.monotonic() + SETTLE
         self._first_final: float | None = None
-        self._last_failure = ""
         self._asked: dict[str, asyncio.Task[None]] = {}
 
-    async def until_worth_waking(self) -> tuple[str, str | None]:
+    async def until_worth_waking(self) -> str:
         """
-        Ask until there is a reason to wake the worker: its word, and a sentence where that does not say all.
+        Ask until there is a reason to wake the worker: its word.
 
-        :raises RunStopped: no answer can come any more: the key, payment, permission, TLS.
+        :raises PerfectlyClearError: no answer can come any more: the key, payment, permission, TLS; or ten minutes
+            brought nothing but failures.
         """
         try:
             while (why := self._why(time.monotonic())) is None:
                 self._ask_those_due(time.monotonic())
                 await self._pause()
                 self._collect()
-            return why, self._last_failure if why == "stopped" else None
+            return why
         finally:
             await self._drop()
 
@@ -64,8 +65,7 @@ class Asking:
             self.watch
         ):  # with no job at all it is only the time that is waited for
             return "all_final"
-        if self.watch.given_up(now):
-            return "stopped"
+        self.watch.give_up(now)
         return "enough_final" if self._enough(now) else None
 
     def _enough(self, now: float) -> bool:
@@ -80,19 +80,12 @@ class Asking:
             self._asked[job_id] = asyncio.create_task(self._ask(job_id))
 
     async def _ask(self, job_id: str) -> None:
+        answer: JobStatus | PerfectlyClearError
         try:
-            status = await self.client.send(calls.status(job_id))
-        except NotFound:
-            final = self.watch.missing(job_id, now=time.monotonic())
+            answer = await self.client.send(calls.status(job_id))
         except PerfectlyClearError as error:
-            # Too many questions are a reason to ask less, and asking pays nothing: the wait goes on.
-            if isinstance(error, RunStopped) and not isinstance(error, TooManyRequests):
-                raise
-            self.watch.failed(job_id, error, now=time.monotonic())
-            self._last_failure = f"Nothing but failures for long: {error}"
-            return
-        else:
-            final = self.watch.answered(job_id, status, now=time.monotonic())
+            answer = error
+        final = self.watch.report(job_id, answer, now=time.monotonic())
         if final and self._first_final is None:
             self._first_final = time.monotonic()
 

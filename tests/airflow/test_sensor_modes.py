@@ -73,6 +73,11 @@ ROWS = {
     "key_revoked": Row(FAILED, (KEY_REVOKED,)),
     "no_connection": Row(FAILED, arguments={"perfectlyclear_conn_id": "not_there"}),
     "out_of_order": Row(RETRIED, (OUT_OF_ORDER,), {"timeout": 4}, {"reschedule": FAILED}),
+    "refused": Row(RETRIED, (Answers(400),), {"timeout": 4}, {"reschedule": FAILED}),
+    "refused_later": Row(RETRIED, (Answers(400, later=True),), {"timeout": 4}, {"reschedule": FAILED}),
+    "too_many": Row(
+        RETRIED, (Answers(429),), {"timeout": 30, "perfectlyclear_conn_id": "busy"}, {"reschedule": FAILED}
+    ),
     "soft_failed": Row(SKIPPED, ("COMPLETED", "FAILED"), SOFT),
     "soft_lost": Row(SKIPPED, ("lost",), SOFT),
     "soft_out_of_time": Row(SKIPPED, ("stuck",), {**SOFT, **SHORT}),
@@ -91,7 +96,7 @@ AT_ONCE = {"wrong_key", "soft_wrong_key", "no_connection"}
 DAG = """
     from datetime import timedelta
 
-    from airflow_provider_perfectlyclear.api import polling as watch
+    from airflow_provider_perfectlyclear.api import limiter, polling as watch, retry
     from airflow_provider_perfectlyclear.sensors import perfectlyclear as sensors
     from airflow_provider_perfectlyclear.triggers import polling as asking
     from airflow.providers.common.compat.sdk import DAG
@@ -99,6 +104,7 @@ DAG = """
     # No test waits for as long as a user's sensor may.
     watch.LOST_AFTER = 0.7
     watch.GIVE_UP_AFTER, asking.SETTLE = 1.0, 0.0
+    limiter.HOPELESS, retry._FIRST_WAIT = 2, 0.05
 
     with DAG("sensor_modes", schedule=None):
         for task_id, arguments in {tasks!r}.items():
@@ -108,7 +114,7 @@ DAG = """
                     "perfectlyclear_conn_id": "pc",
                     "poke_interval": 0.3,
                     "poll_interval": 0.3,
-                    "timeout": 60,
+                    "timeout": 600,
                     "retries": 1,
                     "retry_delay": timedelta(0),
                     **arguments,
@@ -140,7 +146,8 @@ def ran(airflow_home: AirflowHome, service: Emulator) -> Ran:
             ids = [begin(client, service, end) for end in row.jobs]
             job_ids = ids if len(ids) > 1 else ids[0]
             tasks[f"{name}.{mode}"] = {"job_ids": job_ids, **arguments, **row.arguments}
-    env = {"AIRFLOW_CONN_PC": service.connection_json(max_retries=0)}
+    connection = service.connection_json(max_retries=0)
+    env = {"AIRFLOW_CONN_PC": connection, "AIRFLOW_CONN_BUSY": connection}
     run_id, _ = airflow_home.dags_test("sensor_modes", DAG.format(tasks=tasks), env=env)
     return Ran(airflow_home, run_id, {task_id: task["job_ids"] for task_id, task in tasks.items()})
 

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
 from airflow_provider_perfectlyclear.api.polling import Watch
+from airflow_provider_perfectlyclear.errors import NotFound, Unavailable
 
 
 def status(state: str = "PROCESSING", job_id: str = "a", raw: str = "") -> JobStatus:
@@ -31,7 +32,7 @@ def test_a_job_is_not_asked_about_again_before_it_was_reported_on() -> None:
     one = watch("a")
     assert one.due(2.0, 8) == ["a"]
     assert one.due(10.0, 8) == []
-    one.answered("a", status(), now=10.0)
+    one.report("a", status(), now=10.0)
     assert one.due(11.9, 8) == []
     assert one.due(12.0, 8) == ["a"]
 
@@ -48,7 +49,7 @@ def test_the_interval_is_a_tenth_of_the_age_within_bounds(age: float, interval: 
     now = one.next_due(0.0) or 0.0
     for _ in range(5):  # often enough for it to be a straggler, whose interval is its age's alone
         assert one.due(now, 1) == ["a"]
-        one.answered("a", status(), now=now)
+        one.report("a", status(), now=now)
         wait = one.next_due(now)
         assert wait is not None
         now += wait
@@ -59,7 +60,7 @@ def test_the_interval_is_a_tenth_of_the_age_within_bounds(age: float, interval: 
 def test_jitter_makes_intervals_longer_and_never_shorter() -> None:
     one = Watch({"a": 100.0}, now=0.0, dice=lambda: 1.0)
     one.due(0.0, 1)
-    one.failed("a", OSError(), now=0.0)
+    one.report("a", Unavailable(""), now=0.0)
     assert one.next_due(0.0) == pytest.approx(2.0 * 1.2)
 
 
@@ -76,14 +77,14 @@ def test_the_oldest_is_asked_about_first() -> None:
 def test_while_the_oldest_is_open_the_younger_are_left_alone() -> None:
     one = watch("a", "b", "c")
     assert one.due(2.0, 8) == ["a"]
-    one.answered("a", status(), now=2.0)
+    one.report("a", status(), now=2.0)
     assert one.due(2.0, 8) == []
 
 
 def test_a_final_job_lets_the_next_be_asked_about_at_once() -> None:
     one = watch("a", "b", "c")
     one.due(2.0, 8)
-    assert one.answered("a", status("COMPLETED"), now=2.1)
+    assert one.report("a", status("COMPLETED"), now=2.1)
     assert one.due(2.1, 8) == ["b"]
 
 
@@ -93,7 +94,7 @@ def test_the_more_are_final_the_more_are_asked_about_at_once() -> None:
     while due := one.due(2.0, 100):
         sizes.append(len(due))
         for job_id in due:
-            one.answered(job_id, status("COMPLETED"), now=2.0)
+            one.report(job_id, status("COMPLETED"), now=2.0)
     assert sum(sizes) == 200
     assert sizes[0] == 1 and max(sizes) > 20 and len(sizes) < 20
 
@@ -110,7 +111,7 @@ def test_one_stuck_job_does_not_keep_the_others_waiting_for_long() -> None:
     while len(one.final) < 2:
         now += one.next_due(now) or 0.0
         for job_id in one.due(now, 8):
-            one.answered(job_id, status("PROCESSING" if job_id == "stuck" else "COMPLETED"), now=now)
+            one.report(job_id, status("PROCESSING" if job_id == "stuck" else "COMPLETED"), now=now)
     assert now < 10.0
     assert one.open == ["stuck"]
 
@@ -118,7 +119,7 @@ def test_one_stuck_job_does_not_keep_the_others_waiting_for_long() -> None:
 def test_nothing_is_due_when_nothing_is_open() -> None:
     one = watch("a")
     one.due(2.0, 1)
-    one.answered("a", status("FAILED"), now=2.0)
+    one.report("a", status("FAILED"), now=2.0)
     assert one.next_due(2.0) is None
     assert one.due(100.0, 8) == []
 
@@ -126,56 +127,56 @@ def test_nothing_is_due_when_nothing_is_open() -> None:
 @pytest.mark.parametrize("state", ["COMPLETED", "FAILED", "REJECTED"])
 def test_the_first_final_status_wins(state: str) -> None:
     one = watch("a")
-    assert one.answered("a", status(state), now=1.0)
+    assert one.report("a", status(state), now=1.0)
     for later in ("COMPLETED", "FAILED", "PENDING"):
-        assert not one.answered("a", status(later), now=2.0)
+        assert not one.report("a", status(later), now=2.0)
     assert one.final["a"].state == state
     assert one.open == []
 
 
 def test_an_unknown_word_is_open_and_told_once_per_word() -> None:
     one = watch("a", "b", "c")
-    assert not one.answered("a", status("UNKNOWN", raw="QUEUED"), now=1.0)
-    assert not one.answered("b", status("UNKNOWN", raw="QUEUED"), now=1.0)
-    assert not one.answered("c", status("UNKNOWN", raw="paused"), now=1.0)
+    assert not one.report("a", status("UNKNOWN", raw="QUEUED"), now=1.0)
+    assert not one.report("b", status("UNKNOWN", raw="QUEUED"), now=1.0)
+    assert not one.report("c", status("UNKNOWN", raw="paused"), now=1.0)
     assert one.newly_unknown == {"a": "QUEUED", "c": "paused"}
     one.newly_unknown.clear()
-    one.answered("a", status("UNKNOWN", raw="QUEUED"), now=2.0)
+    one.report("a", status("UNKNOWN", raw="QUEUED"), now=2.0)
     assert one.newly_unknown == {}
     assert one.open == ["a", "b", "c"]
 
 
 def test_a_job_is_lost_after_a_minute_of_404_and_not_before() -> None:
     one = watch("a")
-    assert not one.missing("a", now=2.0)
-    assert not one.missing("a", now=61.9)
-    assert one.missing("a", now=62.0)
+    assert not one.report("a", NotFound(""), now=2.0)
+    assert not one.report("a", NotFound(""), now=61.9)
+    assert one.report("a", NotFound(""), now=62.0)
     assert (one.lost, one.open) == ({"a"}, [])
 
 
 def test_an_answer_in_between_ends_the_404s() -> None:
     one = watch("a")
-    one.missing("a", now=2.0)
-    one.answered("a", status(), now=30.0)
-    assert not one.missing("a", now=63.0)
-    assert one.missing("a", now=123.0)
+    one.report("a", NotFound(""), now=2.0)
+    one.report("a", status(), now=30.0)
+    assert not one.report("a", NotFound(""), now=63.0)
+    assert one.report("a", NotFound(""), now=123.0)
 
 
 def test_404_at_once_after_a_start_is_no_loss_even_for_an_old_job() -> None:
-    assert not watch("a", age=5000.0).missing("a", now=0.0)
+    assert not watch("a", age=5000.0).report("a", NotFound(""), now=0.0)
 
 
 def test_a_poll_that_fails_is_not_a_job_that_fails() -> None:
     one = watch("a")
-    one.failed("a", OSError(), now=2.0)
+    one.report("a", Unavailable(""), now=2.0)
     assert one.open == ["a"]
     assert one.due(4.0, 1) == ["a"]
 
 
 def test_ten_minutes_of_nothing_but_failure_are_enough() -> None:
     one = watch("a", "b")
-    one.failed("a", OSError(), now=100.0)
-    one.failed("b", OSError(), now=699.0)
+    one.report("a", Unavailable(""), now=100.0)
+    one.report("b", Unavailable(""), now=699.0)
     assert not one.given_up(699.0)
     assert one.given_up(700.0)
 
@@ -183,32 +184,32 @@ def test_ten_minutes_of_nothing_but_failure_are_enough() -> None:
 @pytest.mark.parametrize("how", ["open", "final", "404"])
 def test_any_answer_resets_the_ten_minutes(how: str) -> None:
     one = watch("a", "b")
-    one.failed("a", OSError(), now=100.0)
+    one.report("a", Unavailable(""), now=100.0)
     if how == "404":
-        one.missing("b", now=600.0)
+        one.report("b", NotFound(""), now=600.0)
     else:
-        one.answered("b", status("PENDING" if how == "open" else "COMPLETED"), now=600.0)
-    one.failed("a", OSError(), now=650.0)
+        one.report("b", status("PENDING" if how == "open" else "COMPLETED"), now=600.0)
+    one.report("a", Unavailable(""), now=650.0)
     assert not one.given_up(1249.0)
     assert one.given_up(1250.0)
 
 
 def test_a_forgotten_job_is_nowhere() -> None:
     one = watch("a", "b", "c")
-    one.answered("b", status("COMPLETED"), now=1.0)
-    one.missing("c", now=0.0)
-    one.missing("c", now=60.0)
+    one.report("b", status("COMPLETED"), now=1.0)
+    one.report("c", NotFound(""), now=0.0)
+    one.report("c", NotFound(""), now=60.0)
     for job_id in ("a", "b", "c", "d"):
         one.forget(job_id)
     assert (one.open, one.final, one.lost) == ([], {}, set())
-    one.answered("a", status(), now=1.0)
-    one.failed("a", OSError(), now=1.0)
-    assert not one.missing("a", now=1.0)
+    one.report("a", status(), now=1.0)
+    one.report("a", Unavailable(""), now=1.0)
+    assert not one.report("a", NotFound(""), now=1.0)
 
 
 def test_a_job_is_added_once() -> None:
     one = watch("a")
-    one.answered("a", status("COMPLETED"), now=1.0)
+    one.report("a", status("COMPLETED"), now=1.0)
     one.add("a", now=2.0)
     one.add("b", now=2.0)
     one.add("b", now=50.0)
@@ -265,7 +266,7 @@ def correct_500(
         while answers and answers[0][0] <= now:
             at, job_id = heapq.heappop(answers)
             is_done = service.done[job_id] <= at - 0.015
-            if one.answered(job_id, status("COMPLETED" if is_done else "PROCESSING"), now=now):
+            if one.report(job_id, status("COMPLETED" if is_done else "PROCESSING"), now=now):
                 delays.append(now - service.done[job_id])
         for job_id in one.due(now, 8 - len(answers)):
             heapq.heappush(answers, (now + 0.03, job_id))

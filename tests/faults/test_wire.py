@@ -69,7 +69,10 @@ def too_many() -> Iterator[Way]:
             do = answer(429, Retry_After=absurd)
             yield Way("F1", f"{absurd} at {route}", "hidden", [(route, do, 1)], {**PRESET, **capped})
         yield Way("F2", f"two at {route}", "hidden", [(route, answer(429), 2)], PRESET)
-        hopeless = {**PRESET, "constants": {"api.limiter.HOPELESS": 3}}
+        hopeless = {
+            **PRESET,
+            "constants": {"api.limiter.HOPELESS": 3, "api.polling.GIVE_UP_AFTER": 0.5},
+        }
         yield Way(
             "F2", f"for ever at {route}", "run TOO_MANY_REQUESTS", [(route, answer(429), None)], hopeless
         )

@@ -17,10 +17,7 @@ from airflow_provider_perfectlyclear.errors import (
     JobError,
     JobLost,
     JobTimeout,
-    NotFound,
     PerfectlyClearError,
-    RunStopped,
-    Unavailable,
     UrlGone,
 )
 
@@ -49,10 +46,11 @@ class Follower:
     def _after_ask(self, job_id: str) -> Callable[[Future[JobStatus]], None]:
         def then(future: Future[JobStatus]) -> None:
             error = future.exception()
-            if isinstance(error, RunStopped) or not isinstance(error, PerfectlyClearError | None):
-                self._engine.stop(error)
+            try:
+                over = self._judge(job_id, future, error, time.monotonic())
+            except PerfectlyClearError as stop:
+                self._engine.stop(stop)
                 return
-            over = self._judge(job_id, future, error, time.monotonic())
             self._engine.progress.heard = self._engine.progress.heard or self.jobs.has_heard
             if over is None:
                 return
@@ -70,23 +68,18 @@ class Follower:
         return then
 
     def _judge(
-        self, job_id: str, future: Future[JobStatus], error: PerfectlyClearError | None, now: float
+        self, job_id: str, future: Future[JobStatus], error: BaseException | None, now: float
     ) -> JobError | None:
         """Why the job is over without a result, if it is."""
-        if isinstance(error, NotFound):
-            return self.jobs.missing(job_id, now)
-        if error is not None:
-            over = self.jobs.failed(job_id, error, now)
-            if self.jobs.given_up(now):
-                self._engine.stop(
-                    Unavailable(f"The service has answered no question about its jobs for long: {error}")
-                )
-            return over
-        if future.result().state is JobState.COMPLETED:
-            seconds = self.jobs.seconds(future.result(), now)
+        if error is not None and not isinstance(error, PerfectlyClearError):
+            self._engine.stop(error)
+            return None
+        answer = error or future.result()
+        if isinstance(answer, JobStatus) and answer.state is JobState.COMPLETED:
+            seconds = self.jobs.seconds(answer, now)
             if seconds is not None:
                 self._engine.progress.saw_job(seconds)
-        return self.jobs.answered(future.result(), now)
+        return self.jobs.report(job_id, answer, now)
 
     def land(self, status: JobStatus, asked: float, output: str, now: float) -> None:
         row = self.jobs.row(status.job_id, output)

@@ -14,7 +14,15 @@ from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
 from airflow_provider_perfectlyclear.api.polling import Watch
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row
-from airflow_provider_perfectlyclear.errors import JobError, JobFailed, JobLost, JobRejected, JobTimeout
+from airflow_provider_perfectlyclear.errors import (
+    JobError,
+    JobFailed,
+    JobLost,
+    JobRejected,
+    JobTimeout,
+    NotFound,
+    PerfectlyClearError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +104,10 @@ class OpenJobs:
         """Seconds since the start of the youngest; there must be one."""
         return now - max(job.since for job in self._jobs.values())
 
+    def is_open(self, job_id: str) -> bool:
+        """Whether the job is watched, and has not ended as far as is known."""
+        return job_id in self._jobs and self._jobs[job_id].completed is None
+
     def follow(self, row: Row, job_id: str, since: float) -> None:
         """
         Watch a job from now on for an output.
@@ -149,7 +161,7 @@ class OpenJobs:
 
     def due(self, now: float, most: int) -> list[str]:
         """
-        Which jobs to ask about now, at most so many. Report on each with ``answered``, ``missing`` or ``failed``.
+        Which jobs to ask about now, at most so many. Report on each with :meth:`report`.
 
         Those that have had their time are asked once more before they are called TIMEOUT.
         """
@@ -167,23 +179,34 @@ class OpenJobs:
     def _is_completed(self, job_id: str) -> bool:
         return job_id in self._jobs and self._jobs[job_id].completed is not None
 
-    def answered(self, status: JobStatus, now: float) -> JobError | None:
-        """Take in an answer; a COMPLETED job waits to be landed. Returns why the job is over without a result."""
-        job_id = status.job_id
+    def report(self, job_id: str, answer: JobStatus | PerfectlyClearError, now: float) -> JobError | None:
+        """
+        Take in what came of a question; a COMPLETED job waits to be landed.
+
+        :returns: why the job is over without a result, if it is.
+        :raises PerfectlyClearError: no question can be answered any more, or none was for ten minutes.
+        """
         self._asking.discard(job_id)
+        if job_id not in self._jobs:  # it was given up while it was asked about
+            return None
+        is_final = self._watch.report(job_id, answer, now=now)
+        if isinstance(answer, NotFound):
+            return self._missing(job_id, is_final, now)
+        if not isinstance(answer, JobStatus):
+            self._watch.give_up(now)
+            return self._late(job_id, f"not answered for ({answer})", now)
         job = self._jobs[job_id]
-        is_final = self._watch.answered(job_id, status, now=now)
         if (word := self._watch.newly_unknown.pop(job_id, None)) is not None:
             log.warning("Job %s: the service's status %r is unknown and taken as still open", job_id, word)
         if not is_final:
             job.found_open = True
-            return self._late(job_id, f"still {status.raw_status}", now)
-        if status.state is JobState.COMPLETED:
-            job.completed = (status, now)
-            self._landable.extend((status, now, output) for output in job.outputs)
+            return self._late(job_id, f"still {answer.raw_status}", now)
+        if answer.state is JobState.COMPLETED:
+            job.completed = (answer, now)
+            self._landable.extend((answer, now, output) for output in job.outputs)
             return None
-        kind = JobRejected if status.state is JobState.REJECTED else JobFailed
-        return kind(job_id, status.status_text)
+        kind = JobRejected if answer.state is JobState.REJECTED else JobFailed
+        return kind(job_id, answer.status_text)
 
     def seconds(self, status: JobStatus, now: float) -> float | None:
         """
@@ -197,28 +220,17 @@ class OpenJobs:
         job = self._jobs.get(status.job_id)
         return now - job.since if job is not None and job.found_open else None
 
-    def missing(self, job_id: str, now: float) -> JobError | None:
+    def _missing(self, job_id: str, is_lost: bool, now: float) -> JobError | None:
         """
-        Take in a 404. Returns why the job is over, if it is.
+        Why a job that was answered with 404 is over, if it is.
 
         A job that has had its time is asked about only once in a try, so that once is enough: who called it late
         would do so in every later try, and nobody would ever start it again.
         """
-        self._asking.discard(job_id)
         is_old = self.age(job_id, now) >= max(self._job_timeout, polling.LOST_AFTER)
-        if self._watch.missing(job_id, now=now) or is_old:
+        if is_lost or is_old:
             return JobLost(job_id, "the service no longer knows the job (404)")
         return self._late(job_id, "unknown to the service (404)", now)
-
-    def failed(self, job_id: str, error: Exception, now: float) -> JobError | None:
-        """Take in a question without an answer. Returns why the job is over, if it is."""
-        self._asking.discard(job_id)
-        self._watch.failed(job_id, error, now=now)
-        return self._late(job_id, f"not answered for ({error})", now)
-
-    def given_up(self, now: float) -> bool:
-        """Whether nothing but failure came for so long that waiting is pointless."""
-        return self._watch.given_up(now)
 
     def _late(self, job_id: str, what: str, now: float) -> JobError | None:
         if not self.has_expired(job_id, now):
