@@ -50,6 +50,7 @@ class PerfectlyClearHook(BaseHook):
         super().__init__(**kwargs)
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
         self._client: Client | None = None
+        self._videos = set[str]()  # file keys of what was uploaded as one
 
     def __enter__(self) -> PerfectlyClearHook:
         return self
@@ -120,23 +121,30 @@ class PerfectlyClearHook(BaseHook):
         from airflow_provider_perfectlyclear.hooks.files import opened
 
         with opened(source, name) as (open_body, size):
-            return self.get_conn().upload(open_body, size=size, file_type=file_type)
+            file_key = self.get_conn().upload(open_body, size=size, file_type=file_type)
+        if file_type == "video":
+            self._videos.add(file_key)
+        return file_key
 
     def start(self, file_key: str, correction: Mapping[str, Any] | Correction | str | None = None) -> str:
         """
         Start a correction. **One paid call**: never sent twice, so calling ``start`` again pays again.
 
         :param file_key: the ``fileKey`` of :meth:`upload`.
-        :param correction: parameters of ``/pfc`` in snake case; None: the service's AI preset selection.
+        :param correction: parameters of ``/pfc`` in snake case; None: the service's AI preset selection. What this hook
+            has uploaded as a video is corrected as one; for a file key from elsewhere say ``file_type="video"`` here.
         :returns: the service's job id.
         :raises InvalidCorrection: before anything is sent.
         :raises StartRefused: the service said no; nothing was started.
         :raises StartUnknown: the answer was lost: it may have been started; the error holds the file key.
         """
         from airflow_provider_perfectlyclear.api import calls
-        from airflow_provider_perfectlyclear.api.models import Correction
+        from airflow_provider_perfectlyclear.api.models import Correction, FileType
 
-        return self.get_conn().send(calls.start(file_key, Correction.parse(correction)))
+        wanted = Correction.parse(correction)
+        if wanted.file_type is None and file_key in self._videos:
+            wanted = wanted.model_copy(update={"file_type": FileType.VIDEO})
+        return self.get_conn().send(calls.start(file_key, wanted))
 
     def status(self, job_id: str) -> JobStatus:
         """

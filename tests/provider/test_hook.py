@@ -57,6 +57,14 @@ class _Pipe(io.RawIOBase):
         return self._data.read(size)
 
 
+def test_what_was_uploaded_as_a_video_is_started_as_one(hook, service):
+    """The service refuses a start whose type is not that of the upload."""
+    film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0\0\0\x08free" * 8
+    job_id = hook.start(hook.upload(film, file_type="video"), {"output_type": None})
+    assert hook.wait(job_id, poll_interval=0.1).state is JobState.COMPLETED
+    assert service.bill()["entries"][0]["settings"]["fileType"] == "video"
+
+
 def test_a_download_into_an_open_file_leaves_nothing_else(hook, tmp_path):
     job_id = hook.start(hook.upload(picture()))
     hook.wait(job_id, poll_interval=0.1)
