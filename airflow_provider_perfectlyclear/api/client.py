@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
@@ -145,6 +145,15 @@ class Client:
                 "GET /upload: the response repeats file key %s; asked again", one_line(target.file_key, 60)
             )
         raise errors.ProtocolError("GET /upload: the service gives the same file key again and again")
+
+    def know_file_keys(self, file_keys: Iterable[str]) -> None:
+        """
+        Remember file keys that the service gave to somebody before: given again, they answer another question.
+
+        :param file_keys: of uploads whose jobs are not finished yet.
+        """
+        for file_key in file_keys:
+            self._is_new(file_key)
 
     def _is_new(self, file_key: str) -> bool:
         with self._given:

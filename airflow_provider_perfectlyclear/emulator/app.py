@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
@@ -61,16 +63,20 @@ class Rate:
 class Given:
     """
     The last answers of the routes that tell ids and URLs, a few of each: a fault may give one again. Only what has
-    reached whoever asked is among them: nobody could tell an answer to another question from a first one otherwise.
+    reached whoever asked is among them, and of jobs those that were asked about since: nobody could tell an answer to
+    another question from a first one otherwise.
     """
 
     def __init__(self) -> None:
         self._last: dict[str, deque[tuple[float, str, Answer]]] = {
             route: deque(maxlen=MOST_ANSWERS) for route in ("upload", "pfc", "status")
         }
+        self._asked: deque[str] = deque(maxlen=MOST_ANSWERS)  # job ids
 
     def note(self, route: str, question: str, answer: Answer) -> None:
         """Remember an answer that was sent, if it is of such a route."""
+        if route == "status":
+            self._asked.append(_last_part(question))
         if route in self._last and answer.status < 400:
             self._last[route].append((time.monotonic(), question, answer))
 
@@ -81,9 +87,16 @@ class Given:
         :param before: only what was sent before that, on the monotonic clock.
         """
         for at, asked, answer in reversed(self._last.get(route, ())):
-            if at < before and (route == "upload" or asked != question):
+            if at < before and (route == "upload" or asked != question) and self._is_known(route, answer):
                 return answer
         return None
+
+    def _is_known(self, route: str, answer: Answer) -> bool:
+        return route != "pfc" or _last_part(json.loads(answer.body)["statusEndpoint"]) in self._asked
+
+
+def _last_part(url: str) -> str:
+    return urlsplit(url).path.rpartition("/")[2]
 
 
 @dataclass

@@ -98,6 +98,7 @@ def test_an_answer_to_another_question_is_that_of_the_last_one(caller, emulator,
 
     file_keys = caller.upload(jpeg + b"3"), caller.upload(jpeg + b"4")
     third = caller.start(file_keys[0])
+    caller.finished(third)
     emulator.fault("pfc", {"another": True})
     assert caller.start(file_keys[1]) == third
     assert emulator.bill(summary=True)["accepted"] == 4
@@ -105,6 +106,7 @@ def test_an_answer_to_another_question_is_that_of_the_last_one(caller, emulator,
 
 def test_another_answer_may_keep_the_question_from_the_service(caller, emulator, jpeg):
     first = caller.start(caller.upload(jpeg))
+    caller.finished(first)  # so that it has read the answer
     emulator.fault("pfc", {"another": {"commit": False}})
     assert caller.start(caller.upload(other(jpeg))) == first
     assert emulator.bill(summary=True)["accepted"] == 1

@@ -131,7 +131,7 @@ def test_equal_pictures_share_the_fate_of_the_one_that_is_started(house: House) 
         for route, do, way, outcome in (
             ("status", {"another": True}, "a status of another job", "hidden"),
             ("upload", {"another": True}, "a file key of another picture", "hidden"),
-            ("pfc", {"another": True}, "a job of another picture", "1 ambiguous"),
+            ("pfc", {"another": True}, "a job of another picture", "1 or 2 ambiguous"),
             ("status", {"repeat": True}, "a status repeated on its connection", "hidden"),
             ("upload", {"repeat": True}, "an upload target repeated", "hidden"),
             ("pfc", {"repeat": True}, "a start repeated", "hidden"),
@@ -144,9 +144,10 @@ def test_an_answer_to_another_question_is_none(
     names = [f"{number}.jpg" for number in range(8)]
     house.put(*names)
     house.emulator.fault({"route": route, "nth": 4}, do)
-    summary = done(catalog(house).execute())
-    ambiguous = 1 if row.outcome == "1 ambiguous" else 0
-    assert (summary["corrected"], summary["possibly_paid_twice"]) == (8, ambiguous)
+    summary = done(catalog(house, max_in_flight=2).execute())
+    # The picture that was asked about, and the one whose job was named, if that has not ended.
+    ambiguous = {1, 2} if row.outcome == "1 or 2 ambiguous" else {0}
+    assert summary["corrected"] == 8 and summary["possibly_paid_twice"] in ambiguous
     assert len({(house.destination / name).read_bytes() for name in names}) == 8
     row.consumed(house.emulator)
     row.held(judge(house))

@@ -140,6 +140,8 @@ class Engine:
         """
         oldest = max(0.0, self.options.job_timeout - polling.LOST_AFTER) if fresh else float("inf")
         now, wall = time.monotonic(), time.time()
+        rows = list(rows)
+        self.client.know_file_keys(row.file_key for row in rows if row.file_key)
         for row in rows:
             since = now - max(0.0, wall - (row.started_at or row.at))
             if row.state is State.STARTED and row.job_id:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -46,7 +48,10 @@ class Starter:
         self._engine = engine
         self.queue = Starts(engine.options.on_ambiguous)
         self.twins = Twins()
-        self._given: dict[str, Key | None] = {}  # job id -> what it was given for
+        self._given: dict[str, Row] = {}  # job id -> what it was given for
+        self._knows_ledger = False
+        #: Job id -> for which contents and corrections it was named, one of which it belongs to.
+        self._contested: dict[str, set[Key | None]] = {}
         self._said_until = 0.0
 
     def adopt(self, row: Row, since: float) -> None:
@@ -56,7 +61,7 @@ class Starter:
 
     def given(self, row: Row, job_id: str) -> None:
         """A job that is known from the ledger."""
-        self._given[job_id] = Twins.key(row)
+        self._given[job_id] = row
 
     def lead_from_open(self, rows: Collection[Row]) -> None:
         """Equal outputs join the jobs that are open, also those that have outlasted their time; none that is lost."""
@@ -114,6 +119,8 @@ class Starter:
             elif error is None or isinstance(error, StartUnknown):
                 said = error or f"the response names job {future.result()}, which is another picture's"
                 log.warning("%s: %s", one_line(row.output), said)
+                if error is None:
+                    self._doubt(future.result(), row, now)
                 self.queue.lost(self._engine.ledger.rows.get(row.output, row), now)
             else:
                 self._refused(row, error, again)
@@ -122,11 +129,36 @@ class Starter:
 
     def _is_anothers(self, row: Row, job_id: str) -> bool:
         """Outputs share a job by content and correction alone: any other repeated id answers another question."""
-        return job_id in self._given and self._given[job_id] != Twins.key(row)
+        if not self._knows_ledger:  # read once, and only when something is started
+            rows = itertools.chain(self._engine.ledger.others.values(), self._engine.ledger.rows.values())
+            self._given = {known.job_id: known for known in rows if known.job_id} | self._given
+            self._knows_ledger = True
+        if job_id in self._contested:
+            return Twins.key(row) not in self._contested[job_id]
+        return job_id in self._given and Twins.key(self._given[job_id]) != Twins.key(row)
+
+    def _doubt(self, job_id: str, other: Row, now: float) -> None:
+        """
+        A job that was named for two pictures is one's of them, and nobody can say whose: as long as it has not ended,
+        both are asked about again. The service answers with the job that it has for each.
+        """
+        if not self._engine.jobs.is_open(job_id):
+            return
+        self._contested[job_id] = {Twins.key(self._given.pop(job_id)), Twins.key(other)}
+        leads = set[Key | None]()
+        for row in self._engine.jobs.end_all(job_id):
+            log.warning("%s: its job %s was named for another picture, too", one_line(row.output), job_id)
+            if (key := Twins.key(row)) in leads:
+                self.twins.wait(row)
+                continue
+            leads.add(key)
+            self.twins.adopt(replace(row, job_id=None))
+            self.queue.lost(row, now)
 
     def _started(self, row: Row, job_id: str, now: float) -> None:
         engine = self._engine
-        self._given[job_id] = Twins.key(row)
+        self._given[job_id] = row
+        self._contested.pop(job_id, None)
         engine.book.note(records.started(row.output, job_id))
         if not engine.progress.proved:  # the others wait for it anyway: no crash shall make it ambiguous
             engine.guarded(engine.book.flush)

@@ -70,8 +70,8 @@ never hears of it:
 * ``{"redirect": "http://..."}`` or ``{"redirect": {"to": "http://...", "status": 307, "commit": false}}``;
   default 302. To ``"self"``: to the same URL with ``&hop=1`` added, which is as good as the first.
 * ``{"another": true}``: what this route has answered to another question last: of another job, another file key; only
-  what was sent, unchanged, before this request came. The service does its work, but for ``{"another": {"commit":
-  false}}``.
+  what was sent, unchanged, before this request came, and of jobs one that was asked about since. The service does its
+  work, but for ``{"another": {"commit": false}}``.
 * ``{"repeat": true}``: the answer is written twice, though asked for once: on a kept connection, the second one waits
   for the next question.
 
