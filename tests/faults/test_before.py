@@ -47,7 +47,6 @@ def test_a_run_that_was_parked_before_goes_on(row: Row, house: House, how: str) 
     row.held(judge(house))
 
 
-@pytest.mark.skip("it waits for as long as the job seems to have taken, which is since it was made")
 @pytest.mark.fault("F55", "intents of the code before", "4 ambiguous")
 def test_starts_without_an_answer_of_before_are_asked_about(row: Row, house: House) -> None:
     facts = left_before(house, "intent")
