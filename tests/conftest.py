@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.faults.table import (  # noqa: F401
+    pytest_addoption,
+    pytest_collection_modifyitems,
     pytest_runtest_makereport,
     pytest_sessionfinish,
     pytest_terminal_summary,

@@ -133,8 +133,6 @@ FAULTS = {
     "F107": "a checkpoint larger than is read",
     "F108": "no temporary directory",
 }
-#: A whole run fails without these. The others are printed as NOT INJECTED as long as nobody injects them.
-REQUIRED = [fault for fault in FAULTS if int(fault[1:]) <= 61]
 
 
 @dataclass
@@ -190,6 +188,19 @@ def row(request: pytest.FixtureRequest) -> Iterator[Row]:
         assert row.is_complete, f"{row} proves nothing: say that it was consumed and what held"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault", help="play only the rows of these faults of the table, such as F7,F66")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--fault``: only the rows of these."""
+    if not (faults := set((config.getoption("fault") or "").split(",")) - {""}):
+        return
+    chosen = [item for item in items if faults & {mark.args[0] for mark in item.iter_markers("fault")}]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
 PASSED = pytest.StashKey[bool]()
 
 
@@ -217,15 +228,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or not _is_whole(session.config):
         return
-    missing = set(REQUIRED) - {row.fault for row, passed in _rows(reporter.stats) if passed}
+    missing = set(FAULTS) - {row.fault for row, passed in _rows(reporter.stats) if passed}
     if missing and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _is_whole(config: pytest.Config) -> bool:
     """Nothing was chosen or left out on the command line."""
-    chosen = config.getoption("keyword") or config.getoption("markexpr") or config.getoption("lf", False)
-    return not chosen and config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    options = ("keyword", "markexpr", "lf", "fault")
+    return (
+        not any(config.getoption(name, None) for name in options)
+        and config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    )
 
 
 def _rows(stats: dict[str, list[Any]]) -> Iterator[tuple[Row, bool]]:
