@@ -390,10 +390,11 @@ def test_an_owner_that_wakes_when_another_has_finished_starts_nothing_more(
     lost = end(house, first)
 
     row.consumed(house.emulator)
-    assert house.emulator.bill(summary=True) == before
+    after = house.emulator.bill(summary=True)
     assert lost["error"] == "LaneLost" and "starts no more jobs" in lost["message"], lost
-    assert before["billed"] == len(NAMES)
-    assert before["accepted"] <= len(NAMES) + done["possibly_paid_twice"]
+    assert after["billed"] == before["billed"] == len(NAMES)
+    # It may have been stopped right before a declared start was sent: that one the other has counted.
+    assert after["accepted"] <= len(NAMES) + done["possibly_paid_twice"]
     assert house.outputs == NAMES
     row.held(judge(house))
 
@@ -549,7 +550,8 @@ def test_nothing_more_is_paid_when_the_ledger_cannot_be_written(row: Row, house:
     wake(first)
     said = end(house, first, 10)
 
-    assert said["error"] == "StorageFailed" and "lanes/all" in said["message"]
+    # It may have been stopped while it wrote a segment, and then finds that its last one is gone.
+    assert said["error"] in ("StorageFailed", "LaneLost") and ".perfectlyclear" in said["message"]
     assert house.accepted <= declared < len(NAMES)
     lane.unlink()
     lane.with_name("away").rename(lane)

