@@ -41,7 +41,7 @@ Every failure of this package, split by what its reader can do about it.
     │  └─ JobTimeout              still open when the time was up; asking again later is free
     └─ CatalogFailed              a run landed what it could; more failed than allowed
 
-Every error pickles, carries a stable ``code``, and says what it is about, its state and what to do.
+Every error pickles, carries a stable ``code`` (:mod:`reasons`), and says what it is about, its state and what to do.
 No message, chain or field holds a key, a signature or a signed URL. A message is one line: what a file's name or
 a service's text would do to a log or a terminal is shown, not done.
 """
@@ -50,13 +50,20 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from airflow_provider_perfectlyclear.reasons import Reason
+
 
 class PerfectlyClearError(Exception):
     """Anything this package raises on purpose."""
 
-    code: ClassVar[str] = "ERROR"
+    code: Reason = Reason.ERROR
     #: It is about one source and was found before anything was sent: it says nothing about the next one.
     costs_nothing: ClassVar[bool] = False
+
+    @property
+    def retry_helps(self) -> bool:
+        """Whether the same task, tried again later and unchanged, can get further."""
+        return self.code.retry_helps
 
     def __str__(self) -> str:
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in self._said())
@@ -69,55 +76,49 @@ class PerfectlyClearError(Exception):
 class ConfigurationError(PerfectlyClearError):
     """The connection, the Dag or an argument must be changed. Nothing was sent."""
 
-    code = "CONFIGURATION"
+    code = Reason.CONFIGURATION
 
 
 class InvalidCorrection(ConfigurationError, ValueError):
     """A correction has an unknown field, a value out of range, or fields that exclude each other."""
 
-    code = "INVALID_CORRECTION"
+    code = Reason.INVALID_CORRECTION
 
 
 class RunStopped(PerfectlyClearError):
-    """
-    Nothing more may be started: every other picture would fail alike, or pay in the dark.
+    """Nothing more may be started: every other picture would fail alike, or pay in the dark."""
 
-    ``retry_helps`` says whether the same task, tried again later and unchanged, can get further.
-    """
-
-    code = "STOPPED"
-    retry_helps: ClassVar[bool] = False
+    code = Reason.STOPPED
 
 
 class AuthenticationError(RunStopped):
     """The service answered 401: the API key is missing, wrong or was revoked."""
 
-    code = "WRONG_KEY"
+    code = Reason.WRONG_KEY
 
 
 class PermissionDenied(RunStopped):
     """The service answered 403."""
 
-    code = "PERMISSION_DENIED"
+    code = Reason.PERMISSION_DENIED
 
 
 class PaymentRequired(RunStopped):
     """The service answered 402."""
 
-    code = "PAYMENT_REQUIRED"
+    code = Reason.PAYMENT_REQUIRED
 
 
 class TooManyRequests(RunStopped):
     """The service kept answering 429 without letting anything through."""
 
-    code = "TOO_MANY_REQUESTS"
-    retry_helps = True
+    code = Reason.TOO_MANY_REQUESTS
 
 
 class TlsError(RunStopped):
     """The server's certificate could not be verified."""
 
-    code = "TLS"
+    code = Reason.TLS
 
 
 class StorageFailed(RunStopped):
@@ -127,83 +128,79 @@ class StorageFailed(RunStopped):
     Jobs that were started stay open in the ledger, and the next try fetches them, free.
     """
 
-    code = "STORAGE_FAILED"
-    retry_helps = True
+    code = Reason.STORAGE_FAILED
 
 
 class LedgerError(RunStopped):
     """The ledger cannot be written or understood. Nothing is paid without it."""
 
-    code = "LEDGER"
+    code = Reason.LEDGER
 
 
 class LaneHeld(LedgerError):
     """Another run corrects this destination now."""
 
-    code = "LANE_HELD"
-    retry_helps = True
+    code = Reason.LANE_HELD
 
 
 class LaneLost(LedgerError):
     """Another owner took over; this one starts nothing more."""
 
-    code = "LANE_LOST"
+    code = Reason.LANE_LOST
 
 
 class LedgerNotFound(LedgerError):
     """The ledger that an earlier run or try of this task wrote is not there now: not mounted, or another machine's."""
 
-    code = "LEDGER_NOT_FOUND"
-    retry_helps = True
+    code = Reason.LEDGER_NOT_FOUND
 
 
 class LedgerMismatch(LedgerError):
     """The ledger is about another destination or another service than this run."""
 
-    code = "LEDGER_MISMATCH"
+    code = Reason.LEDGER_MISMATCH
 
 
 class PlanRefused(RunStopped):
     """The plan was refused before the first paid call: colliding names, a brake, or the redo guard."""
 
-    code = "PLAN_REFUSED"
+    code = Reason.PLAN_REFUSED
 
 
 class Cancelled(RunStopped):
     """The task was asked to stop. Open jobs are in the ledger; the next run collects them."""
 
-    code = "CANCELLED"
-    retry_helps = True
+    code = Reason.CANCELLED
 
 
 class Unavailable(PerfectlyClearError):
     """The service or the network failed after all retries. Trying again later may help."""
 
-    code = "UNAVAILABLE"
+    code = Reason.UNAVAILABLE
 
 
 class ProtocolError(PerfectlyClearError):
     """An answer of the service is not what its reference says."""
 
-    code = "PROTOCOL_ERROR"
+    code = Reason.PROTOCOL_ERROR
 
 
 class NotFound(PerfectlyClearError):
     """The service answered 404."""
 
-    code = "NOT_FOUND"
+    code = Reason.NOT_FOUND
 
 
 class RequestRefused(PerfectlyClearError):
     """The service refused a request with a 4xx answer; the text is the service's own, made safe to print."""
 
-    code = "REFUSED"
+    code = Reason.REFUSED
 
 
 class StartRefused(RequestRefused):
     """``/pfc`` was refused: no job was started."""
 
-    code = "START_REFUSED"
+    code = Reason.START_REFUSED
 
 
 class StartUnknown(PerfectlyClearError):
@@ -214,7 +211,7 @@ class StartUnknown(PerfectlyClearError):
     :param why: what happened to the answer.
     """
 
-    code = "START_UNKNOWN"
+    code = Reason.START_UNKNOWN
 
     def __init__(self, file_key: str, why: str) -> None:
         super().__init__(file_key, why)
@@ -231,29 +228,31 @@ class StartUnknown(PerfectlyClearError):
 class UnsafeUrl(PerfectlyClearError):
     """The service named a URL that must not be opened (another scheme, a private address, credentials)."""
 
-    code = "UNSAFE_URL"
+    code = Reason.UNSAFE_URL
 
 
 class TransferFailed(PerfectlyClearError):
     """An upload or a download did not come through after all retries."""
 
-    code = "TRANSFER_FAILED"
+    code = Reason.TRANSFER_FAILED
 
 
 class TooLarge(TransferFailed):
     """A file that is downloaded has more bytes than it may have. Fetching it again does not help."""
 
+    code = Reason.TOO_LARGE
+
 
 class UrlExpired(TransferFailed):
     """A signed URL was refused (403 or 404 of the object store): a fresh one is needed."""
 
-    code = "URL_EXPIRED"
+    code = Reason.URL_EXPIRED
 
 
 class UrlGone(UrlExpired):
     """A signed URL is good, but nothing lies there any more (404 or 410 of the object store)."""
 
-    code = "URL_GONE"
+    code = Reason.URL_GONE
 
 
 class ItemFailed(PerfectlyClearError):
@@ -264,13 +263,13 @@ class ItemFailed(PerfectlyClearError):
     :param code: the stable reason code, when it is finer than the class's own.
     """
 
-    code = "ITEM_FAILED"
+    code = Reason.ITEM_FAILED
 
-    def __init__(self, reason: str, code: str | None = None) -> None:
+    def __init__(self, reason: str, code: Reason | str | None = None) -> None:
         super().__init__(reason, code)
         self.reason = reason
         if code is not None:
-            self.code = code  # type: ignore[misc]
+            self.code = Reason(code)
 
     def _said(self) -> str:
         return self.reason
@@ -279,28 +278,28 @@ class ItemFailed(PerfectlyClearError):
 class InvalidSource(ItemFailed):
     """Refused here, before anything was paid: empty, no picture or video, unsafe name, changed meanwhile."""
 
-    code = "INVALID_SOURCE"
+    code = Reason.INVALID_SOURCE
     costs_nothing = True
 
 
 class SourceUnreadable(ItemFailed):
     """The source cannot be read: permissions, or an archived object. Nothing was paid; the next try reads it last."""
 
-    code = "SOURCE_UNREADABLE"
+    code = Reason.SOURCE_UNREADABLE
     costs_nothing = True
 
 
 class ResultUnknown(ItemFailed):
     """Whether an earlier result is still there could not be found out now. It is asked for again, free."""
 
-    code = "RESULT_UNKNOWN"
+    code = Reason.RESULT_UNKNOWN
     costs_nothing = True
 
 
 class CorruptOutput(ItemFailed):
     """The corrected file is not whole, or not of the kind that was asked for."""
 
-    code = "CORRUPT_OUTPUT"
+    code = Reason.CORRUPT_OUTPUT
 
 
 class JobError(ItemFailed):
@@ -311,7 +310,7 @@ class JobError(ItemFailed):
     :param reason: the service's ``statusText`` or what happened, in one line.
     """
 
-    code = "JOB_ERROR"
+    code = Reason.JOB_ERROR
 
     def __init__(self, job_id: str, reason: str) -> None:
         super(ItemFailed, self).__init__(job_id, reason)
@@ -325,25 +324,25 @@ class JobError(ItemFailed):
 class JobFailed(JobError):
     """The service's status is FAILED."""
 
-    code = "FAILED"
+    code = Reason.FAILED
 
 
 class JobRejected(JobError):
     """The service's status is REJECTED."""
 
-    code = "REJECTED"
+    code = Reason.REJECTED
 
 
 class JobLost(JobError):
     """The service no longer knows a job that it had started (404)."""
 
-    code = "JOB_LOST"
+    code = Reason.JOB_LOST
 
 
 class JobTimeout(JobError):
     """The job was still open when the time was up. Asking for it again later is free."""
 
-    code = "TIMEOUT"
+    code = Reason.TIMEOUT
 
 
 class CatalogFailed(PerfectlyClearError):
@@ -354,12 +353,16 @@ class CatalogFailed(PerfectlyClearError):
     :param retry_helps: whether something of what failed can change by itself.
     """
 
-    code = "CATALOG_FAILED"
+    code = Reason.CATALOG_FAILED
 
     def __init__(self, message: str, retry_helps: bool) -> None:
         super().__init__(message, retry_helps)
         self.message = message
-        self.retry_helps = retry_helps
+        self._retry_helps = retry_helps
+
+    @property
+    def retry_helps(self) -> bool:
+        return self._retry_helps
 
     def _said(self) -> str:
         return self.message

@@ -8,20 +8,6 @@ from typing import Any
 
 from airflow_provider_perfectlyclear import errors
 
-#: The same task, tried again unchanged, ends the same way, or (StartUnknown) might pay twice.
-FINAL = (
-    errors.ConfigurationError,
-    errors.StartUnknown,
-    errors.RequestRefused,
-    errors.NotFound,
-    errors.UnsafeUrl,
-    errors.TooLarge,
-    errors.JobFailed,
-    errors.JobRejected,
-    errors.InvalidSource,
-    errors.CorruptOutput,
-)
-
 
 def run_key(ti: Any) -> str:
     """
@@ -50,15 +36,6 @@ def run_title(ti: Any) -> str:
     return f"dag {ti.dag_id!r} run {ti.run_id!r} task {ti.task_id!r}{mapped}"
 
 
-def retry_helps(error: errors.PerfectlyClearError) -> bool:
-    """Whether the same task, tried again later and unchanged, can get further."""
-    if isinstance(error, errors.RunStopped | errors.CatalogFailed):
-        return error.retry_helps
-    if error.code == "SOURCE_CHANGED":  # the next try sees the file as it is then
-        return True
-    return not isinstance(error, FINAL)
-
-
 @contextmanager
 def told_to_airflow() -> Iterator[None]:
     """
@@ -71,5 +48,5 @@ def told_to_airflow() -> Iterator[None]:
     try:
         yield
     except errors.PerfectlyClearError as error:
-        kind = AirflowException if retry_helps(error) else AirflowFailException
+        kind = AirflowException if error.retry_helps else AirflowFailException
         raise kind(str(error)) from None

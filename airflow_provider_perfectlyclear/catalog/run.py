@@ -27,7 +27,6 @@ from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected, pl
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes
 from airflow_provider_perfectlyclear.catalog.ledger.records import (
-    KNOWN_BAD,
     Row,
     State,
     failed,
@@ -54,6 +53,7 @@ from airflow_provider_perfectlyclear.errors import (
     PlanRefused,
     RunStopped,
 )
+from airflow_provider_perfectlyclear.reasons import PERMANENT
 from airflow_provider_perfectlyclear.storage import Store
 
 log = logging.getLogger(__name__)
@@ -361,7 +361,7 @@ class CatalogRun:
             row = Row(key, State.FAILED, item.source, item.fingerprint, root=item.root)
             kept.progress.failures[row.output] = Failure(row.output, item.source, code, reason)
             log.warning("%s: %s %s", one_line(item.source), code, one_line(reason))
-            if code in KNOWN_BAD:
+            if code in PERMANENT:
                 records.append(failed(row, code, reason))
         if records:
             self.ledger.append(records)

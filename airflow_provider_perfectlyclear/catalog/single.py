@@ -11,10 +11,9 @@ from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
-from airflow_provider_perfectlyclear.catalog.engine.start_queue import START_LOST
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import DATA, SINGLES, SingleLanes, single_lane
-from airflow_provider_perfectlyclear.catalog.ledger.records import PICTURE_REFUSED, Row, State, source_uri
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, source_uri
 from airflow_provider_perfectlyclear.catalog.naming import output_name
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.decide import verdict_on, with_hints
@@ -23,6 +22,7 @@ from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource, PerfectlyClearError
+from airflow_provider_perfectlyclear.reasons import Reason
 from airflow_provider_perfectlyclear.storage import Store, check_name, digest_of
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,18 @@ _WITH_A_MESSAGE: dict[str, type[PerfectlyClearError]] = {
         errors.StartRefused,
         errors.RequestRefused,
     )
-} | {"NAME_TAKEN": errors.StorageFailed, PICTURE_REFUSED: errors.StartRefused}
+} | {Reason.NAME_TAKEN: errors.StorageFailed, Reason.PICTURE_REFUSED: errors.StartRefused}
+_ABOUT_THE_SOURCE = frozenset(
+    {
+        Reason.INVALID_SOURCE,
+        Reason.TRUNCATED_SOURCE,
+        Reason.SOURCE_CHANGED,
+        Reason.WRONG_FILE_TYPE,
+        Reason.UNSAFE_NAME,
+        Reason.NAME_COLLISION,
+        Reason.NAME_REFUSED,
+    }
+)
 _LEFT_ALONE = {
     "edited": "%s was changed at the destination after it was corrected: it is left alone, and nothing is paid. Move "
     "it away and run 'ledger forget' to correct it again.",
@@ -251,10 +262,11 @@ def _error_of(failure: Failure, row: Row | None) -> PerfectlyClearError:
         return _ABOUT_A_JOB[failure.code](job_id, failure.reason)
     if failure.code == errors.StartUnknown.code:
         return errors.StartUnknown(row.file_key or "" if row else "", _NOT_ASKED_AGAIN)
-    if failure.code == START_LOST:
+    if failure.code == Reason.START_LOST:
         return errors.Unavailable(failure.reason)
     if failure.code in _WITH_A_MESSAGE:
         return _WITH_A_MESSAGE[failure.code](failure.reason)
     if failure.code == errors.CorruptOutput.code:
         return errors.CorruptOutput(failure.reason)
-    return InvalidSource(failure.reason, failure.code)
+    kind = InvalidSource if failure.code in _ABOUT_THE_SOURCE else errors.ItemFailed
+    return kind(failure.reason, failure.code)

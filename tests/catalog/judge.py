@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD
+from airflow_provider_perfectlyclear.reasons import PERMANENT
 from tests.catalog.provenance import each_output_is_that_of_its_source, rows_of
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _stem(name: str) -> str:
 def nothing_is_left_because_of_others(house: House, last: Manifest) -> None:
     """I10. What is bad for good keeps nothing else from being begun, unless the user has said how many."""
     codes = {line["code"] for line in last.of("failed", "known_bad")}
-    if codes and codes <= KNOWN_BAD and last.run not in house.limited and _came_to_its_end(house):
+    if codes and codes <= PERMANENT and last.run not in house.limited and _came_to_its_end(house):
         assert not last.of("not_started"), f"{codes} kept others back: {last.of('not_started')}"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_perfectlyclear import errors
-from airflow_provider_perfectlyclear.adapters.task_instance import retry_helps
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from tests.catalog.conftest import House
 from tests.catalog.judge import judge
@@ -56,7 +55,7 @@ def test_a_service_that_cannot_be_reached_stops_the_run_at_its_first_pictures(
     with pytest.raises(errors.Unavailable, match="GET /upload: HTTP 503") as failure:
         house.correct()
 
-    assert retry_helps(failure.value)
+    assert failure.value.retry_helps
     assert house.emulator.seen()["api"]["routes"]["upload"] == 3 * 6  # three calls, and their repeats
     house.emulator.clear_faults()
     assert house.correct()["paid"] == len(NAMES)

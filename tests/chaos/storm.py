@@ -27,8 +27,8 @@ from typing import Any
 
 from PIL import Image
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
+from airflow_provider_perfectlyclear.reasons import PERMANENT
 from tests.catalog.conftest import House, jpeg
 from tests.catalog.judge import every_visible_picture_is_whole, judge
 from tests.catalog.provenance import paid_by_two_lanes
@@ -268,7 +268,7 @@ class Storm:
             return False
         failed = (line for line in self.manifest(run)[1:] if line["state"] == "failed")
         open_again = [
-            line for line in failed if line["code"] not in KNOWN_BAD and line["code"] != "START_UNKNOWN"
+            line for line in failed if line["code"] not in PERMANENT and line["code"] != "START_UNKNOWN"
         ]
         return all(line["source"] not in self.there for line in open_again)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD
+from airflow_provider_perfectlyclear.reasons import PERMANENT
 from tests.catalog.conftest import House
 from tests.catalog.judge import judge
 from tests.faults.table import Row
@@ -114,11 +114,11 @@ def ends_well(house: House, row: Row, names: list[str], **more: Any) -> None:
         if "summary" in last or (last.get("error") == "CatalogFailed" and not last["retry_helps"]):
             break
         last = night(house, **more)
-    bad = {line["output"] for line in failed(house) if line["code"] in KNOWN_BAD}
+    bad = {line["output"] for line in failed(house) if line["code"] in PERMANENT}
     assert "summary" in last or bad, last
     assert house.outputs == sorted(set(names) - bad)
     before = house.emulator.bill(summary=True)
     after = night(house, run="the night after", **more)
-    assert "summary" in after or after["code"] in KNOWN_BAD, after
+    assert "summary" in after or after["code"] in PERMANENT, after
     assert house.emulator.bill(summary=True) == before, "the night after paid again"
     row.held(judge(house))

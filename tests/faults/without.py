@@ -176,7 +176,7 @@ SAFEGUARDS = [
     safeguard(
         "refused for good",
         "catalog/engine/start.py",
-        "error = ItemFailed(str(error), code=PICTURE_REFUSED)",
+        "error = ItemFailed(str(error), code=Reason.PICTURE_REFUSED)",
         "pass",
         "F72",
     ),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import errno
 import io
 import json
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +21,6 @@ import pytest
 from PIL import Image
 
 from airflow_provider_perfectlyclear import __main__ as command_line
-from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
@@ -30,6 +29,7 @@ from airflow_provider_perfectlyclear.catalog.transfer import spool
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
+from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
 from airflow_provider_perfectlyclear.storage import Store, check_name
 from airflow_provider_perfectlyclear.storage.local import LocalStore
@@ -89,6 +89,7 @@ FROM_SOURCE = {
     "this process stood still for too long",
     "its earlier result is gone",
     "Nothing but failures for",
+    "larger than",
     "Stopped waiting for",
     "The trigger stopped waiting",
     "was half made and could not be removed",
@@ -721,27 +722,20 @@ def test_what_airflow_says_is_in_airflows_source(message):
     assert is_in_source(message, *likely) if likely else False, message
 
 
-def test_every_reason_code_is_on_the_page():
+def test_every_reason_code_is_on_the_page_and_is_called_final_if_it_is_permanent():
     text = text_of(PAGE)
-    missing = {code for code in _codes() if f"`{code}`" not in text}
-    assert not missing
-
-
-def _codes() -> set[str]:
-    """The errors' own, and those that are given as ``code=``, as a constant or in a refusal."""
-    classes = [errors.PerfectlyClearError]
-    for each in classes:
-        classes += each.__subclasses__()
-    codes = {each.code for each in classes}
-    for file in PACKAGE.rglob("*.py"):
-        if "emulator" in file.parts:
-            continue
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
-                codes |= {node.value.value} - {None}
-            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Refusal":
-                codes |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
-    return codes | {starts.START_LOST, "JOB_LOST_AGAIN", "OPEN"}
+    assert {reason for reason in Reason if f"`{reason}`" not in text} == set()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    told = {
+        code: row[2]
+        for row in rows
+        if len(row) > 3
+        for code in re.findall(r"`([A-Z_]+)`", row[0])
+        if code in set(Reason)
+    }
+    assert len(told) > 30
+    of_a_run = {code for code, kind in told.items() if kind == "of single steps"}
+    assert {code for code, kind in told.items() if kind == "final"} == PERMANENT & told.keys() - of_a_run
 
 
 @pytest.mark.parametrize(

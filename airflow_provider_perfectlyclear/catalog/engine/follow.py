@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from airflow_provider_perfectlyclear.api import calls, polling
 from airflow_provider_perfectlyclear.api.models import Correction, JobState, JobStatus
 from airflow_provider_perfectlyclear.catalog.engine.open_jobs import OpenJobs
-from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Wanted
 from airflow_provider_perfectlyclear.errors import (
     JobError,
@@ -20,6 +19,7 @@ from airflow_provider_perfectlyclear.errors import (
     PerfectlyClearError,
     UrlGone,
 )
+from airflow_provider_perfectlyclear.reasons import PERMANENT
 
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
@@ -100,7 +100,7 @@ class Follower:
             if isinstance(error, UrlGone) and age >= polling.LOST_AFTER:
                 error = JobLost(job_id, "its corrected file is gone (404)")
             self._engine.fail(
-                row, error, close=isinstance(error, JobLost) or getattr(error, "code", "") in KNOWN_BAD
+                row, error, close=isinstance(error, JobLost) or getattr(error, "code", "") in PERMANENT
             )
             self._engine.start.ended(row, error)
 

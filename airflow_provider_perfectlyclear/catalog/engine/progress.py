@@ -6,15 +6,10 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_perfectlyclear import reasons
 from airflow_provider_perfectlyclear.api.models import Correction
-from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
-from airflow_provider_perfectlyclear.errors import StartUnknown
 
-#: A job was lost, or a start refused, and the picture has been taken away before it could be started again.
-SOURCE_GONE = "SOURCE_GONE"
-#: Beside what is known bad: these wait for somebody to decide, to correct an argument, to bring a picture back.
-NEEDS_A_PERSON = frozenset({StartUnknown.code, "WRONG_FILE_TYPE", SOURCE_GONE})
 #: What is typical is told from so many jobs.
 RECENT = 50
 
@@ -43,8 +38,8 @@ class Failure:
 
     @property
     def retry_helps(self) -> bool:
-        """Whether a later try may mend it by itself: not what is known bad, nor what only a person may decide."""
-        return self.code not in KNOWN_BAD | NEEDS_A_PERSON
+        """Whether a later attempt may mend it by itself."""
+        return reasons.retry_helps(self.code)
 
 
 @dataclass

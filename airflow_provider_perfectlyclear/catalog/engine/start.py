@@ -19,7 +19,7 @@ from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE, Starts
 from airflow_provider_perfectlyclear.catalog.engine.twins import Key, Twins
 from airflow_provider_perfectlyclear.catalog.ledger import records
-from airflow_provider_perfectlyclear.catalog.ledger.records import PICTURE_REFUSED, Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.errors import (
     ItemFailed,
     JobLost,
@@ -29,6 +29,7 @@ from airflow_provider_perfectlyclear.errors import (
     StartUnknown,
     Unavailable,
 )
+from airflow_provider_perfectlyclear.reasons import Reason
 
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
@@ -204,7 +205,7 @@ class Starter:
         engine = self._engine
         about_preset = isinstance(error, StartRefused) and _is_about_the_preset(row, str(error))
         if isinstance(error, StartRefused) and engine.progress.proved and not (again or about_preset):
-            error = ItemFailed(str(error), code=PICTURE_REFUSED)
+            error = ItemFailed(str(error), code=Reason.PICTURE_REFUSED)
         if isinstance(error, PerfectlyClearError):
             engine.book.note(records.failed(row, error.code, str(error)))
         engine.fail(row, error)
@@ -234,8 +235,10 @@ class Starter:
         for output, _, words in progress.refused:
             row, failure = rows.get(output), progress.failures.get(output)
             if row is not None and row.state is State.FAILED and failure is not None:
-                progress.failures[output] = Failure(output, failure.source, PICTURE_REFUSED, failure.reason)
-                self._engine.book.note(records.failed(row, PICTURE_REFUSED, row.reason or words))
+                progress.failures[output] = Failure(
+                    output, failure.source, Reason.PICTURE_REFUSED, failure.reason
+                )
+                self._engine.book.note(records.failed(row, Reason.PICTURE_REFUSED, row.reason or words))
         progress.refused = []
 
     # ---- starts whose answer was lost

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row
 from airflow_provider_perfectlyclear.catalog.types import Ambiguous
 from airflow_provider_perfectlyclear.errors import StartUnknown
+from airflow_provider_perfectlyclear.reasons import Reason
 
 #: Intents that may stand in the ledger without an answer: what a crash can make ambiguous.
 MAX_INTENTS = 16
@@ -21,10 +22,6 @@ GATHER = 0.1
 STALE = 45.0
 #: A lost start is asked about again after this many times the longest job seen (seconds: at least; if none).
 FACTOR, LEAST, UNKNOWN = 3.0, 10.0, 60.0
-
-
-#: Its answer was lost, and lost again: a later try may ask once more.
-START_LOST = "START_LOST"
 
 
 class GivenUp(NamedTuple):
@@ -126,7 +123,7 @@ class Starts:
         rows = [row for row, _ in self._ambiguous.values()]
         self._ambiguous.clear()
         late = "the time was up before it could be asked about"
-        return [GivenUp(row, START_LOST, f"{_lost(row)}; {late}") for row in rows]
+        return [GivenUp(row, Reason.START_LOST, f"{_lost(row)}; {late}") for row in rows]
 
     def next_settling(self, now: float, longest_job: float | None) -> float | None:
         """Seconds until one of them can be asked about, or None."""
@@ -136,7 +133,7 @@ class Starts:
 
     def _why_not(self, row: Row) -> GivenUp | None:
         if row.output in self._asked_again:  # a later try asks again, and declares it again
-            return GivenUp(row, START_LOST, f"{_lost(row)}, and so was the answer to asking once more")
+            return GivenUp(row, Reason.START_LOST, f"{_lost(row)}, and so was the answer to asking once more")
         cached = (row.query or {}).get("cache", "true") != "false"
         if row.file_key and (self._mode == "restart" or (self._mode == "auto" and cached)):
             return None

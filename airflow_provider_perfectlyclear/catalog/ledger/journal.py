@@ -11,9 +11,10 @@ from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Progress
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
-from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD, LOST_AGAIN, Record, Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.records import Record, Row, State
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
 from airflow_provider_perfectlyclear.errors import JobError, JobLost, PerfectlyClearError
+from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class Book:
         """
         reason = getattr(error, "reason", None) or str(error)
         code = self._code_of(row, error)
-        if close or code in KNOWN_BAD or self._is_worth_noting(row, error):
+        if close or code in PERMANENT or self._is_worth_noting(row, error):
             self.note(records.failed(row, code, reason))
         self.failure(Failure(row.output, row.source, code, reason))
         if not error.costs_nothing:  # which says nothing about the next
@@ -147,7 +148,7 @@ class Book:
         """A job that is lost is started again once; lost again, it is final, unless the service knew nobody."""
         before = self.ledger.rows.get(row.output)
         again = isinstance(error, JobLost) and before is not None and before.after_loss
-        return LOST_AGAIN if again and not self.service_forgets else error.code
+        return Reason.JOB_LOST_AGAIN if again and not self.service_forgets else error.code
 
     def failure(self, failure: Failure) -> None:
         """An output failed in this try; the ledger has, or needs, no more about it."""

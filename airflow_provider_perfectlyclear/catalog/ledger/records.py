@@ -15,6 +15,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
+from airflow_provider_perfectlyclear.reasons import PERMANENT
+
 #: The layout of segments. A newer one is refused with a clear message.
 SCHEMA = 1
 #: Goes into every digest, so that a change of its meaning would be a decision, not an accident.
@@ -34,27 +36,6 @@ class State(StrEnum):
     @property
     def is_open(self) -> bool:
         return self in (State.INTENT, State.STARTED)
-
-
-#: The service has lost a job that was started because it had lost the one before.
-LOST_AGAIN = "JOB_LOST_AGAIN"
-#: The service refused to start this picture, while it accepted others.
-PICTURE_REFUSED = "PICTURE_REFUSED"
-#: Failures that no later try can mend: final for this content and correction.
-KNOWN_BAD = frozenset(
-    {
-        "FAILED",
-        "REJECTED",
-        "CORRUPT_OUTPUT",
-        "INVALID_SOURCE",
-        "TRUNCATED_SOURCE",
-        "UNSAFE_NAME",
-        "NAME_COLLISION",
-        "NAME_REFUSED",
-        PICTURE_REFUSED,
-        LOST_AGAIN,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +119,7 @@ class Row:
 
     @property
     def is_known_bad(self) -> bool:
-        return self.state is State.FAILED and self.code in KNOWN_BAD
+        return self.state is State.FAILED and self.code in PERMANENT
 
     def to_json(self) -> dict[str, Any]:
         """Only what is not the default, so that 100,000 rows stay small."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.text import one_line
-from airflow_provider_perfectlyclear.catalog.engine.progress import SOURCE_GONE, Failure
-from airflow_provider_perfectlyclear.catalog.ledger.records import KNOWN_BAD, Bill, Row, State
+from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
+from airflow_provider_perfectlyclear.catalog.ledger.records import Bill, Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 
 #: How many failures the summary and the message name; the manifest has all.
 NAMED = 5
@@ -122,9 +123,12 @@ def _add_row(found: Outcome, row: Row, failure: Failure | None, kept: Kept) -> N
 def _of_an_earlier_try(row: Row, taken_up: Container[str] | None) -> Failure:
     """``taken_up``: the outputs that this try's plan had, of those it did not begin; None: it has made none."""
     code, reason = row.code or "OPEN", row.reason or "its job is still open; the next run asks for it"
-    mendable = row.state is State.FAILED and code not in KNOWN_BAD
+    mendable = row.state is State.FAILED and code not in PERMANENT
     if mendable and taken_up is not None and row.output not in taken_up:
-        code, reason = SOURCE_GONE, f"{reason}; its source is not there any more, so it is not started again"
+        code, reason = (
+            Reason.SOURCE_GONE,
+            f"{reason}; its source is not there any more, so it is not started again",
+        )
     return Failure(row.output, row.source, code, reason)
 
 
@@ -230,7 +234,7 @@ def _what_next(outcome: Outcome) -> str:
         names = ", ".join(one_line(failure.source or failure.output, 60) for failure in mendable[:NAMED])
         more = f", and {open_again - NAMED:,} more" if open_again > NAMED and names else ""
         return f"A retry asks only for these {open_again:,}{f': {names}{more}' if names else ''}."
-    if outcome.failures and all(failure.code in KNOWN_BAD for failure in outcome.failures):
+    if outcome.failures and all(failure.code in PERMANENT for failure in outcome.failures):
         return (
             "These failures are permanent: retries do not help and later runs skip them. Use "
             'reprocess="failed" to try again.'
