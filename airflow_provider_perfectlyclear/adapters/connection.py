@@ -199,19 +199,15 @@ def _is_host(text: str) -> bool:
 
 
 def _refuse_insecure(name: str, url: SplitResult, insecure: bool) -> None:
+    from airflow_provider_perfectlyclear.api.safety import (
+        is_loopback,
+    )  # httpx, not needed when Dags are parsed
+
     if url.scheme == "http" and not insecure and not is_loopback(url.hostname or ""):
         raise ConfigurationError(
             f"Connection {name!r}: plain http would send the API key unencrypted to {url.hostname!r}: "
             'use https, or set "allow_insecure_hosts": true in the extra.'
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is this machine by its very name."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
 
 
 def _authority(name: str, url: SplitResult, port: int | None) -> str:

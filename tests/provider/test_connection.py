@@ -16,6 +16,8 @@ from airflow_provider_perfectlyclear.adapters.connection import (
     renewer,
     settings_from,
 )
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 
 KEY = "canary-7f3e9a"
@@ -229,3 +231,18 @@ def test_renewing_reads_the_connection_again_and_says_none_when_the_key_is_the_s
 def test_a_connection_of_another_type_is_warned_about(conn_type, warned, caplog):
     settings_from(Connection(conn_id="pc", conn_type=conn_type, password=KEY))
     assert ("is it the right one?" in caplog.text) == warned and KEY not in caplog.text
+
+
+@pytest.mark.parametrize("host", ["localhost.", "127.1", "0x7f000001", "localhost", "[::1]", "127.0.0.2"])
+def test_the_connection_and_the_client_agree_on_what_this_machine_is(host):
+    settings = _settings(_json(host=f"http://{host}:8099"))
+    with Client(settings) as client:
+        assert client.settings.base_url == f"http://{host}:8099/v2"
+
+
+@pytest.mark.parametrize("host", ["localhost.example.com", "128.1", "api.example.com"])
+def test_the_connection_and_the_client_agree_on_what_is_elsewhere(host):
+    with pytest.raises(ConfigurationError, match="plain http would send the API key unencrypted"):
+        _settings(_json(host=f"http://{host}:8099"))
+    with pytest.raises(ConfigurationError, match="must be a https URL"):
+        Client(Settings(api_key=KEY, base_url=f"http://{host}:8099/v2"))
