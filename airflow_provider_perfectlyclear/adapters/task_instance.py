@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from airflow_provider_perfectlyclear import errors
+
+log = logging.getLogger(__name__)
 
 
 def run_key(ti: Any) -> str:
@@ -41,12 +44,14 @@ def told_to_airflow() -> Iterator[None]:
     """
     Turn this package's errors into Airflow's own; everything else flies as it is.
 
-    The chain is cut: what lies below may quote a signed URL, and the message says all there is to know.
+    The sentence is logged first, whole and by itself, before Airflow logs it at the end of a traceback. The chain is
+    cut: what lies below may quote a signed URL, and the message says all there is to know.
     """
     from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
     try:
         yield
     except errors.PerfectlyClearError as error:
+        log.error("%s", error)
         kind = AirflowException if error.retry_helps else AirflowFailException
         raise kind(str(error)) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import traceback
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,18 @@ def test_a_start_whose_answer_is_lost_fails_for_good_with_the_file_key(service, 
         run(_start(source=str(photos / "a.jpg")), context)
     assert context["ti"].xcoms["file_key"] in str(lost.value)
     assert service.bill()["billed"] == 1
+
+
+def test_the_sentence_of_an_error_is_logged_whole_and_its_traceback_is_short(service, photos, caplog):
+    (photos / "text.jpg").write_text("no picture")
+    with pytest.raises(AirflowFailException) as failure:
+        run(_start(source=str(photos / "text.jpg")))
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        str(failure.value)
+    ]
+    frames = traceback.extract_tb(failure.value.__traceback__)
+    assert sum("airflow_provider_perfectlyclear" in frame.filename for frame in frames) <= 3
+    assert failure.value.__cause__ is None and failure.value.__suppress_context__
 
 
 def test_what_is_no_picture_is_not_uploaded(service, photos):
