@@ -136,6 +136,7 @@ class Row:
         known.setdefault("paid_by", _payer(known))
         for name in _SHARED:  # one object for all that are equal: a catalog has 100,000 rows
             known[name] = sys.intern(known.get(name, ""))
+        known["output"] = sys.intern(known["output"])  # the object that listings have
         if known.get("source") == known["output"]:
             known["source"] = known["output"]
         return cls(**known)

@@ -163,6 +163,8 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
         made.refuse(refusal, known.rows)
         return
     row = known.rows.get(item.output)
+    if row is not None:  # one object for each name
+        item = item._replace(output=row.output)
     made.held += row is not None and row.state is State.LANDED
     verdict = verdict_on(item, size, row, known.digests[item.rendition], options.reprocess, known.run)
     if verdict == "open" or (verdict == "unchanged" and row is not None and row.run == known.run):
