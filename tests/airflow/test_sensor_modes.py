@@ -75,9 +75,6 @@ ROWS = {
     "out_of_order": Row(RETRIED, (OUT_OF_ORDER,), {"timeout": 4}, {"reschedule": FAILED}),
     "refused": Row(RETRIED, (Answers(400),), {"timeout": 4}, {"reschedule": FAILED}),
     "refused_later": Row(RETRIED, (Answers(400, later=True),), {"timeout": 4}, {"reschedule": FAILED}),
-    "too_many": Row(
-        RETRIED, (Answers(429),), {"timeout": 30, "perfectlyclear_conn_id": "busy"}, {"reschedule": FAILED}
-    ),
     "soft_failed": Row(SKIPPED, ("COMPLETED", "FAILED"), SOFT),
     "soft_lost": Row(SKIPPED, ("lost",), SOFT),
     "soft_out_of_time": Row(SKIPPED, ("stuck",), {**SOFT, **SHORT}),
@@ -96,7 +93,7 @@ AT_ONCE = {"wrong_key", "soft_wrong_key", "no_connection"}
 DAG = """
     from datetime import timedelta
 
-    from airflow_provider_perfectlyclear.api import limiter, polling as watch, retry
+    from airflow_provider_perfectlyclear.api import polling as watch
     from airflow_provider_perfectlyclear.sensors import perfectlyclear as sensors
     from airflow_provider_perfectlyclear.triggers import polling as asking
     from airflow.providers.common.compat.sdk import DAG
@@ -104,7 +101,6 @@ DAG = """
     # No test waits for as long as a user's sensor may.
     watch.LOST_AFTER = 0.7
     watch.GIVE_UP_AFTER, asking.SETTLE = 1.0, 0.0
-    limiter.HOPELESS, retry._FIRST_WAIT = 2, 0.05
 
     with DAG("sensor_modes", schedule=None):
         for task_id, arguments in {tasks!r}.items():
@@ -146,8 +142,7 @@ def ran(airflow_home: AirflowHome, service: Emulator) -> Ran:
             ids = [begin(client, service, end) for end in row.jobs]
             job_ids = ids if len(ids) > 1 else ids[0]
             tasks[f"{name}.{mode}"] = {"job_ids": job_ids, **arguments, **row.arguments}
-    connection = service.connection_json(max_retries=0)
-    env = {"AIRFLOW_CONN_PC": connection, "AIRFLOW_CONN_BUSY": connection}
+    env = {"AIRFLOW_CONN_PC": service.connection_json(max_retries=0)}
     run_id, _ = airflow_home.dags_test("sensor_modes", DAG.format(tasks=tasks), env=env)
     return Ran(airflow_home, run_id, {task_id: task["job_ids"] for task_id, task in tasks.items()})
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
 from airflow_provider_perfectlyclear.api.polling import Watch
-from airflow_provider_perfectlyclear.errors import NotFound, Unavailable
+from airflow_provider_perfectlyclear.errors import NotFound, PerfectlyClearError, Unavailable
 
 
 def status(state: str = "PROCESSING", job_id: str = "a", raw: str = "") -> JobStatus:
@@ -304,3 +305,39 @@ def test_many_stuck_jobs_at_the_head_are_passed_within_two_minutes() -> None:
     result = correct_500(stuck=50)
     assert result.asks_per_job <= 3.0
     assert result.delay <= 60.0
+
+
+@pytest.mark.parametrize(
+    "failure", [errors.Unavailable, errors.ProtocolError, errors.RequestRefused, errors.TooManyRequests]
+)
+def test_what_says_nothing_about_a_job_ends_the_wait_only_after_ten_minutes(
+    failure: type[PerfectlyClearError],
+) -> None:
+    one = watch("a")
+    for now in (0.0, 599.0):
+        assert not one.report("a", failure("no"), now=now)
+        one.give_up(now)
+    assert one.open == ["a"] and one.is_failing
+    one.report("a", failure("no"), now=600.0)
+    busy = failure is errors.TooManyRequests
+    with pytest.raises(errors.TooManyRequests if busy else errors.Unavailable) as end:
+        one.give_up(600.0)
+    assert end.value.retry_helps and "Nothing but failures for 10 minutes: no" in str(end.value)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        errors.AuthenticationError,
+        errors.PermissionDenied,
+        errors.PaymentRequired,
+        errors.TlsError,
+        errors.ConfigurationError,
+        errors.Cancelled,
+    ],
+)
+def test_what_no_question_can_be_answered_after_ends_the_wait_at_once(
+    failure: type[PerfectlyClearError],
+) -> None:
+    with pytest.raises(failure):
+        watch("a").report("a", failure("no"), now=1.0)
