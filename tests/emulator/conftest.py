@@ -29,8 +29,10 @@ class Caller:
         self.emulator = emulator
         self.base = emulator.base_url
         # Following a redirect or a proxy by itself would hide what the emulator said.
-        self.api = httpx.Client(headers={"X-API-KEY": emulator.key}, trust_env=False, verify=False)
-        self.http = httpx.Client(trust_env=False, verify=False)
+        self.api = httpx.Client(
+            headers={"X-API-KEY": emulator.key}, trust_env=False, verify=False, timeout=60
+        )
+        self.http = httpx.Client(trust_env=False, verify=False, timeout=60)
 
     def close(self) -> None:
         self.api.close()
