@@ -29,7 +29,6 @@ class Counts:
     :param is_empty: whether the source has no picture.
     :param standing: the outputs that are unchanged.
     :param gone: outputs that are no longer at the destination, nor at the service.
-    :param paid_before: what is to be made again although it was paid for before.
     :param unread: folders of the source that could not be read, each with why.
     """
 
@@ -44,7 +43,6 @@ class Counts:
     is_empty: bool = False
     standing: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    paid_before: list[str] = field(default_factory=list)
     unread: list[list[str]] = field(default_factory=list)
 
 

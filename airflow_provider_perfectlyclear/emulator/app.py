@@ -9,6 +9,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.routing import Match, Route
@@ -68,26 +69,27 @@ class Given:
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, deque[tuple[float, str, Answer]]] = {
+        self._last: dict[str, deque[tuple[float, str, Any, Answer]]] = {
             route: deque(maxlen=MOST_ANSWERS) for route in ("upload", "pfc", "status")
         }
         self._asked: deque[str] = deque(maxlen=MOST_ANSWERS)  # job ids
 
-    def note(self, route: str, question: str, answer: Answer) -> None:
+    def note(self, route: str, question: str, answer: Answer, connection: Any) -> None:
         """Remember an answer that was sent, if it is of such a route."""
         if route == "status":
             self._asked.append(_last_part(question))
         if route in self._last and answer.status < 400:
-            self._last[route].append((time.monotonic(), question, answer))
+            self._last[route].append((time.monotonic(), question, connection, answer))
 
-    def to_another(self, route: str, question: str, before: float) -> Answer | None:
+    def to_another(self, route: str, question: str, before: float, connection: Any) -> Answer | None:
         """
-        The last answer to another question; of uploads, which all ask for the same, the last one.
+        The last answer to another question; of uploads, which all ask for the same, the last one on this connection.
 
         :param before: only what was sent before that, on the monotonic clock.
         """
-        for at, asked, answer in reversed(self._last.get(route, ())):
-            if at < before and (route == "upload" or asked != question) and self._is_known(route, answer):
+        for at, asked, heard_by, answer in reversed(self._last.get(route, ())):
+            is_another = heard_by == connection if route == "upload" else asked != question
+            if at < before and is_another and self._is_known(route, answer):
                 return answer
         return None
 
@@ -200,8 +202,11 @@ class Door:
         file_key = exchange.job.file_key if exchange.job else file_key
         exchange.signed_url = lambda: self.house.signed_url(exchange)
         given, arrived = self.house.given, time.monotonic()
-        exchange.answered_to_another = lambda: given.to_another(self.route, exchange.target, arrived)
-        exchange.sent = lambda answer: given.note(self.route, exchange.target, answer)
+        connection = exchange.scope.get("client")
+        exchange.answered_to_another = lambda: given.to_another(
+            self.route, exchange.target, arrived, connection
+        )
+        exchange.sent = lambda answer: given.note(self.route, exchange.target, answer, connection)
         exchange.meet(
             self.house.faults,
             self.route,

@@ -16,9 +16,10 @@ from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_e
 from airflow_provider_perfectlyclear.triggers import polling as asking
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
 from tests.catalog.conftest import House
+from tests.catalog.judge import judge
 from tests.certificate import self_signed
 from tests.faults.conftest import KEY
-from tests.faults.nights import NAMES, came_to, ends_well, night
+from tests.faults.nights import NAMES, came_to, ends_well, night, told
 from tests.faults.servers import Proxy, Server, Stranger
 from tests.faults.table import Row
 
@@ -274,3 +275,37 @@ def test_a_proxy_of_the_environment_is_used_on_both_sides(
     came_to(house, done, "hidden", NAMES)
     ends_well(house, row, NAMES, **through)
     proxy.close()
+
+
+@pytest.mark.fault("F82", "a lost job of equal pictures", "1 ambiguous")
+def test_a_job_that_is_lost_is_declared_whichever_equal_picture_is_started_again(
+    row: Row, house: House
+) -> None:
+    house.put("b.jpg")
+    (house.source / "a.jpg").write_bytes((house.source / "b.jpg").read_bytes())
+    house.emulator.fault("pfc", {"outcome": "lost"})
+    options: dict[str, Any] = {"options": {"transfers": 1, "max_in_flight": 1}}
+
+    said = night(house, **options)
+
+    row.consumed(house.emulator)
+    assert "JOB_LOST" in said["message"], said
+    summary = night(house, **options)["summary"]
+    assert (summary["corrected"], summary["possibly_paid_twice"], house.accepted) == (2, 1, 2)
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F37", "long after /pfc was accepted, its upload expired", "1 ambiguous")
+def test_an_unconfirmed_start_that_is_refused_when_asked_again_is_sent_anew(row: Row, house: House) -> None:
+    house.put("a.jpg")
+    house.emulator.fault("pfc", {"kill": {"pid": "peer", "when": "committed", "signal": "SIGKILL"}})
+    assert house.end(house.start(**told(house, None, {})), 30) is None
+    row.consumed(house.emulator)
+    house.emulator.let_pass(25)
+
+    said = night(house)
+
+    assert "START_LOST" in said["message"] and "asking again was refused" in said["message"], said
+    assert said["retry_helps"]
+    assert night(house)["summary"]["corrected"] == 1
+    row.held(judge(house))

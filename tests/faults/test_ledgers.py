@@ -20,6 +20,7 @@ from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.result import Waiting
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator
 from airflow_provider_perfectlyclear.errors import (
+    CatalogFailed,
     InvalidSource,
     LaneHeld,
     LaneLost,
@@ -646,4 +647,36 @@ def test_a_name_cannot_be_a_file_and_a_folder(row: Row, house: House) -> None:
     assert (summary["corrected"], summary["failed"], house.accepted) == (1, 2, 1)
     assert all(one["reason"].startswith("NAME_COLLISION") for one in summary["failures"])
     row.consumed("both are named")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F77", "always, equal pictures one after the other", "hidden")
+def test_always_pays_for_equal_pictures_once_in_a_run(row: Row, house: House) -> None:
+    house.put(*NAMES)
+    (house.source / "z.jpg").write_bytes((house.source / "a.jpg").read_bytes())
+    assert done(catalog(house, "monday").execute())["paid"] == len(NAMES)
+
+    tuesday = done(catalog(house, "tuesday", reprocess="always", max_in_flight=1).execute())
+
+    assert (tuesday["corrected"], tuesday["paid"], tuesday["paid_again"]) == (5, len(NAMES), len(NAMES))
+    row.consumed("the first has landed when the other comes")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F76", "a source that turns bad, and good again", "items INVALID_SOURCE")
+def test_a_source_that_turns_bad_makes_nobody_forget_what_was_paid(row: Row, house: House) -> None:
+    house.put(*NAMES)
+    done(catalog(house, "monday").execute())
+    good = (house.source / "a.jpg").read_bytes()
+    (house.source / "a.jpg").write_bytes(b"")
+    with pytest.raises(CatalogFailed, match="INVALID_SOURCE: the file is empty"):
+        catalog(house, "tuesday").execute()
+    wednesday = done(catalog(house, "wednesday").execute())
+    assert (wednesday["known_bad"], wednesday["unchanged"]) == (1, len(NAMES) - 1)
+    (house.source / "a.jpg").write_bytes(good)
+
+    thursday = done(catalog(house, "thursday").execute())
+
+    assert (thursday["unchanged"], thursday["paid"], house.accepted) == (len(NAMES), 0, len(NAMES))
+    row.consumed("an empty file stood in its place")
     row.held(judge(house))

@@ -133,7 +133,7 @@ SAFEGUARDS = [
     safeguard(
         "content index",
         "catalog/engine/upload.py",
-        "held = None if item.by_name else self.index.find(file.sha256, prepared.digest)",
+        "held = self.index.find(file.sha256, prepared.digest, paid_by=self.run if item.by_name else None)",
         "held = None",
         "F62,F76,F83",
     ),
@@ -168,7 +168,7 @@ SAFEGUARDS = [
     safeguard(
         "job id given before",
         "catalog/engine/start.py",
-        "return job_id in self._given and self._given[job_id] != Twins.key(row)",
+        "return job_id in self._given and Twins.key(self._given[job_id]) != Twins.key(row)",
         "return False",
         "F68",
     ),

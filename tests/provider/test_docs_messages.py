@@ -90,6 +90,7 @@ FROM_SOURCE = {
     "its earlier result is gone",
     "Nothing but failures for",
     "larger than",
+    "asking again was refused",
     "Stopped waiting for",
     "The trigger stopped waiting",
     "was half made and could not be removed",

@@ -112,6 +112,7 @@ class Engine:
             spool,
             index=self._index,
             twins=self.start.twins,
+            run=ledger.run,
             pays_for_gone=options.pays_for_gone,
             check_source=options.check_source,
             kept=Kept(ledger.store),
@@ -402,6 +403,7 @@ class Engine:
             root=item.root,
             fingerprint=item.fingerprint,
             digest=prepared.digest,
+            paid_before=item.paid_before,
         )
         if uploaded is None:
             return row
@@ -420,7 +422,7 @@ class Engine:
         """An output stands: from now on it is what equal ones are copied from."""
         self.book.landed(row.output, landed)
         if row.sha256:
-            self._index.add(replace(row, state=State.LANDED, size=landed.size))
+            self._index.add(replace(row, state=State.LANDED, size=landed.size, paid_by=self.ledger.run))
         self.start.twins.landed(row)
 
     def fail(self, row: Row, error: BaseException, *, close: bool = False) -> None:

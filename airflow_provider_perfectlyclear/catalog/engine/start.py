@@ -51,6 +51,8 @@ class Starter:
         self.twins = Twins()
         self._given: dict[str, Row] = {}  # job id -> what it was given for
         self._knows_ledger = False
+        #: Contents and corrections whose job the service has lost: a start for one of them is a second paid call.
+        self._lost = set[Key | None]()
         #: Job id -> for which contents and corrections it was named, one of which it belongs to.
         self._contested: dict[str, set[Key | None]] = {}
         self._said_until = 0.0
@@ -67,6 +69,7 @@ class Starter:
     def lead_from_open(self, rows: Collection[Row]) -> None:
         """Equal outputs join the jobs that are open, also those that have outlasted their time; none that is lost."""
         lost = {row.job_id for row in rows if row.code == JobLost.code}
+        self._lost = {Twins.key(row) for row in rows if row.code == JobLost.code}
         for row in rows:
             if row.state is State.STARTED and row.job_id and row.job_id not in lost:
                 self.lead_from(row, row.job_id)
@@ -90,6 +93,8 @@ class Starter:
             engine.pools.submit("calls", partial(self._start, row), self._after_start(row, again))
 
     def _was_lost(self, row: Row) -> bool:
+        if (key := Twins.key(row)) is not None and key in self._lost:
+            return True
         before = self._engine.ledger.rows.get(row.output)
         is_asked_again = before is not None and before.state is State.INTENT
         return before is not None and (before.code == JobLost.code or (is_asked_again and before.after_loss))
@@ -160,7 +165,7 @@ class Starter:
         engine = self._engine
         self._given[job_id] = row
         self._contested.pop(job_id, None)
-        engine.book.note(records.started(row.output, job_id))
+        engine.book.note(records.started(row.output, job_id, paid_before=row.paid_before))
         if not engine.progress.proved:  # the others wait for it anyway: no crash shall make it ambiguous
             engine.guarded(engine.book.flush)
             engine.progress.proved = True
@@ -206,6 +211,13 @@ class Starter:
         about_preset = isinstance(error, StartRefused) and _is_about_the_preset(row, str(error))
         if isinstance(error, StartRefused) and engine.progress.proved and not (again or about_preset):
             error = ItemFailed(str(error), code=Reason.PICTURE_REFUSED)
+        elif (
+            isinstance(error, StartRefused) and again
+        ):  # such as: the service no longer has the uploaded file
+            error = ItemFailed(
+                f"the answer to starting it was lost, and asking again was refused ({error}); a retry uploads it anew",
+                code=Reason.START_LOST,
+            )
         if isinstance(error, PerfectlyClearError):
             engine.book.note(records.failed(row, error.code, str(error)))
         engine.fail(row, error)

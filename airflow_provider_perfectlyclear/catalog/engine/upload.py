@@ -90,6 +90,7 @@ class Mover:
     :param spool: for files on their way.
     :param index: what the ledger has paid for.
     :param twins: what leads in this run.
+    :param run: the run's key.
     :param check_source: refuse a source that is evidently cut short.
     :param kept: where results that fail are kept.
     :param pays_for_gone: the user has asked by name to pay for what is gone everywhere.
@@ -102,6 +103,7 @@ class Mover:
     spool: Spool
     index: ContentIndex
     twins: Twins
+    run: str
     pays_for_gone: bool = False
     check_source: bool = True
     kept: Kept | None = None
@@ -141,10 +143,10 @@ class Mover:
             done.same.append(item)
             return
         refuse_other_type(prepared.correction.file_type, file.kind)
-        held = None if item.by_name else self.index.find(file.sha256, prepared.digest)
-        if held is not None:
-            if self._reuse(item, held, done):
-                return
+        # What the user has asked for by name is paid once in a run, however many outputs have that content.
+        held = self.index.find(file.sha256, prepared.digest, paid_by=self.run if item.by_name else None)
+        if held is not None and self._reuse(item, held, done):
+            return
         if self.twins.lead(file.sha256, prepared.digest):
             done.needed.append(item)
         else:

@@ -28,17 +28,22 @@ class ContentIndex:
         if first is not row:
             self._more.setdefault(row.sha256, []).append(row)
 
-    def find(self, sha256: str, digest: str) -> Row | None:
+    def find(self, sha256: str, digest: str, *, paid_by: str | None = None) -> Row | None:
         """
         The row that holds a content in a correction: one that has landed before one that failed for good.
 
         :param sha256: of the source's bytes, hex.
         :param digest: of the correction.
+        :param paid_by: only what this run has paid for; None: any run.
         """
         first = self._first.get(sha256)
         if first is None:
             return None
-        found = [row for row in (first, *self._more.get(sha256, ())) if row.digest == digest]
+        found = [
+            row
+            for row in (first, *self._more.get(sha256, ()))
+            if row.digest == digest and paid_by in (None, row.paid_by)
+        ]
         landed = [row for row in found if row.state is State.LANDED]
         standing = [row for row in landed if not row.gone]
         return next(iter((*standing, *landed, *found)), None)

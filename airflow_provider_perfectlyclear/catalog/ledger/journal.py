@@ -6,12 +6,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Progress
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import Record, Row, State
+from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
 from airflow_provider_perfectlyclear.errors import JobError, JobLost, PerfectlyClearError
 from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
@@ -129,8 +131,10 @@ class Book:
         """
         reason = getattr(error, "reason", None) or str(error)
         code = self._code_of(row, error)
+        beside = error.costs_nothing and code in PERMANENT and self._knows_more(row)
         if close or code in PERMANENT or self._is_worth_noting(row, error):
-            self.note(records.failed(row, code, reason))
+            noted = replace(row, output=refusal_key(row.output)) if beside else row
+            self.note(records.failed(noted, code, reason))
         self.failure(Failure(row.output, row.source, code, reason))
         if not error.costs_nothing:  # which says nothing about the next
             self._count_streak(f"{error.code} {reason}" if isinstance(error, JobError) else error.code)
@@ -140,9 +144,18 @@ class Book:
         A source that failed before it was sent is tried last the next time. What the ledger knows of an output that
         has landed, or of a job, is worth more.
         """
+        return error.costs_nothing and not self._knows_more(row)
+
+    def _knows_more(self, row: Row) -> bool:
+        """
+        Whether the ledger knows of the output what must not be forgotten: it was paid for, or is another source's. What
+        is wrong with a source is then noted beside it.
+        """
         before = self.ledger.rows.get(row.output)
-        known = before is not None and (before.state is not State.FAILED or before.job_id is not None)
-        return error.costs_nothing and not known
+        if before is None:
+            return False
+        is_paid = before.state is not State.FAILED or before.job_id is not None
+        return is_paid or bool(before.root and row.root and before.source_uri != row.source_uri)
 
     def _code_of(self, row: Row, error: PerfectlyClearError) -> str:
         """A job that is lost is started again once; lost again, it is final, unless the service knew nobody."""

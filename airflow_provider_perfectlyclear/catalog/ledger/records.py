@@ -67,6 +67,7 @@ class Row:
     :param at: Unix seconds of the last record; for people, and for rows of earlier versions.
     :param seq: the sequence number of the segment that changed it last; of two rows the higher one is newer.
     :param started_at: Unix seconds of ``started``.
+    :param paid_before: its paid call is for what was paid for before, as the user has asked for or confirmed.
     """
 
     output: str
@@ -93,6 +94,7 @@ class Row:
     paid_by: str = ""
     gone: bool = False
     seq: int = 0
+    paid_before: bool = False
 
     @property
     def source_uri(self) -> str:
@@ -156,11 +158,13 @@ class Bill:
     :param paid: accepted ``/pfc`` calls.
     :param twice: calls that were sent again although an earlier one may have been accepted.
     :param at: Unix seconds of the last of them.
+    :param paid_again: accepted calls for what was paid for before.
     """
 
     paid: int = 0
     twice: int = 0
     at: float = 0.0
+    paid_again: int = 0
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Row)}
@@ -193,6 +197,7 @@ def intent(row: Row, *, again: bool = False, after_loss: bool = False) -> dict[s
         "file_key": row.file_key,
         **({"again": True} if again or after_loss else {}),
         **({"after_loss": True} if after_loss else {}),
+        **({"paid_before": True} if row.paid_before else {}),
     }
 
 
@@ -224,9 +229,10 @@ def _made_from(row: Row) -> dict[str, Any]:
     }
 
 
-def started(output: str, job_id: str) -> dict[str, Any]:
-    """``/pfc`` was accepted."""
-    return {"r": "started", "output": output, "job_id": job_id}
+def started(output: str, job_id: str, *, paid_before: bool = False) -> dict[str, Any]:
+    """``/pfc`` was accepted; ``paid_before`` as in the row."""
+    again = {"paid_before": True} if paid_before else {}
+    return {"r": "started", "output": output, "job_id": job_id, **again}
 
 
 def landed(output: str, *, size: int | None, usage: Mapping[str, int] | None) -> dict[str, Any]:
@@ -236,7 +242,8 @@ def landed(output: str, *, size: int | None, usage: Mapping[str, int] | None) ->
 
 def billed(run: str, bill: Bill) -> dict[str, Any]:
     """A checkpoint's record of what a run has paid."""
-    return {"r": "bill", "run": run, "paid": bill.paid, "twice": bill.twice, "at": bill.at}
+    again = {"paid_again": bill.paid_again} if bill.paid_again else {}
+    return {"r": "bill", "run": run, "paid": bill.paid, "twice": bill.twice, "at": bill.at, **again}
 
 
 def seen(output: str, fingerprint: str, *, root: str = "", source: str = "") -> dict[str, Any]:
@@ -288,10 +295,12 @@ def charge(bills: dict[str, Bill], record: Record, *, run: str, at: float) -> No
     """Let one record change the bills (run key -> bill); otherwise as :func:`apply`."""
     kind, again = record.get("r"), bool(record.get("again"))
     if kind == "bill":
-        bills[record["run"]] = Bill(record["paid"], record["twice"], record["at"])
+        known = record["paid"], record["twice"], record["at"], record.get("paid_again", 0)
+        bills[record["run"]] = Bill(*known)
     elif kind == "started" or (kind == "intent" and again):
         bill = bills.setdefault(run, Bill())
         bill.paid += kind == "started"
+        bill.paid_again += kind == "started" and bool(record.get("paid_before"))
         bill.twice += again
         bill.at = at
 
@@ -325,7 +334,9 @@ def _from(row: Row, record: Record, state: State) -> Row:
 def _intent(row: Row, record: Record, at: float) -> Row:
     again, after_loss = bool(record.get("again")), bool(record.get("after_loss"))
     new = _from(row, record, State.INTENT)
-    return replace(new, paid_by=row.run, twice=row.twice + again, after_loss=after_loss)
+    paid_before = bool(record.get("paid_before"))
+    twice = row.twice + again
+    return replace(new, paid_by=row.run, twice=twice, after_loss=after_loss, paid_before=paid_before)
 
 
 def _joined(row: Row, record: Record, at: float) -> Row:

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, source_uri
-from airflow_provider_perfectlyclear.catalog.naming import folded, output_name, size_of
+from airflow_provider_perfectlyclear.catalog.naming import folded, output_name, refusal_key, size_of
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, Refusal
 from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.catalog.types import Reprocess
 from airflow_provider_perfectlyclear.errors import InvalidSource
 from airflow_provider_perfectlyclear.media import EXTENSIONS
+from airflow_provider_perfectlyclear.reasons import Reason
 from airflow_provider_perfectlyclear.storage import Entry, check_name, same_fingerprint
 
+#: What is wrong with a source itself, whatever its name and whatever stands at the destination.
+_BAD_SOURCE = frozenset({Reason.INVALID_SOURCE, Reason.TRUNCATED_SOURCE})
 #: How files with a time in the future are called in the plan's line.
 FUTURE = "with a time in the future"
 
@@ -162,6 +165,9 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
     if (refusal := _refusal(item, clash, known, options.name_template)) is not None:
         made.refuse(refusal, known.rows)
         return
+    if (bad := _bad_source(item, known, options)) is not None:
+        made.known_bad.append(bad)
+        return
     row = known.rows.get(item.output)
     if row is not None:  # one object for each name
         item = item._replace(output=row.output)
@@ -180,6 +186,15 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
     else:
         item = item._replace(reason=verdict, existed=size is not None)
         made.todo.append(with_hints(item, row, known.digests[item.rendition], options.reprocess, known.run))
+
+
+def _bad_source(item: Item, known: Known, options: Options) -> Row | None:
+    """What the ledger says of a source that was found bad beside an output that was paid for, and is bad still."""
+    row = known.rows.get(refusal_key(item.output))
+    is_about_source = row is not None and row.code in _BAD_SOURCE and is_same_source(row, item)
+    if row is None or not is_about_source or not _is_unchanged(row, item):
+        return None
+    return row if _stays_bad(row, options.reprocess) or row.run == known.run else None
 
 
 def _refusal(item: Item, clash: list[str] | None, known: Known, template: str | None) -> Refusal | None:

@@ -267,7 +267,6 @@ def counts_of(made: Plan, run: str) -> Counts:
         edited=made.edited,
         gone=made.gone,
         unread=made.unread,
-        paid_before=[item.output for item in made.todo if item.paid_before],
         is_empty=made.is_empty,
         own=[
             *made.own,

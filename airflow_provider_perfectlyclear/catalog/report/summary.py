@@ -69,16 +69,15 @@ def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, 
     :param run: this run's key.
     :param bill: what it has paid.
     """
-    found = Outcome(paid=bill.paid, twice=bill.twice)
+    found = Outcome(paid=bill.paid, twice=bill.twice, paid_again=bill.paid_again)
     memory = dict(kept.progress.failures)
     left = list(left)
     taken_up = {item.output for item in left} if kept.planned else None
-    again, gone = set(kept.counts.paid_before), {*kept.counts.gone, *kept.progress.gone}
+    gone = {*kept.counts.gone, *kept.progress.gone}
     for row in rows:
-        if row.run != run or row.output in gone:
+        if row.run != run or row.output in gone or _is_beside(row.output, kept):
             continue
         found.usage.update(row.usage or {})
-        found.paid_again += row.paid if row.output in again else 0
         failure = memory.pop(row.output, None)
         if failure is None and row.state is State.FAILED and not (row.file_key or row.is_known_bad):
             continue  # an earlier try noted it so that it is tried last; this one did not find its source any more
@@ -96,6 +95,11 @@ def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, 
         found.not_started += 1
         found.lines.append({"output": item.output, "state": "not_started", "source": item.source})
     return found
+
+
+def _is_beside(output: str, kept: Kept) -> bool:
+    """Whether a row says once more, beside what an output was paid for, what is told of the output itself."""
+    return output.startswith("/") and output[1:] in kept.progress.failures
 
 
 def _add_row(found: Outcome, row: Row, failure: Failure | None, kept: Kept) -> None:
