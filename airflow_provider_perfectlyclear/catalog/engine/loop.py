@@ -414,6 +414,7 @@ class Engine:
             file_key=uploaded.file_key or None,
             file_type=uploaded.file_type,
             query=correction.query(),
+            paid_before=item.paid_before or item.output in uploaded.paid_before,
         )
 
     # ---- the end of an output

@@ -58,6 +58,7 @@ class Uploaded:
     :param reopened: outputs whose earlier job goes on, with its id.
     :param gone: outputs whose result is gone, and that are not to be paid for again.
     :param failed: outputs that failed, each with why.
+    :param paid_before: of those that are needed, which were paid for under another name, and are gone there.
     """
 
     file_key: str = ""
@@ -71,6 +72,7 @@ class Uploaded:
     reopened: dict[str, str] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     failed: dict[str, PerfectlyClearError] = field(default_factory=dict)
+    paid_before: set[str] = field(default_factory=set)
 
     def has_settled(self, item: Item) -> bool:
         """Whether nothing is to be sent for an item any more."""
@@ -145,8 +147,10 @@ class Mover:
         refuse_other_type(prepared.correction.file_type, file.kind)
         # What the user has asked for by name is paid once in a run, however many outputs have that content.
         held = self.index.find(file.sha256, prepared.digest, paid_by=self.run if item.by_name else None)
-        if held is not None and self._reuse(item, held, done):
-            return
+        if held is not None:
+            if self._reuse(item, held, done):
+                return
+            done.paid_before.add(item.output)
         if self.twins.lead(file.sha256, prepared.digest):
             done.needed.append(item)
         else:
