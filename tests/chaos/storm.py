@@ -198,7 +198,10 @@ class Storm:
         self.house.emulator.clear_faults()
         self.house.emulator.let_pass(spell.hours)
         for fault in spell.faults:
-            self.house.emulator.fault(fault.match, fault.do)
+            # A start that is answered with another's job is a row of the table: what a killed worker was told before
+            # it could write that down, nobody can know.
+            if not (fault.route == "pfc" and "another" in fault.do):
+                self.house.emulator.fault(fault.match, fault.do)
         if not any("SIGSTOP" in str(fault.do) for fault in spell.faults):
             self.change(spell)
         workers = [self.start(self.house.run, resume=resume, **spell.worker)]
@@ -312,8 +315,9 @@ class Storm:
             self.calm("second_night", options=options)
             reasons = self.manifest("second_night")[0]["summary"]["reasons"]
             # What waits for the answer to an equal picture's unconfirmed start has no row of its own.
-            waiting = reasons.pop("new", 0) if options["on_ambiguous"] == "fail" else 0
-            assert reasons.keys() <= {"source changed"}, (reasons, waiting)
+            if any(line.get("code") == "START_UNKNOWN" for line in self.manifest("second_night")[1:]):
+                reasons.pop("new", 0)
+            assert reasons.keys() <= {"source changed"}, reasons
             assert sum(reasons.values()) <= self.each * len(edited), reasons
 
     def options_that_pay_once(self) -> dict[str, Any]:
