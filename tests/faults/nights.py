@@ -28,7 +28,7 @@ OPTIONS = {"poll_interval": 0.1}
 RETRIES = 3
 
 
-def night(house: House, *, run: str | None = None, within: float = 30.0, **more: Any) -> dict[str, Any]:
+def night(house: House, *, run: str | None = None, within: float = 120.0, **more: Any) -> dict[str, Any]:
     """One try of a worker that ends by itself. ``more``: what the worker is told beside the usual."""
     said = house.end(house.start(**told(house, run, more)), within)
     assert said is not None, "killed"

@@ -172,12 +172,12 @@ def test_a_hook_can_be_copied_with_the_operator_that_keeps_it():
 # ---- waiting and fetching, at the edges
 
 
-@pytest.mark.parametrize(("jobs", "timeout", "poll_interval"), [(3, 0, 2.0), (1, 1.2, 1.0)])
+@pytest.mark.parametrize(("jobs", "timeout", "poll_interval"), [(3, 0, 2.0), (1, 4.0, 2.5)])
 def test_before_a_job_is_called_open_it_is_asked_once_more(hook, service, jobs, timeout, poll_interval):
     ids = [hook.start(hook.upload(picture()), {"cache": False}) for _ in range(jobs)]
     if not timeout:
         hook.wait_all(ids, poll_interval=0.1)
-    else:  # open when it is asked first, and the next question comes too late
+    else:  # open when it is asked first and (after 2.5 to 3 s) again; the next question would come too late
         service.fault("status", {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=2)
     found = hook.wait_all(ids, timeout=timeout, poll_interval=poll_interval)
     assert [status.state for status in found.values()] == [JobState.COMPLETED] * jobs
