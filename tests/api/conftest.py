@@ -189,7 +189,7 @@ def store() -> Iterator[Wire]:
 
 @pytest.fixture
 def settings(wire: Wire) -> Settings:
-    return Settings(api_key=KEY, base_url=f"{wire.origin}/v2", name="pc", timeout=2.0, call_deadline=5.0)
+    return Settings(api_key=KEY, base_url=f"{wire.origin}/v2", name="pc", timeout=10.0, call_deadline=30.0)
 
 
 @pytest.fixture(params=["threads", "event loop"])

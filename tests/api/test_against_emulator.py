@@ -41,7 +41,7 @@ def emulator(running: Emulator) -> Iterator[Emulator]:
 
 @pytest.fixture
 def settings(emulator: Emulator) -> Settings:
-    return Settings(api_key=emulator.key, base_url=emulator.base_url, name="pc", timeout=5.0)
+    return Settings(api_key=emulator.key, base_url=emulator.base_url, name="pc", timeout=30.0)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def upload(client: Client, data: bytes) -> str:
 
 
 def finished(client: Client, job_id: str) -> JobStatus:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (job := client.send(calls.status(job_id))).state.is_final:
         assert time.monotonic() < deadline
         time.sleep(0.02)

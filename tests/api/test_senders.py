@@ -233,7 +233,7 @@ class TestDeadlines:
         began = time.monotonic()
         with pytest.raises(errors.StartUnknown, match="no answer in time"):
             senders(hurried).send(START)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
 
     def test_silence_ends_with_the_timeout(self, senders: Senders, wire: Any, settings: Settings) -> None:
         wire.says(lambda connection, request: time.sleep(2))
@@ -385,7 +385,7 @@ class TestCancelling:
         began = time.monotonic()
         with pytest.raises(errors.Cancelled):
             client.send(STATUS)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         with pytest.raises(errors.Cancelled):
             client.send(STATUS)
         assert len(wire.requests) == 1
@@ -445,12 +445,15 @@ def test_threads_that_find_the_key_rotated_look_once(wire: Any, settings: Settin
 
 def test_at_most_16_requests_of_a_loop_are_in_flight(wire: Any, settings: Settings, say: Any) -> None:
     now, most = [0], [0]
-    lock = threading.Lock()
+    lock, sixteen = threading.Lock(), threading.Event()
 
     def count(connection: Any, request: Any) -> None:
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
+            if now[0] == 16:
+                sixteen.set()
+        sixteen.wait(60)  # nobody is answered before all sixteen are here
         time.sleep(0.02)
         with lock:
             now[0] -= 1
@@ -463,7 +466,7 @@ def test_at_most_16_requests_of_a_loop_are_in_flight(wire: Any, settings: Settin
             return await asyncio.gather(*[client.send(STATUS) for _ in range(100)])
 
     assert len(asyncio.run(main())) == 100
-    assert 8 < most[0] <= 16
+    assert most[0] == 16
 
 
 def test_a_task_that_is_cancelled_is_cancelled(wire: Any, settings: Settings) -> None:

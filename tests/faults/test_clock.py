@@ -142,13 +142,13 @@ def test_a_jump_neither_hastens_nor_delays_a_deadline(
         until(lambda: records(house, "started") == len(NAMES))
         started = time.monotonic()
         clock.set(hours)
-        said = clocked(house, worker, 40)
+        said = clocked(house, worker, 120)
         took = time.monotonic() - started
 
     row.consumed(f"{jumps(house, hours)} lines of the log have that time")
     assert said.get("error") == "CatalogFailed", said
     assert [line["code"] for line in failed(house)] == ["TIMEOUT"] * len(NAMES)
-    assert 1.0 < took < 30
+    assert 1.0 < took < 120
     the_night_after_pays_nothing(house, row)
 
 
