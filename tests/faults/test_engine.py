@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +88,53 @@ def test_a_renamed_folder_costs_nothing(house: House) -> None:
     for number in range(8):
         both = [(house.destination / folder / f"{number}.jpg").read_bytes() for folder in ("old", "new")]
         assert both[0] == both[1]
+
+
+def two_of_equal_length(house: House) -> list[bytes]:
+    """Two pictures whose results are as long as each other."""
+    house.put(*(f"try/{number}.jpg" for number in range(80)))
+    done(catalog(house, "sunday").execute())
+    seen: dict[int, Path] = {}
+    for path in sorted((house.destination / "try").iterdir()):
+        other = seen.setdefault(path.stat().st_size, path)
+        if other is not path:
+            return [(house.source / "try" / name).read_bytes() for name in (other.name, path.name)]
+    raise AssertionError("of eighty results no two are of equal length")
+
+
+@pytest.mark.fault("F62", "the name it had is another picture's now, of the same length", "hidden")
+def test_a_copy_is_of_the_picture_and_not_of_what_has_its_name_now(row: Row, house: House) -> None:
+    """Two names swap their pictures in a night: what has landed under a name is not what it was when planned."""
+    first, second = two_of_equal_length(house)
+    shutil.rmtree(house.source / "try")
+    shutil.rmtree(house.destination)
+    house.source.joinpath("a.jpg").write_bytes(first)
+    house.emulator.reset()
+    house.runs.clear()
+    done(catalog(house, "monday").execute())
+    house.source.joinpath("a.jpg").write_bytes(second)
+    house.source.joinpath("z.jpg").write_bytes(first)
+    summary = done(catalog(house, "tuesday", transfers=1).execute())
+    assert (summary["corrected"], summary["paid"]) == (2, 1)
+    assert (house.destination / "a.jpg").read_bytes() != (house.destination / "z.jpg").read_bytes()
+    row.consumed("its name was taken, at the same length")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F62", "an output edited in place, at the same length", "hidden")
+def test_what_somebody_has_edited_is_not_copied(row: Row, house: House) -> None:
+    house.put("a.jpg")
+    done(catalog(house, "monday").execute())
+    whole = (house.destination / "a.jpg").read_bytes()
+    edited = whole[:-40] + bytes(20) + whole[-20:]
+    (house.destination / "a.jpg").write_bytes(edited)
+    (house.source / "b.jpg").write_bytes((house.source / "a.jpg").read_bytes())
+    summary = done(catalog(house, "tuesday").execute())
+    assert (summary["corrected"], summary["paid"]) == (1, 0)
+    assert (house.destination / "b.jpg").read_bytes() == whole
+    house.altered.add("a.jpg")
+    row.consumed("edited after it had landed")
+    row.held(judge(house))
 
 
 def test_what_is_copied_is_fetched_or_gone_when_it_does_not_stand(house: House) -> None:

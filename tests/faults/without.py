@@ -166,6 +166,13 @@ SAFEGUARDS = [
         "F68",
     ),
     safeguard(
+        "a copy's content",
+        "catalog/transfer/reuse.py",
+        "not digest.hexdigest().startswith(held.output_sha256)",
+        "False",
+        "F62",
+    ),
+    safeguard(
         "job id given before",
         "catalog/engine/start.py",
         "return job_id in self._given and Twins.key(self._given[job_id]) != Twins.key(row)",

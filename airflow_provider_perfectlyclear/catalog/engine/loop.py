@@ -423,7 +423,8 @@ class Engine:
         """An output stands: from now on it is what equal ones are copied from."""
         self.book.landed(row.output, landed)
         if row.sha256:
-            self._index.add(replace(row, state=State.LANDED, size=landed.size, paid_by=self.ledger.run))
+            made = replace(row, state=State.LANDED, size=landed.size, paid_by=self.ledger.run)
+            self._index.add(replace(made, output_sha256=landed.sha256[: records.OUTPUT_DIGITS]))
         self.start.twins.landed(row)
 
     def fail(self, row: Row, error: BaseException, *, close: bool = False) -> None:

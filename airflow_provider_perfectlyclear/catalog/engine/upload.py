@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
@@ -180,12 +181,8 @@ class Mover:
         if held.state is State.FAILED:
             done.failed[item.output] = ItemFailed(held.reason or "", held.code)
             return True
-        copied = copy_output(self.destination, held.output, held.size, item.output, self.spool)
-        if copied is not None:
-            done.landed[item.output] = (copied, held.job_id or "")
-            return True
         try:
-            past = self._past(item, held.job_id) if held.job_id and not held.gone else Past.GONE
+            past = self._copied_or_fetched(item, held)
         except RunStopped:
             raise
         except PerfectlyClearError as error:
@@ -195,6 +192,16 @@ class Mover:
             return False
         self._take(item, past, held.job_id or "", done)
         return True
+
+    def _copied_or_fetched(self, item: Item, held: Row) -> Landed | Past:
+        """A row of an earlier version does not say what its output's bytes were: its job's result comes first."""
+        copy = partial(copy_output, self.destination, held, item.output, self.spool)
+        if held.output_sha256 and (copied := copy()) is not None:
+            return copied
+        past = self._past(item, held.job_id) if held.job_id and not held.gone else Past.GONE
+        if past is Past.GONE and not held.output_sha256:
+            return copy() or past
+        return past
 
     @staticmethod
     def _take(item: Item, past: Landed | Past, job_id: str, done: Uploaded) -> None:

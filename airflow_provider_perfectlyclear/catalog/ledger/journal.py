@@ -99,7 +99,7 @@ class Book:
         """An output stands in its place."""
         status = done.status
         usage = self._shared(status.usage.counters()) if status and status.usage else None
-        self.note(records.landed(output, size=done.size, usage=usage))
+        self.note(records.landed(output, size=done.size, usage=usage, sha256=done.sha256))
         self._streak = ("", 0)
         self.progress.landed += 1
         self.progress.bytes_out += done.size or 0

@@ -177,11 +177,13 @@ class Landed:
     :param size: bytes, None when only data was wanted.
     :param status: the job's final status, with usage and detection data; None of a copy.
     :param warnings: what was odd about it.
+    :param sha256: of its bytes, hex; ``""`` when only data was wanted.
     """
 
     size: int | None
     status: JobStatus | None
     warnings: list[str] = field(default_factory=list)
+    sha256: str = ""
 
 
 def land(
@@ -216,14 +218,14 @@ def land(
             return Landed(None, status)
         with spool.file() as path:
             try:
-                kind, warnings = _fetch(client, status, path, wanted)
+                kind, sha256, warnings = _fetch(client, status, path, wanted)
             except (CorruptOutput, TransferFailed, ProtocolError) as error:
                 last = error
                 if isinstance(error, CorruptOutput) and attempt == FETCHES - 1 and kept is not None:
                     last = CorruptOutput(f"{error}{kept.keep(output, path)}")
                 continue
             destination.publish(output, path, kind.content_type)
-            return Landed(path.stat().st_size, status, [*warnings, *_misnamed(output, kind)])
+            return Landed(path.stat().st_size, status, [*warnings, *_misnamed(output, kind)], sha256)
     raise last or ProtocolError(f"Job {status.job_id} could not be fetched")
 
 
@@ -236,13 +238,14 @@ def _refuse_unless_completed(status: JobStatus) -> None:
         raise ProtocolError(f"Job {status.job_id} is {status.raw_status}, not COMPLETED")
 
 
-def _fetch(client: Client, status: JobStatus, path: Path, wanted: Wanted) -> tuple[Kind, list[str]]:
+def _fetch(client: Client, status: JobStatus, path: Path, wanted: Wanted) -> tuple[Kind, str, list[str]]:
     if status.corrected_file is None:
         raise ProtocolError(f"Job {status.job_id} is COMPLETED but names no correctedFile")
     whole = Whole()
     with writing(path) as sink:
         got = client.download(status.corrected_file, cast(BinaryIO, _Fed(sink, whole)))
-    return check(path, got, wanted, status, _missing(whole, path))
+    kind, warnings = check(path, got, wanted, status, _missing(whole, path))
+    return kind, got.sha256, warnings
 
 
 class _Fed:
