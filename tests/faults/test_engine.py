@@ -114,7 +114,7 @@ def test_a_copy_is_of_the_picture_and_not_of_what_has_its_name_now(row: Row, hou
     done(catalog(house, "monday").execute())
     house.source.joinpath("a.jpg").write_bytes(second)
     house.source.joinpath("z.jpg").write_bytes(first)
-    summary = done(catalog(house, "tuesday", transfers=1).execute())
+    summary = done(catalog(house, "tuesday", max_in_flight=1).execute())
     assert (summary["corrected"], summary["paid"]) == (2, 1)
     assert (house.destination / "a.jpg").read_bytes() != (house.destination / "z.jpg").read_bytes()
     row.consumed("its name was taken, at the same length")
