@@ -198,10 +198,7 @@ class Storm:
         self.house.emulator.clear_faults()
         self.house.emulator.let_pass(spell.hours)
         for fault in spell.faults:
-            # A start that is answered with another's job is a row of the table: what a killed worker was told before
-            # it could write that down, nobody can know.
-            if not (fault.route == "pfc" and "another" in fault.do):
-                self.house.emulator.fault(fault.match, fault.do)
+            self.house.emulator.fault(fault.match, fault.do)
         if not any("SIGSTOP" in str(fault.do) for fault in spell.faults):
             self.change(spell)
         workers = [self.start(self.house.run, resume=resume, **spell.worker)]

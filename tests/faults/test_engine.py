@@ -193,13 +193,88 @@ def test_an_answer_to_another_question_is_none(
     names = [f"{number}.jpg" for number in range(8)]
     house.put(*names)
     house.emulator.fault({"route": route, "nth": 4}, do)
-    summary = done(catalog(house, max_in_flight=2).execute())
+    # One upload at a time goes over one kept connection: the fault gives the last answer on it again.
+    summary = done(catalog(house, max_in_flight=2, transfers=1).execute())
     # The picture that was asked about, and the one whose job was named, if that has not ended.
     ambiguous = {1, 2} if row.outcome == "1 or 2 ambiguous" else {0}
     assert summary["corrected"] == 8 and summary["possibly_paid_twice"] in ambiguous
     assert len({(house.destination / name).read_bytes() for name in names}) == 8
     row.consumed(house.emulator)
     row.held(judge(house))
+
+
+def a_start_nobody_heard_of(house: House) -> str:
+    """b.jpg was started, and the answer lost. Returns its job."""
+    house.put("a.jpg", "b.jpg")
+    house.emulator.fault({"route": "pfc", "nth": 2}, {"reset": "committed"})
+    with pytest.raises(CatalogFailed):
+        catalog(house, "monday", on_ambiguous="fail").execute()
+    return str(house.emulator.bill()["entries"][1]["job_id"])
+
+
+def names_job(house: House, job_id: str, *, commit: bool = False) -> dict[str, Any]:
+    """A start's answer that names that job. ``commit``: the picture's own was started as well."""
+    named = {"statusEndpoint": f"{house.emulator.base_url}/status/{job_id}"}
+    return {"answer": {"status": 200, "json": named, "commit": commit}}
+
+
+def all_are_their_own(house: House) -> None:
+    """Of the outputs that stand, each is that of its source."""
+    entries = {entry["sha256"]: entry for entry in house.emulator.bill(results=True)["entries"]}
+    for name in house.outputs:
+        source = hashlib.sha256((house.source / name).read_bytes()).hexdigest()
+        output = hashlib.sha256((house.destination / name).read_bytes()).hexdigest()
+        assert output == entries[source]["result_sha256"], name
+
+
+@pytest.mark.fault("F68", "the job of a start nobody heard of, landed under another name", "2 or 3 ambiguous")
+def test_who_has_landed_with_anothers_job_is_asked_about_again(row: Row, house: House, quick: None) -> None:
+    """z.jpg is told b.jpg's job, and lands with it; only then b.jpg is asked about, and told it too."""
+    job_id = a_start_nobody_heard_of(house)
+    (house.source / "z.jpg").write_bytes(jpeg(77))
+    house.emulator.fault({"route": "pfc", "nth": 1}, names_job(house, job_id, commit=True))
+    summary = done(catalog(house, "tuesday").execute())
+    assert house.outputs == ["a.jpg", "b.jpg", "z.jpg"] and summary["corrected"] == 2
+    all_are_their_own(house)
+    row.consumed(house.emulator)
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F68", "the same, and the worker dies in between", "2 or 3 ambiguous")
+def test_who_has_landed_with_anothers_job_in_a_try_before_is_asked_about_again(
+    row: Row, house: House, quick: None
+) -> None:
+    job_id = a_start_nobody_heard_of(house)
+    (house.source / "z.jpg").write_bytes(jpeg(77))
+    house.emulator.fault({"route": "pfc", "nth": 1}, names_job(house, job_id, commit=True))
+    house.emulator.fault({"route": "pfc", "nth": 2}, {"kill": {"pid": "peer", "when": "before"}})
+    hurried = {f"catalog.engine.start_queue.{name}": 0.5 for name in ("LEAST", "UNKNOWN")}
+    assert house.work(run="tuesday", constants=hurried) is None
+    said = house.work(run="tuesday", constants=hurried)
+    assert said is not None and said["summary"]["corrected"] == 2
+    assert house.outputs == ["a.jpg", "b.jpg", "z.jpg"]
+    all_are_their_own(house)
+    row.consumed(house.emulator)
+    row.held(judge(house))
+
+
+@pytest.mark.parametrize("in_flight", [2, 8])
+def test_a_cache_that_gives_all_starts_one_answer_swaps_nothing(
+    house: House, quick: None, in_flight: int
+) -> None:
+    """Nobody can say whose job it is: the pictures fail, and nothing wrong is under their names for good."""
+    house.put("landed.jpg")
+    done(catalog(house, "monday").execute())
+    house.put(*NAMES)
+    job_id = house.emulator.bill()["entries"][0]["job_id"]
+    house.emulator.fault("pfc", names_job(house, job_id), times=None)
+    with pytest.raises(CatalogFailed):
+        catalog(house, "tuesday", max_in_flight=in_flight).execute()
+    assert house.accepted == 1 and house.outputs == ["landed.jpg"]
+    assert {line["output"] for line in lines(house) if line["state"] == "failed"} == set(NAMES)
+    house.emulator.clear_faults()
+    done(catalog(house, "tuesday", max_in_flight=in_flight).execute())
+    all_are_their_own(house)
 
 
 # ---- refused, or not

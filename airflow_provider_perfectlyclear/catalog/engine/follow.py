@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_perfectlyclear.api import calls, polling
 from airflow_provider_perfectlyclear.api.models import Correction, JobState, JobStatus
 from airflow_provider_perfectlyclear.catalog.engine.open_jobs import OpenJobs
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Wanted
 from airflow_provider_perfectlyclear.errors import (
     JobError,
@@ -96,12 +97,17 @@ class Follower:
             row, error = self.jobs.end(job_id, output), future.exception()
             if error is None:
                 self._engine.landed(row, future.result())
-                return
-            if isinstance(error, UrlGone) and age >= polling.LOST_AFTER:
-                error = JobLost(job_id, "its corrected file is gone (404)")
-            self._engine.fail(
-                row, error, close=isinstance(error, JobLost) or getattr(error, "code", "") in PERMANENT
-            )
-            self._engine.start.ended(row, error)
+            else:
+                self._not_landed(row, job_id, error, age)
+            if job_id not in self.jobs:
+                self._engine.start.job_ended(job_id)
 
         return then
+
+    def _not_landed(self, row: Row, job_id: str, error: BaseException, age: float) -> None:
+        if isinstance(error, UrlGone) and age >= polling.LOST_AFTER:
+            error = JobLost(job_id, "its corrected file is gone (404)")
+        self._engine.fail(
+            row, error, close=isinstance(error, JobLost) or getattr(error, "code", "") in PERMANENT
+        )
+        self._engine.start.ended(row, error)

@@ -427,6 +427,11 @@ class Engine:
             self._index.add(replace(made, output_sha256=landed.sha256[: records.OUTPUT_DIGITS]))
         self.start.twins.landed(row)
 
+    def recall(self, row: Row) -> None:
+        """An output that has landed, or was to, may be another picture's: it is as if it had not."""
+        self._index.discard(row)
+        self.progress.landed -= row.state is State.LANDED and row.run == self.ledger.run
+
     def fail(self, row: Row, error: BaseException, *, close: bool = False) -> None:
         """One output failed, or the whole run did. ``close``: the ledger is told that the output's job is over."""
         if isinstance(error, RunStopped) or not isinstance(error, PerfectlyClearError):

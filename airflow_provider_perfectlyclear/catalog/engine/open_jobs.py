@@ -108,6 +108,10 @@ class OpenJobs:
         """Whether the job is watched, and has not ended as far as is known."""
         return job_id in self._jobs and self._jobs[job_id].completed is None
 
+    def is_landing(self, job_id: str) -> bool:
+        """Whether the job has ended, and outputs of it are on their way to their places."""
+        return self._is_completed(job_id)
+
     def follow(self, row: Row, job_id: str, since: float) -> None:
         """
         Watch a job from now on for an output.

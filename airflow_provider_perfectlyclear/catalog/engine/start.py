@@ -13,8 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_provider_perfectlyclear.api import calls
-from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.api.models import Correction, FileType
 from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.catalog.engine.disputes import Disputes, Ruling
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE, Starts
 from airflow_provider_perfectlyclear.catalog.engine.twins import Key, Twins
@@ -49,17 +50,22 @@ class Starter:
         self._engine = engine
         self.queue = Starts(engine.options.on_ambiguous)
         self.twins = Twins()
-        self._given: dict[str, Row] = {}  # job id -> what it was given for
-        self._knows_ledger = False
+        self._given: dict[
+            str, Row
+        ] = {}  # job id -> what it was given for, of those that were open in this try
+        self._before: dict[str, Row] | None = None  # the same, of all that the ledger knew
+        self._adopted = set[str]()  # outputs whose start of an earlier try is unconfirmed
         #: Contents and corrections whose job the service has lost: a start for one of them is a second paid call.
         self._lost = set[Key | None]()
-        #: Job id -> for which contents and corrections it was named, one of which it belongs to.
-        self._contested: dict[str, set[Key | None]] = {}
+        self._disputes = Disputes()
+        #: Job id -> who else was told it while its own outputs were landing.
+        self._undisputed: dict[str, list[tuple[Row, bool]]] = {}
         self._said_until = 0.0
 
     def adopt(self, row: Row, since: float) -> None:
         """A start of an earlier try whose answer was lost."""
         self.twins.adopt(row)
+        self._adopted.add(row.output)
         self.queue.lost(row, since)
 
     def given(self, row: Row, job_id: str) -> None:
@@ -120,13 +126,14 @@ class Starter:
             self.queue.answered(row)
             self._engine.moved = now = time.monotonic()
             error = future.exception()
-            if error is None and not self._is_anothers(row, future.result()):
+            if error is None and self._is_anothers(row, future.result()):
+                self._named_for_another(row, future.result(), again)
+            elif error is None and self._disputes.over(row.output):
+                self._heard_in_dispute(self._disputes.answered(row, future.result()), now)
+            elif error is None:
                 self._started(row, future.result(), now)
-            elif error is None or isinstance(error, StartUnknown):
-                said = error or f"the response names job {future.result()}, which is another picture's"
-                log.warning("%s: %s", one_line(row.output), said)
-                if error is None:
-                    self._doubt(future.result(), row, now)
+            elif isinstance(error, StartUnknown):
+                log.warning("%s: %s", one_line(row.output), error)
                 self.queue.lost(self._engine.ledger.rows.get(row.output, row), now)
             else:
                 self._refused(row, error, again)
@@ -135,36 +142,92 @@ class Starter:
 
     def _is_anothers(self, row: Row, job_id: str) -> bool:
         """Outputs share a job by content and correction alone: any other repeated id answers another question."""
-        if not self._knows_ledger:  # read once, and only when something is started
+        if self._before is None:  # read once, and only when something is started
             rows = itertools.chain(self._engine.ledger.others.values(), self._engine.ledger.rows.values())
-            self._given = {known.job_id: known for known in rows if known.job_id} | self._given
-            self._knows_ledger = True
-        if job_id in self._contested:
-            return Twins.key(row) not in self._contested[job_id]
-        return job_id in self._given and Twins.key(self._given[job_id]) != Twins.key(row)
+            self._before = {known.job_id: known for known in rows if known.job_id}
+        if self._disputes.over(row.output) == job_id:
+            return False
+        known = self._given.get(job_id) or self._before.get(job_id)
+        return self._disputes.has(job_id) or (known is not None and Twins.key(known) != Twins.key(row))
 
-    def _doubt(self, job_id: str, other: Row, now: float) -> None:
+    # ---- a job id that was named for two pictures
+
+    def _named_for_another(self, row: Row, job_id: str, again: bool) -> None:
+        """One of the two answers belonged to another question."""
+        said = f"the response names job {job_id}, which is another picture's"
+        log.warning("%s: %s", one_line(row.output), said)
+        self._silent_in_dispute(row)
+        if self._engine.jobs.is_landing(job_id):  # what is on its way to a name comes to its end first
+            self._undisputed.setdefault(job_id, []).append((row, again))
+        else:
+            self._dispute(job_id, [(row, again)])
+
+    def job_ended(self, job_id: str) -> None:
+        """All outputs of a job are done with: whoever else was told its id can be heard now."""
+        if rows := self._undisputed.pop(job_id, None):
+            self._dispute(job_id, rows)
+
+    def _dispute(self, job_id: str, others: list[tuple[Row, bool]]) -> None:
+        """Ask about everybody again who was told the job's id, also who has landed with it."""
+        engine, now = self._engine, time.monotonic()
+        # What had landed before the others were uploaded is not in doubt: their answers are wrong.
+        is_new = job_id in self._given or any(row.output in self._adopted for row, _ in others)
+        holders = self._holders(job_id) if is_new and not self._disputes.has(job_id) else []
+        if holders:
+            leads = {Twins.key(row): row for row in reversed(holders)}
+            told_again = {Twins.key(row): row for row, again in others if again}
+            asked = leads | {Twins.key(row): row for row, again in others if not again}
+            self._disputes.open(job_id, asked.values(), told_twice=told_again.values())
+            for known in (self._given, self._before or {}):
+                known.pop(job_id, None)
+            if engine.jobs.is_open(job_id):
+                engine.jobs.end_all(job_id)
+            for row in holders:
+                engine.recall(engine.ledger.rows[row.output])
+                log.warning("%s: its job %s was named for another picture, too", one_line(row.output), job_id)
+                if leads[Twins.key(row)] is row:
+                    self.twins.adopt(row)
+                    self.queue.lost(row, now)
+                else:
+                    self.twins.wait(row)
+        for row, again in others:
+            if not (holders and again):
+                self.queue.lost(engine.ledger.rows.get(row.output, row), now)
+
+    def _holders(self, job_id: str) -> list[Row]:
         """
-        A job that was named for two pictures is one's of them, and nobody can say whose: as long as it has not ended,
-        both are asked about again. The service answers with the job that it has for each.
+        The outputs of this lane that have a job, as they were before it was given to them; none if they cannot be
+        asked about again.
         """
-        if not self._engine.jobs.is_open(job_id):
-            return
-        self._contested[job_id] = {Twins.key(self._given.pop(job_id)), Twins.key(other)}
-        leads = set[Key | None]()
-        for row in self._engine.jobs.end_all(job_id):
-            log.warning("%s: its job %s was named for another picture, too", one_line(row.output), job_id)
-            if (key := Twins.key(row)) in leads:
-                self.twins.wait(row)
-                continue
-            leads.add(key)
-            self.twins.adopt(replace(row, job_id=None))
-            self.queue.lost(row, now)
+        engine = self._engine
+        if not engine.guarded(engine.book.flush):
+            return []
+        queries = {prepared.digest: prepared.correction for prepared in engine.prepared.values()}
+        found = list[Row]()
+        for row in engine.ledger.rows.values():
+            if row.job_id == job_id and row.digest in queries and row.sha256:
+                correction = queries[row.digest].model_copy(update={"file_type": FileType(row.file_type)})
+                query = row.query or correction.query()
+                found.append(replace(row, state=State.INTENT, job_id=None, query=query))
+        # The one that was uploaded is asked about; equal ones share its answer.
+        found.sort(key=lambda row: row.file_key is None)
+        leads = {Twins.key(row): row for row in reversed(found)}
+        return found if all(row.file_key for row in leads.values()) else []
+
+    def _silent_in_dispute(self, row: Row) -> None:
+        if self._disputes.over(row.output):
+            self._heard_in_dispute(self._disputes.unanswered(row), time.monotonic())
+
+    def _heard_in_dispute(self, ruling: Ruling, now: float) -> None:
+        for row, job_id in ruling.given:
+            self._started(row, job_id, now)
+        for row in ruling.nobodys:
+            log.warning("%s: the service names its job for another picture again", one_line(row.output))
+            self.queue.lost(self._engine.ledger.rows.get(row.output, row), now)
 
     def _started(self, row: Row, job_id: str, now: float) -> None:
         engine = self._engine
         self._given[job_id] = row
-        self._contested.pop(job_id, None)
         engine.book.note(records.started(row.output, job_id, paid_before=row.paid_before))
         if not engine.progress.proved:  # the others wait for it anyway: no crash shall make it ambiguous
             engine.guarded(engine.book.flush)
@@ -221,6 +284,7 @@ class Starter:
         if isinstance(error, PerfectlyClearError):
             engine.book.note(records.failed(row, error.code, str(error)))
         engine.fail(row, error)
+        self._silent_in_dispute(row)
         if isinstance(error, StartRefused) and not engine.progress.proved and not again:
             self._count_refusal(row, str(error))
 
@@ -267,6 +331,7 @@ class Starter:
         for row, code, reason in over:
             engine.book.failure(Failure(row.output, row.source, code, reason))
             self.ended(row, ItemFailed(reason, code=code))
+            self._silent_in_dispute(row)
         self.declare(again, again=True)
         self._say_how_long(now)
 

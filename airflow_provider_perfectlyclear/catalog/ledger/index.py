@@ -28,6 +28,13 @@ class ContentIndex:
         if first is not row:
             self._more.setdefault(row.sha256, []).append(row)
 
+    def discard(self, row: Row) -> None:
+        """An output is not what it was said to be made from: nothing is copied from it."""
+        rows = [*filter(None, [self._first.pop(row.sha256, None)]), *self._more.pop(row.sha256, ())]
+        for other in rows:
+            if other.output != row.output:
+                self.add(other)
+
     def find(self, sha256: str, digest: str, *, paid_by: str | None = None) -> Row | None:
         """
         The row that holds a content in a correction: one that has landed before one that failed for good.
