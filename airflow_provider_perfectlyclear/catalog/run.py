@@ -251,6 +251,10 @@ class CatalogRun:
         rows = [row for row in kept.rows if row.state.is_open]
         if not kept.planned:
             rows = [row for row in rows if row.state is State.STARTED]
+        if kept.todo or any(
+            row.state is State.INTENT for row in rows
+        ):  # what may be paid for is looked up first
+            self._claim.read_rest()
         return self._work(kept, kept.todo, rows)
 
     def _sweep(self) -> None:
@@ -394,7 +398,7 @@ class CatalogRun:
 
     def _begin_again(self, kept: Kept) -> Waiting | Summary:
         """What was open is landed; now the plan can be made. The lane is ours, so nobody can be faster."""
-        self.ledger.read_rest()  # a resume goes on from its own part, in which what other runs made is unknown
+        self._claim.read_rest()
         self._prepared = {}  # nothing was planned yet: the correction is the one of today
         self._prepare()
         outcome = self._plan_and_work(kept)

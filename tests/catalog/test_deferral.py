@@ -18,10 +18,11 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
-from airflow_provider_perfectlyclear.errors import StorageFailed
+from airflow_provider_perfectlyclear.errors import CatalogFailed, StorageFailed
 from airflow_provider_perfectlyclear.storage import Store
 from tests.catalog.conftest import House
 from tests.catalog.judge import judge
+from tests.faults.table import Row
 
 NAMES = [f"{number:02d}.jpg" for number in range(12)]
 
@@ -131,6 +132,43 @@ def test_a_run_that_was_deferred_before_it_planned_knows_what_other_runs_made(ho
 
     assert (summary.data["corrected"], summary.data["unchanged"], summary.data["paid"]) == (3, 3, 0)
     assert house.accepted == 6
+
+
+@pytest.mark.fault("F62", "a copy that is sent after a deferral", "hidden")
+def test_what_other_runs_have_paid_for_is_known_after_a_deferral(row: Row, house: House) -> None:
+    house.put("a.jpg")
+    run_in(house, "monday").execute()
+    house.put("b.jpg")
+    (house.source / "c.jpg").write_bytes((house.source / "a.jpg").read_bytes())
+    stopped = stuck(house)
+    waiting = run_in(house, "tuesday", max_in_flight=1).execute()
+    assert isinstance(waiting, Waiting)
+    house.emulator.clear_faults()
+    summary = work_through(house, waiting, key="tuesday", max_in_flight=1).data
+    assert (summary["corrected"], summary["reused"], summary["paid"], house.accepted) == (2, 1, 1, 2)
+    row.consumed(f"deferred with c.jpg still to be sent ({stopped})")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F32", "found out after a deferral, and mended", "item INVALID_SOURCE")
+def test_a_source_that_is_bad_for_one_night_is_not_paid_again(row: Row, house: House) -> None:
+    house.put("z.jpg")
+    good = (house.source / "z.jpg").read_bytes()
+    run_in(house, "monday").execute()
+    house.put("b.jpg")
+    (house.source / "z.jpg").write_bytes(b"no picture")
+    stopped = stuck(house)
+    waiting = run_in(house, "tuesday", max_in_flight=1).execute()
+    assert isinstance(waiting, Waiting)
+    house.emulator.clear_faults()
+    with pytest.raises(CatalogFailed, match=r"z\.jpg INVALID_SOURCE"):
+        work_through(house, waiting, key="tuesday", max_in_flight=1)
+    (house.source / "z.jpg").write_bytes(good)
+    wednesday = run_in(house, "wednesday").execute()
+    assert isinstance(wednesday, Summary)
+    assert (wednesday.data["paid"], house.accepted) == (0, 2)
+    row.consumed(f"deferred with z.jpg still to be read ({stopped})")
+    row.held(judge(house))
 
 
 def test_another_run_that_came_while_this_one_was_deferred_is_noticed(house: House) -> None:

@@ -86,6 +86,14 @@ class Claim:
         self._check_identity()
         self._adopt_old_rows()
 
+    def read_rest(self) -> None:
+        """
+        Know all that a fresh try would know. A resume goes on from its own part of the lane, in which what other runs
+        have paid for is unknown: enough to land what is open, not to start anything.
+        """
+        self._ledger.read_rest()
+        self._lanes.read_rest()
+
     def _check_identity(self) -> None:
         destination, service = self._about
         right = identity.check(

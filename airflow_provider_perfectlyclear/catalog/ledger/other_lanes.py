@@ -116,6 +116,9 @@ class CatalogLanes(_Lanes):
             self._take_in(other)
         self._take_in_singles(singles, alive)
 
+    def read_rest(self) -> None:
+        """What other lanes knew became part of one's own when it was taken."""
+
     def _changed_singles(self) -> dict[str, list[Entry]]:
         found = list_lanes(self.singles)
         self._heads_of_singles = {lane: _head(entries) for lane, entries in found.items()}
@@ -214,6 +217,14 @@ class SingleLanes(_Lanes):
         catalogs = self._open_all(self.state, found)
         wait_for_owners([one for one in catalogs if self._is_open_in(one)], sleep, alive=refuse)
         self._merge(catalogs)
+
+    def read_rest(self) -> None:
+        """After a deferral: what the catalog's lanes hold."""
+        if self.ledger.others:
+            return
+        for catalog in self._open_all(self.state, list_lanes(self.state)):
+            catalog.rows.pop(self._output, None)
+            self.ledger.others.update(catalog.rows)
 
     def _read_older(self) -> None:
         if self._older is None or self.ledger.head:
