@@ -277,6 +277,8 @@ def _read_preset(what: str, preset_id: str, answer: Answer) -> Preset:
     known = any(name in data for name in ("presetId", "_id", "id"))
     if not data.get("uri") and not data.get("name") and (said := answers.refusal(data)):
         raise errors.RequestRefused(f"{what}: {said}")
+    if data.get("presetId", preset_id) != preset_id:
+        raise answers.unexpected(answer, what, "it is about another preset")
     return _preset(what, answer, data if known else {**data, "presetId": preset_id})
 
 

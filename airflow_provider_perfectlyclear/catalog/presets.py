@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 MAX_PRESET = 16 * 2**20
 #: How many presets are asked for at once (the reference's default), and how many pages at the most.
 PAGE, MAX_PAGES = 20, 1000
+
+#: A preset's file that is not what it was is read again after this long (seconds).
+AGAIN_AFTER = 0.5
 
 #: Names that are no custom preset (the vendor's guide): automatic selection, and no correction.
 BUILT_IN = ("universal", "none")
@@ -104,15 +108,37 @@ class Presets:
         else:
             self._refuse_known(name)
             return None, _not_listed(name, others)
-        sha256 = self._content(name, found)
-        if sha256 is not None:
-            self._remember(name, sha256)
-        return sha256, None
+        return self._believed(name, found), None
+
+    def _believed(self, name: str, found: Preset) -> str | None:
+        """
+        The content as it was when the ledger last saw it, or one that was read twice alike: what is misread once would
+        be another correction, and paid for.
+        """
+        known, sha256 = self._remembered(name), self._content(name, found)
+        if sha256 == known:
+            return sha256
+        time.sleep(AGAIN_AFTER)
+        again = self._content(name, found)
+        if again is not None and again == known:
+            return known
+        if sha256 is None or again != sha256:
+            raise Unavailable(
+                f"The file of preset {name!r} cannot be read: the service gives none, or another one each time. "
+                "Nothing was paid. Run the task again later."
+            )
+        self._remember(name, sha256)
+        return sha256
 
     def _content(self, name: str, found: Preset) -> str | None:
         with tempfile.TemporaryFile() as sink:
             try:
                 got = fetch_preset(self._client, found.preset_id, cast(BinaryIO, sink))
+                sink.seek(0)
+                if got and sink.read(64).lstrip().lower().startswith((b"<html", b"<!doctype html")):
+                    raise Unavailable(
+                        f"In place of the file of preset {name!r} came a web page. Nothing was paid."
+                    )
                 return got.sha256 if got else None
             except (
                 NotFound,
@@ -131,6 +157,10 @@ class Presets:
     @staticmethod
     def _file(name: str) -> str:
         return f"presets/{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+
+    def _remembered(self, name: str) -> str | None:
+        data = self._home.read(self._file(name))
+        return str(json.loads(data)["sha256"]) if data is not None else None
 
     def _refuse_known(self, name: str) -> None:
         if self._home.read(self._file(name)) is not None:

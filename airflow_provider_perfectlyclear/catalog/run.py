@@ -172,7 +172,9 @@ class CatalogRun:
             self._ends = time.monotonic() + left
         with self._claim.letting_go():
             if self._continues(kept) and self.ledger.take():
-                return self._go_on(kept)
+                if not self._may_pay(kept) or self._claim.catch_up():
+                    return self._go_on(kept)
+                self.ledger.release()
             log.info("Another run has worked on %s meanwhile; planning again", self.state.uri(""))
             self._prepared = {}
             return self._begin(Kept(False, kept.began, kept.deadline, before=kept.before, waited=kept.waited))
@@ -189,6 +191,10 @@ class CatalogRun:
         self._claim.read_identity()
         rows = {row.output: row for row in kept.rows}
         return self.ledger.continue_from(rows, kept.head, kept.checkpoint, kept.bill, kept.seq)
+
+    @staticmethod
+    def _may_pay(kept: Kept) -> bool:
+        return not kept.planned or bool(kept.todo) or any(row.state is State.INTENT for row in kept.rows)
 
     def cancel(self) -> None:
         """Start nothing more and end soon. Only sets flags: safe in a signal handler."""
@@ -251,10 +257,6 @@ class CatalogRun:
         rows = [row for row in kept.rows if row.state.is_open]
         if not kept.planned:
             rows = [row for row in rows if row.state is State.STARTED]
-        if kept.todo or any(
-            row.state is State.INTENT for row in rows
-        ):  # what may be paid for is looked up first
-            self._claim.read_rest()
         return self._work(kept, kept.todo, rows)
 
     def _sweep(self) -> None:
@@ -398,7 +400,6 @@ class CatalogRun:
 
     def _begin_again(self, kept: Kept) -> Waiting | Summary:
         """What was open is landed; now the plan can be made. The lane is ours, so nobody can be faster."""
-        self._claim.read_rest()
         self._prepared = {}  # nothing was planned yet: the correction is the one of today
         self._prepare()
         outcome = self._plan_and_work(kept)

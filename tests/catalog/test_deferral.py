@@ -22,6 +22,7 @@ from airflow_provider_perfectlyclear.errors import CatalogFailed, StorageFailed
 from airflow_provider_perfectlyclear.storage import Store
 from tests.catalog.conftest import House
 from tests.catalog.judge import judge
+from tests.faults.ledgers import single
 from tests.faults.table import Row
 
 NAMES = [f"{number:02d}.jpg" for number in range(12)]
@@ -168,6 +169,23 @@ def test_a_source_that_is_bad_for_one_night_is_not_paid_again(row: Row, house: H
     assert isinstance(wednesday, Summary)
     assert (wednesday.data["paid"], house.accepted) == (0, 2)
     row.consumed(f"deferred with z.jpg still to be read ({stopped})")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F69", "the picture alone, while the catalog is deferred", "hidden")
+def test_a_picture_that_is_corrected_alone_meanwhile_is_not_paid_again(row: Row, house: House) -> None:
+    house.put("a.jpg", "x.jpg")
+    stopped = stuck(house)
+    house.runs.add("night")
+    waiting = run_in(house, "night", max_in_flight=1).execute()
+    assert isinstance(waiting, Waiting)
+    house.emulator.clear_faults()
+    alone = single(house, house.source / "x.jpg")
+    alone.execute()
+    house.singles["single", "x.jpg"] = alone.facts()
+    work_through(house, waiting, max_in_flight=1)
+    assert house.accepted == 2 and house.outputs == ["a.jpg", "x.jpg"]
+    row.consumed(f"deferred with x.jpg still to be sent ({stopped})")
     row.held(judge(house))
 
 

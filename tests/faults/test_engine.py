@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.api import polling
+from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.catalog.engine import loop, start_queue
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.result import Waiting
@@ -256,6 +257,59 @@ def test_who_has_landed_with_anothers_job_in_a_try_before_is_asked_about_again(
     all_are_their_own(house)
     row.consumed(house.emulator)
     row.held(judge(house))
+
+
+@pytest.mark.fault("F68", "the file key of a picture that has landed", "1 ambiguous")
+def test_an_upload_that_is_taken_for_another_is_sent_anew(
+    row: Row, house: House, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway repeats an answer of last night, and the store keeps the first file under a key."""
+    house.put("a.jpg")
+    targets, real = list[Any](), Client.send
+
+    def send(self: Client, call: Any, **more: Any) -> Any:
+        if call.path == "/upload" and len(targets) == 1:
+            targets.append(targets[0])
+        else:
+            got = real(self, call, **more)
+            if call.path == "/upload":
+                targets.append(got)
+            return got
+        return targets[0]
+
+    monkeypatch.setattr(Client, "send", send)
+    done(catalog(house, "monday").execute())
+    (house.source / "b.jpg").write_bytes(jpeg(77))
+    house.emulator.fault("put", {"answer": {"status": 200}})
+    with pytest.raises(CatalogFailed, match="a retry uploads it anew"):
+        catalog(house, "tuesday").execute()
+    summary = done(catalog(house, "tuesday").execute())
+    assert summary["corrected"] == 1 and house.outputs == ["a.jpg", "b.jpg"]
+    all_are_their_own(house)
+    row.consumed(house.emulator)
+    row.held(judge(house))
+
+
+def test_equal_pictures_are_refused_with_the_one_that_was_sent(house: House) -> None:
+    house.put("a.jpg")
+    for name in ("b.jpg", "c.jpg", "d.jpg"):
+        (house.source / name).write_bytes(jpeg(77))
+    refuse(house, "b.jpg")
+    with pytest.raises(CatalogFailed, match="3 of 4 pictures failed") as failure:
+        catalog(house, "monday").execute()
+    assert not failure.value.retry_helps and house.accepted == 1
+
+
+def test_what_failed_before_is_not_paid_if_it_stands_under_another_name(house: House) -> None:
+    house.put("a.jpg")
+    house.emulator.fault("pfc", {"outcome": "REJECTED"})
+    with pytest.raises(CatalogFailed):
+        catalog(house, "monday").execute()
+    (house.source / "0.jpg").write_bytes((house.source / "a.jpg").read_bytes())
+    with pytest.raises(CatalogFailed):
+        catalog(house, "tuesday", reprocess="failed", max_in_flight=1).execute()
+    summary = done(catalog(house, "wednesday", reprocess="failed").execute())
+    assert (summary["corrected"], summary["reused"], house.accepted) == (1, 1, 2)
 
 
 @pytest.mark.parametrize("in_flight", [2, 8])

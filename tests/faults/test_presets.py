@@ -314,6 +314,48 @@ def test_a_preset_that_was_listed_is_never_taken_for_a_built_in_one(row: Row, ho
     row.held(judge(house))
 
 
+PAGE = {"answer": {"status": 200, "body": "<html>maintenance</html>"}}
+MISREAD = [
+    ("a file without an address", "preset", {"remove": "uri"}, "UNAVAILABLE"),
+    ("a page in place of the file", "preset_get_file", PAGE, "UNAVAILABLE"),
+    (
+        "an answer about another",
+        "preset",
+        {"patch": {"presetId": "another", "name": "Other"}},
+        "PROTOCOL_ERROR",
+    ),
+    ("a file garbled once", "preset_get_file", {"scramble": 3}, None),
+    ("a file cut short once", "preset_get_file", {"truncate": 5}, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("route", "do", "code"),
+    [
+        pytest.param(
+            *told,
+            marks=pytest.mark.fault("F75", f"preset: {way}", f"run {told[2]}" if told[2] else "hidden"),
+            id=way,
+        )
+        for way, *told in MISREAD
+    ],
+)
+def test_what_is_misread_of_a_preset_is_not_another_correction(
+    row: Row, house: House, route: str, do: dict[str, Any], code: str | None
+) -> None:
+    """For one night, with a 200: else all would be paid that night, and all again the night after."""
+    make(house.emulator, b"warm preset, some bytes")
+    house.put(*NAMES)
+    assert night(house, run="monday", **BY_IT)["summary"]["paid"] == len(NAMES)
+    house.emulator.fault(route, do, times=None if code else 1)
+    assert night(house, run="tuesday", **BY_IT).get("code") == code
+    row.consumed(house.emulator)
+    house.emulator.clear_faults()
+    assert night(house, run="wednesday", **BY_IT)["summary"]["unchanged"] == len(NAMES)
+    assert house.accepted == len(NAMES)
+    row.held(judge(house))
+
+
 def test_a_preset_that_is_nearly_one_of_the_accounts_is_asked_about(house: House) -> None:
     house.put(*NAMES)
     make(house.emulator, b"warm")

@@ -64,8 +64,11 @@ class Starter:
 
     def adopt(self, row: Row, since: float) -> None:
         """A start of an earlier try whose answer was lost."""
-        self.twins.adopt(row)
         self._adopted.add(row.output)
+        if self.twins.is_in_doubt(row):
+            self.twins.wait(row)
+            return
+        self.twins.adopt(row)
         self.queue.lost(row, since)
 
     def given(self, row: Row, job_id: str) -> None:
@@ -90,13 +93,22 @@ class Starter:
     def declare(self, rows: list[Row], *, again: bool = False) -> None:
         """Write the intents; then, and only then, call ``/pfc``. ``again``: an earlier call may have been accepted."""
         engine = self._engine
-        intents = [records.intent(row, again=again, after_loss=self._was_lost(row)) for row in rows]
+        intents = [
+            records.intent(row, again=again or self._was_in_doubt(row), after_loss=self._was_lost(row))
+            for row in rows
+        ]
         if not rows or not engine.guarded(lambda: engine.book.append(*intents)):
             return
         for row in rows:
             engine.underway.pop(row.output, None)
             self.queue.sent(row)
             engine.pools.submit("calls", partial(self._start, row), self._after_start(row, again))
+
+    def _was_in_doubt(self, row: Row) -> bool:
+        """An earlier upload of it was started, maybe: nobody could find out."""
+        before = self._engine.ledger.rows.get(row.output)
+        closed = before is not None and before.state is State.FAILED and before.code == Reason.START_LOST
+        return closed and before is not None and before.sha256 == row.sha256
 
     def _was_lost(self, row: Row) -> bool:
         if (key := Twins.key(row)) is not None and key in self._lost:
@@ -183,6 +195,7 @@ class Starter:
             if engine.jobs.is_open(job_id):
                 engine.jobs.end_all(job_id)
             for row in holders:
+                engine.book.note(records.intent(row))  # whoever goes on from here asks about it, too
                 engine.recall(engine.ledger.rows[row.output])
                 log.warning("%s: its job %s was named for another picture, too", one_line(row.output), job_id)
                 if leads[Twins.key(row)] is row:
@@ -191,8 +204,11 @@ class Starter:
                 else:
                     self.twins.wait(row)
         for row, again in others:
-            if not (holders and again):
+            if again and not holders:
+                self._not_to_be_told(row)
+            elif not again:
                 self.queue.lost(engine.ledger.rows.get(row.output, row), now)
+        engine.guarded(engine.book.flush)
 
     def _holders(self, job_id: str) -> list[Row]:
         """
@@ -222,8 +238,17 @@ class Starter:
         for row, job_id in ruling.given:
             self._started(row, job_id, now)
         for row in ruling.nobodys:
-            log.warning("%s: the service names its job for another picture again", one_line(row.output))
-            self.queue.lost(self._engine.ledger.rows.get(row.output, row), now)
+            self._not_to_be_told(row)
+
+    def _not_to_be_told(self, row: Row) -> None:
+        """Asked again, the service has named another picture's job again: its upload may be taken for that one."""
+        error = ItemFailed(
+            "the service names another picture's job for it, also when it is asked again; a retry uploads it anew",
+            code=Reason.START_LOST,
+        )
+        self._engine.book.note(records.failed(row, error.code, str(error)))
+        self._engine.fail(row, error)
+        self.ended(row, error)
 
     def _started(self, row: Row, job_id: str, now: float) -> None:
         engine = self._engine
@@ -284,6 +309,7 @@ class Starter:
         if isinstance(error, PerfectlyClearError):
             engine.book.note(records.failed(row, error.code, str(error)))
         engine.fail(row, error)
+        self.ended(row, error)
         self._silent_in_dispute(row)
         if isinstance(error, StartRefused) and not engine.progress.proved and not again:
             self._count_refusal(row, str(error))

@@ -55,6 +55,11 @@ class Twins:
         if (key := self.key(row)) is not None:
             self._pairs[key] = _Pair(job_id=row.job_id)
 
+    def is_in_doubt(self, row: Row) -> bool:
+        """Whether an output of the same content and correction leads whose start is not answered yet."""
+        pair = self._pairs.get((row.sha256, row.digest))
+        return pair is not None and pair.job_id is None and pair.error is None and not pair.landed
+
     def find(self, row: Row) -> _Pair:
         """What leads for an output's content and correction; there must be a leader."""
         return self._pairs[row.sha256, row.digest]

@@ -148,6 +148,8 @@ class Mover:
         refuse_other_type(prepared.correction.file_type, file.kind)
         # What the user has asked for by name is paid once in a run, however many outputs have that content.
         held = self.index.find(file.sha256, prepared.digest, paid_by=self.run if item.by_name else None)
+        if held is None and item.reason == "failed before":  # the same content may stand under another name
+            held = self.index.find(file.sha256, prepared.digest, standing=True)
         if held is not None:
             if self._reuse(item, held, done):
                 return

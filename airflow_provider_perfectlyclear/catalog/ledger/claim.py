@@ -86,13 +86,16 @@ class Claim:
         self._check_identity()
         self._adopt_old_rows()
 
-    def read_rest(self) -> None:
+    def catch_up(self) -> bool:
         """
-        Know all that a fresh try would know. A resume goes on from its own part of the lane, in which what other runs
-        have paid for is unknown: enough to land what is open, not to start anything.
+        Know all that a fresh try would know, once the lane is owned again. A resume goes on from its own part of it, in
+        which what other runs have paid for is unknown: enough to land what is open, not to start anything.
+
+        :returns: False when another lane has news: plan again.
         """
         self._ledger.read_rest()
-        self._lanes.read_rest()
+        self._ledger.is_contested = self._lanes.is_contested
+        return self._lanes.catch_up()
 
     def _check_identity(self) -> None:
         destination, service = self._about

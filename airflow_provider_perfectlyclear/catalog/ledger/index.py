@@ -35,13 +35,16 @@ class ContentIndex:
             if other.output != row.output:
                 self.add(other)
 
-    def find(self, sha256: str, digest: str, *, paid_by: str | None = None) -> Row | None:
+    def find(
+        self, sha256: str, digest: str, *, paid_by: str | None = None, standing: bool = False
+    ) -> Row | None:
         """
         The row that holds a content in a correction: one that has landed before one that failed for good.
 
         :param sha256: of the source's bytes, hex.
         :param digest: of the correction.
         :param paid_by: only what this run has paid for; None: any run.
+        :param standing: only what has landed and is not known to be gone.
         """
         first = self._first.get(sha256)
         if first is None:
@@ -52,5 +55,5 @@ class ContentIndex:
             if row.digest == digest and paid_by in (None, row.paid_by)
         ]
         landed = [row for row in found if row.state is State.LANDED]
-        standing = [row for row in landed if not row.gone]
-        return next(iter((*standing, *landed, *found)), None)
+        present = [row for row in landed if not row.gone]
+        return next(iter(present if standing else (*present, *landed, *found)), None)

@@ -116,8 +116,9 @@ class CatalogLanes(_Lanes):
             self._take_in(other)
         self._take_in_singles(singles, alive)
 
-    def read_rest(self) -> None:
-        """What other lanes knew became part of one's own when it was taken."""
+    def catch_up(self) -> bool:
+        """Whether no single picture was worked on while the run was parked. Another layout makes it plan again."""
+        return not self._changed_singles()
 
     def _changed_singles(self) -> dict[str, list[Entry]]:
         found = list_lanes(self.singles)
@@ -218,13 +219,13 @@ class SingleLanes(_Lanes):
         wait_for_owners([one for one in catalogs if self._is_open_in(one)], sleep, alive=refuse)
         self._merge(catalogs)
 
-    def read_rest(self) -> None:
-        """After a deferral: what the catalog's lanes hold."""
-        if self.ledger.others:
-            return
+    def catch_up(self) -> bool:
+        """After a deferral: what the catalog's lanes hold. True: the picture's own output is its own lane's matter."""
+        self.ledger.others.clear()
         for catalog in self._open_all(self.state, list_lanes(self.state)):
             catalog.rows.pop(self._output, None)
             self.ledger.others.update(catalog.rows)
+        return True
 
     def _read_older(self) -> None:
         if self._older is None or self.ledger.head:
