@@ -91,6 +91,7 @@ FROM_SOURCE = {
     "Nothing but failures for",
     "larger than",
     "asking again was refused",
+    "names another picture's job for it",
     "Stopped waiting for",
     "The trigger stopped waiting",
     "was half made and could not be removed",
@@ -656,6 +657,8 @@ def a_sensor_that_gives_up(stage: Stage) -> None:
     "its content cannot be compared",
     "is listed, but its file is not there now",
     "was among the account's presets",
+    "cannot be read: the service gives none",
+    "came a web page",
 )
 def presets_that_cannot_be_had(stage: Stage) -> None:
     file = stage.tmp / "studio.preset"
@@ -669,6 +672,10 @@ def presets_that_cannot_be_had(stage: Stage) -> None:
     stage.service.fault("preset", {"answer": {"status": 404, "body": "no"}})
     stage.catalog(correction={"preset": "Studio 7"})
     stage.service.fault("presets", {"set": {"presets": []}})
+    stage.catalog(correction={"preset": "Studio 7"})
+    stage.service.fault("preset", {"remove": "uri"}, times=2)
+    stage.catalog(correction={"preset": "Studio 7"})
+    stage.service.fault("preset_get_file", {"answer": {"status": 200, "body": "<html>"}})
     stage.catalog(correction={"preset": "Studio 7"})
     stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.presets.MAX_PRESET", 1)
     stage.catalog(correction={"preset": "Studio 7"})
