@@ -31,8 +31,8 @@ MAX_PRESET = 16 * 2**20
 #: How many presets are asked for at once (the reference's default), and how many pages at the most.
 PAGE, MAX_PAGES = 20, 1000
 
-#: A preset's file that is not what it was is read again after this long (seconds).
-AGAIN_AFTER = 0.5
+#: A preset's file that is not what it was is read again after this long (seconds), and so often at the most.
+AGAIN_AFTER, READINGS = 0.5, 3
 
 #: Names that are no custom preset (the vendor's guide): automatic selection, and no correction.
 BUILT_IN = ("universal", "none")
@@ -113,22 +113,26 @@ class Presets:
     def _believed(self, name: str, found: Preset) -> str | None:
         """
         The content as it was when the ledger last saw it, or one that was read twice alike: what is misread once would
-        be another correction, and paid for.
+        be another correction, and paid for. One that is another each time is left to the redo guard.
         """
-        known, sha256 = self._remembered(name), self._content(name, found)
-        if sha256 == known:
-            return sha256
-        time.sleep(AGAIN_AFTER)
-        again = self._content(name, found)
-        if again is not None and again == known:
-            return known
-        if sha256 is None or again != sha256:
-            raise Unavailable(
-                f"The file of preset {name!r} cannot be read: the service gives none, or another one each time. "
-                "Nothing was paid. Run the task again later."
-            )
-        self._remember(name, sha256)
-        return sha256
+        known, read = self._remembered(name), list[str]()
+        while len(read) < READINGS:
+            if read:
+                time.sleep(AGAIN_AFTER)
+            sha256 = self._content(name, found)
+            if sha256 is None and known is not None:
+                raise Unavailable(
+                    f"Preset {name!r} had a file when this ledger last saw it, and the service names none now. Nothing "
+                    "was paid. Run the task again later."
+                )
+            if sha256 is None or sha256 == known:
+                return sha256
+            if sha256 in read:
+                self._remember(name, sha256)
+                return sha256
+            read.append(sha256)
+        log.warning("The file of preset %r is another one each time that it is read", name)
+        return read[-1]
 
     def _content(self, name: str, found: Preset) -> str | None:
         with tempfile.TemporaryFile() as sink:

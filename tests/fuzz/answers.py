@@ -38,7 +38,7 @@ EVERY_CALL: dict[str, calls.Call[Any]] = {
     "status": calls.status("job1"),
     "list": calls.list_presets(),
     "create": calls.create_preset("n"),
-    "get": calls.get_preset("p1"),
+    "get": calls.get_preset("abc123"),
     "delete": calls.delete_preset("p1"),
 }
 
