@@ -90,14 +90,15 @@ class Worker:
         except EOFError:
             pass
         self.has_ended(max(1, deadline - time.monotonic()))
-        code = self._code
-        if code == -signal.SIGKILL:
+        code, is_over = self._code, said is not None and "ready" not in said
+        # A catalog handles SIGTERM; whoever corrects single pictures dies of it.
+        if code == -signal.SIGKILL or (code == -signal.SIGTERM and not is_over):
             return None
         text = (
             self._log.read_text(errors="replace")[-4000:] if self._log.exists() else "it has logged nothing"
         )
         assert code is not None, f"no end after {seconds} s:\n{text}"
-        if code == -signal.SIGTERM and said is not None:  # told to stop when it had said all
+        if code == -signal.SIGTERM:  # told to stop when it had said all
             code = 0
-        assert code == 0 and said is not None and "ready" not in said, f"exit code {code}:\n{text}"
+        assert code == 0 and said is not None and is_over, f"exit code {code}:\n{text}"
         return dict(said)
