@@ -43,7 +43,7 @@ class Writer:
         first = {"summary": dict(summary), "known_bad": known[:KNOWN_NAMED], "unread": kept.counts.unread}
         lines: Iterable[dict[str, Any]] = (self._with_places(line) for line in outcome.lines)
         if self._options.manifest == "all":
-            lines = chain(lines, self._unchanged(kept), self._known_bad(kept))
+            lines = chain(lines, self._unchanged(kept), self._known_bad(kept, outcome))
         everything: Iterable[Mapping[str, Any]] = chain((first,), lines)
         with _written(everything) as file:
             yield file
@@ -91,8 +91,11 @@ class Writer:
                 }
             yield self._with_places({"output": output, "state": "unchanged", **facts})
 
-    def _known_bad(self, kept: Kept) -> Iterator[dict[str, Any]]:
-        for output, code, reason in known_bad(kept):
+    def _known_bad(self, kept: Kept, outcome: Outcome) -> Iterator[dict[str, Any]]:
+        """A name that this run has landed for another task's source is told by itself, as a failure of it is."""
+        told = {line["output"] for line in outcome.lines}
+        for name, code, reason in known_bad(kept):
+            output = f"/{name}" if name in told else name
             yield self._with_places({"output": output, "state": "known_bad", "code": code, "reason": reason})
 
 
