@@ -57,6 +57,11 @@ def output_extension(extension: str, correction: Correction) -> str:
     return extension if same else str(wanted)
 
 
+def slug(text: str) -> str:
+    """Return a run key as part of a file name that every store takes."""
+    return re.sub(r"[^A-Za-z0-9._=-]+", "_", text).strip("._")[:120]
+
+
 def refusal_key(source: str, rendition: str = "") -> str:
     """
     The ledger's name for a source that was refused for its name. No output begins with ``/``, so what the

@@ -112,8 +112,8 @@ class Presets:
 
     def _believed(self, name: str, found: Preset) -> str | None:
         """
-        The content as it was when the ledger last saw it, or one that was read twice alike: what is misread once would
-        be another correction, and paid for. One that is another each time is left to the redo guard.
+        Return the content's SHA-256: the remembered one, or one that two readings agree on. A single misreading would
+        count as another correction and be paid for. If every reading differs, the redo guard decides.
         """
         known, read = self._remembered(name), list[str]()
         while len(read) < READINGS:
@@ -167,7 +167,7 @@ class Presets:
         return str(json.loads(data)["sha256"]) if data is not None else None
 
     def _refuse_known(self, name: str) -> None:
-        if self._home.read(self._file(name)) is not None:
+        if self._remembered(name) is not None:
             raise Unavailable(
                 f"Preset {name!r} was among the account's presets when this ledger last saw it, and is not listed now. "
                 "Nothing was paid. Run the task again later. If the preset was deleted, name another one."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,24 +16,21 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.client import Client
-from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.catalog import places
 from airflow_provider_perfectlyclear.catalog.corrections import as_planned, prepare
 from airflow_provider_perfectlyclear.catalog.engine.lines import deferral_line, progress_line
 from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
-from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Prepared
+from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
 from airflow_provider_perfectlyclear.catalog.ledger.claim import Claim
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected, place_of
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes
-from airflow_provider_perfectlyclear.catalog.ledger.records import (
-    Row,
-    State,
-    failed,
-    seen,
-)
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import LANES
-from airflow_provider_perfectlyclear.catalog.naming import check_template, refusal_key
+from airflow_provider_perfectlyclear.catalog.naming import slug
 from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.plan import notes
+from airflow_provider_perfectlyclear.catalog.plan.brakes import within_limit
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.plan.planner import Survey, counts_of
 from airflow_provider_perfectlyclear.catalog.presets import Presets
@@ -47,13 +43,10 @@ from airflow_provider_perfectlyclear.catalog.shards import lane_of
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.errors import (
     Cancelled,
-    ConfigurationError,
-    JobLost,
     LaneHeld,
     PlanRefused,
     RunStopped,
 )
-from airflow_provider_perfectlyclear.reasons import PERMANENT
 from airflow_provider_perfectlyclear.storage import Store
 
 log = logging.getLogger(__name__)
@@ -98,7 +91,7 @@ class CatalogRun:
         self.state = self._folder_of_runs()
         self.options = options
         self.run = hashlib.sha256(run_key.encode()).hexdigest()[:16]
-        self.folder = f"runs/{_slug(run_key)}-{self.run[:8]}"
+        self.folder = f"runs/{slug(run_key)}-{self.run[:8]}"
         self.ledger = Ledger(self.state, self._lane(), run=self.run, title=title)
         self._survey = Survey(source, destination, state, options, files=files, look=self._look_up)
         self._reporter = Reporter(
@@ -172,7 +165,7 @@ class CatalogRun:
             self._ends = time.monotonic() + left
         with self._claim.letting_go():
             if self._continues(kept) and self.ledger.take():
-                if not self._may_pay(kept) or self._claim.catch_up():
+                if not kept.may_pay or self._claim.catch_up():
                     return self._go_on(kept)
                 self.ledger.release()
             log.info("Another run has worked on %s meanwhile; planning again", self.state.uri(""))
@@ -191,10 +184,6 @@ class CatalogRun:
         self._claim.read_identity()
         rows = {row.output: row for row in kept.rows}
         return self.ledger.continue_from(rows, kept.head, kept.checkpoint, kept.bill, kept.seq)
-
-    @staticmethod
-    def _may_pay(kept: Kept) -> bool:
-        return not kept.planned or bool(kept.todo) or any(row.state is State.INTENT for row in kept.rows)
 
     def cancel(self) -> None:
         """Start nothing more and end soon. Only sets flags: safe in a signal handler."""
@@ -232,7 +221,7 @@ class CatalogRun:
         self._claim.unlock()
         for _ in range(BEGINNINGS):
             self._claim.load(self._sleep, resumed=self._resumed)
-            self._make_ready()
+            places.prepare(self.destination, self.state)
             kept.before = kept.before or replace(self.ledger.bill)
             self._sweep()
             self._prepare()
@@ -259,26 +248,12 @@ class CatalogRun:
             rows = [row for row in rows if row.state is State.STARTED]
         return self._work(kept, kept.todo, rows)
 
-    def _sweep(self) -> None:
-        """Temporary files that a killed try left in the state folder, and on this machine."""
-        sweep_spools()
-        for folder in (LANES, f"{LANES}/{self.ledger.lane}", self.folder):
-            self.state.sweep(list(self.state.parts(folder)))
-        self.home.sweep(list(self.home.parts("")))  # where the ledger's identity lies
-
     def _check_places(self) -> None:
-        check_template(self.options.name_template, bool(self.options.renditions))
-        if self.destination is not None and self.source.relative(self.destination) == "":
-            raise ConfigurationError(
-                f"source and destination are the same place, {self.source.uri('')}; nothing is ever overwritten "
-                "at the source: name another folder or prefix as destination."
-            )
+        places.check(self.source, self.destination, self.options)
 
-    def _make_ready(self) -> None:
-        """Once the ledger is known to be the right one: an empty mount point is left as it is until then."""
-        if self.destination is not None:
-            self.destination.prepare()
-        self.state.prepare()
+    def _sweep(self) -> None:
+        sweep_spools()
+        places.sweep(self.home, self.state, (LANES, f"{LANES}/{self.ledger.lane}", self.folder))
 
     def _prepare(self) -> None:
         if not self._prepared:
@@ -321,17 +296,12 @@ class CatalogRun:
             return self._finish(kept)
         if not self._claim.take():
             return None
-        self._record_seen(touched, moved)
-        self._record_refused(made, kept)
-        todo = self._limited(made.todo)
+        if noted := [*notes.of_seen(touched, moved), *notes.of_refused(made)]:
+            self.ledger.append(noted)
+        kept.progress.failures |= notes.failures_of_refused(made)
+        todo = within_limit(made.todo, self.options.limit, self.ledger.bill)
         kept.later = made.todo[len(todo) :]
         return self._work(kept, todo, unsettled)
-
-    def _record_seen(self, touched: list[Item], moved: list[Item]) -> None:
-        records = [seen(item.output, item.fingerprint) for item in touched]
-        records += [seen(item.output, item.fingerprint, root=item.root, source=item.source) for item in moved]
-        if records:
-            self.ledger.append(records)
 
     def _planned(self, kept: Kept, made: Plan) -> Summary:
         """Nothing is started; a brake that would stop the run is what one wants to hear of."""
@@ -347,30 +317,6 @@ class CatalogRun:
 
     def _brake(self, made: Plan) -> None:
         self._survey.brake(made, knows_nothing=not self.ledger.rows)
-
-    def _limited(self, todo: list[Item]) -> list[Item]:
-        """At most ``limit`` starts in this Dag run, those of earlier tries included; what is free is not counted."""
-        if self.options.limit is None:
-            return todo
-        begun = self.ledger.bill
-        room = max(0, self.options.limit - begun.paid - begun.twice)
-        for number, item in enumerate(todo):
-            room -= not item.free_only
-            if room < 0:
-                return todo[:number]
-        return todo
-
-    def _record_refused(self, made: Plan, kept: Kept) -> None:
-        records = []
-        for item, code, reason in made.refused:
-            key = refusal_key(item.source, item.rendition)
-            row = Row(key, State.FAILED, item.source, item.fingerprint, root=item.root)
-            kept.progress.failures[row.output] = Failure(row.output, item.source, code, reason)
-            log.warning("%s: %s %s", one_line(item.source), code, one_line(reason))
-            if code in PERMANENT:
-                records.append(failed(row, code, reason))
-        if records:
-            self.ledger.append(records)
 
     # ---- working
 
@@ -423,24 +369,14 @@ class CatalogRun:
             report=partial(self._report, kept),
         )
 
-    def _report(self, kept: Kept, line: str) -> None:
-        self._reporter.progress(kept, line)
-
     def _park(self, kept: Kept, engine: Engine) -> Waiting:
         """Keep what a resume needs, then let go of the lane. The trigger only waits."""
         jobs = engine.open_jobs
         kept.todo = engine.left
-        kept.rows = [
-            row
-            for row in self.ledger.rows.values()
-            if row.state.is_open or row.run == self.run or row.code == JobLost.code
-        ]
-        kept.bill = self.ledger.bill
+        kept.keep_rows(self.ledger, self.run)
         kept.digests = {name: prepared.digest for name, prepared in self._prepared.items()}
         kept.queries = {name: prepared.correction.query() for name, prepared in self._prepared.items()}
         kept.keep_time(None if self._ends is None else self._ends - time.monotonic(), now=time.time())
-        kept.head, kept.checkpoint = self.ledger.head + 1, self.ledger.view.checkpoint
-        kept.seq = self.ledger.seq + 1
         kept.parked = time.time()
         self.state.write(f"{self.folder}/run.json.gz", kept.to_bytes())
         self.ledger.park()
@@ -449,17 +385,15 @@ class CatalogRun:
 
     # ---- the end
 
+    def _report(self, kept: Kept, line: str) -> None:
+        self._reporter.progress(kept, line)
+
+    def _write_manifest(self, kept: Kept, left: Iterable[Item]) -> None:
+        self._reporter.manifest(kept, left)
+
     def _finish(self, kept: Kept) -> Summary:
         outcome, summary = self._reporter.manifest(kept)
         if self.ledger.owned:
             self.ledger.checkpoint(release=True)
             self.state.delete(f"{self.folder}/run.json.gz")
         return self._reporter.finish(kept, outcome, summary)
-
-    def _write_manifest(self, kept: Kept, left: Iterable[Item]) -> None:
-        self._reporter.manifest(kept, left)
-
-
-def _slug(text: str) -> str:
-    """A run key as part of a name that every store takes."""
-    return re.sub(r"[^A-Za-z0-9._=-]+", "_", text).strip("._")[:120]

@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Progress
-from airflow_provider_perfectlyclear.catalog.ledger.records import Bill, Row
+from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
+from airflow_provider_perfectlyclear.errors import JobLost
 
 #: Its layout, and the older ones that are still read. With any other the run plans afresh, in the time that is left.
 LAYOUT, READ = 2, (1, 2)
@@ -90,11 +93,30 @@ class Kept:
     parked: float | None = None
     waited: float = 0.0
 
+    @property
+    def may_pay(self) -> bool:
+        """Whether a resume may start a job, and not only land open ones."""
+        return not self.planned or bool(self.todo) or any(row.state is State.INTENT for row in self.rows)
+
     def woke(self, now: float) -> None:
         """Take note that the wait since the last deferral is over, by the wall clock of whoever goes on."""
         if self.parked is not None:
             self.waited += max(0.0, now - self.parked)
             self.parked = None
+
+    def keep_rows(self, ledger: Ledger, run: str) -> None:
+        """
+        Keep what a resume needs of the ledger, which is parked with its next segment.
+
+        :param run: the run's key.
+        """
+        self.rows = [
+            row
+            for row in ledger.rows.values()
+            if row.state.is_open or row.run == run or row.code == JobLost.code
+        ]
+        self.bill, self.checkpoint = ledger.bill, ledger.view.checkpoint
+        self.head, self.seq = ledger.head + 1, ledger.seq + 1
 
     def keep_time(self, left: float | None, *, now: float) -> None:
         """The run is parked at ``now`` (Unix seconds) with ``left`` seconds of its time, or None for no end."""

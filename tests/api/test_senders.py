@@ -453,7 +453,7 @@ def test_at_most_16_requests_of_a_loop_are_in_flight(wire: Any, settings: Settin
             most[0] = max(most[0], now[0])
             if now[0] == 16:
                 sixteen.set()
-        sixteen.wait(60)  # nobody is answered before all sixteen are here
+        sixteen.wait(60)  # no response before all sixteen are here
         time.sleep(0.02)
         with lock:
             now[0] -= 1

@@ -91,7 +91,7 @@ class Worker:
             pass
         self.has_ended(max(1, deadline - time.monotonic()))
         code, is_over = self._code, said is not None and "ready" not in said
-        # A catalog handles SIGTERM; whoever corrects single pictures dies of it.
+        # A catalog handles SIGTERM; a worker of single pictures dies of it.
         if code == -signal.SIGKILL or (code == -signal.SIGTERM and not is_over):
             return None
         text = (

@@ -123,7 +123,7 @@ def test_a_copy_is_of_the_picture_and_not_of_what_has_its_name_now(row: Row, hou
 
 
 @pytest.mark.fault("F62", "an output edited in place, at the same length", "hidden")
-def test_what_somebody_has_edited_is_not_copied(row: Row, house: House) -> None:
+def test_an_edited_output_is_not_copied(row: Row, house: House) -> None:
     house.put("a.jpg")
     done(catalog(house, "monday").execute())
     whole = (house.destination / "a.jpg").read_bytes()
@@ -204,7 +204,7 @@ def test_an_answer_to_another_question_is_none(
     row.held(judge(house))
 
 
-def a_start_nobody_heard_of(house: House) -> str:
+def an_unconfirmed_start(house: House) -> str:
     """b.jpg was started, and the answer lost. Returns its job."""
     house.put("a.jpg", "b.jpg")
     house.emulator.fault({"route": "pfc", "nth": 2}, {"reset": "committed"})
@@ -228,10 +228,10 @@ def all_are_their_own(house: House) -> None:
         assert output == entries[source]["result_sha256"], name
 
 
-@pytest.mark.fault("F68", "the job of a start nobody heard of, landed under another name", "2 or 3 ambiguous")
-def test_who_has_landed_with_anothers_job_is_asked_about_again(row: Row, house: House, quick: None) -> None:
+@pytest.mark.fault("F68", "the job of an unconfirmed start, landed under another name", "2 or 3 ambiguous")
+def test_an_output_with_anothers_job_is_asked_about_again(row: Row, house: House, quick: None) -> None:
     """z.jpg is told b.jpg's job, and lands with it; only then b.jpg is asked about, and told it too."""
-    job_id = a_start_nobody_heard_of(house)
+    job_id = an_unconfirmed_start(house)
     (house.source / "z.jpg").write_bytes(jpeg(77))
     house.emulator.fault({"route": "pfc", "nth": 1}, names_job(house, job_id, commit=True))
     summary = done(catalog(house, "tuesday").execute())
@@ -242,10 +242,10 @@ def test_who_has_landed_with_anothers_job_is_asked_about_again(row: Row, house: 
 
 
 @pytest.mark.fault("F68", "the same, and the worker dies in between", "2 or 3 ambiguous")
-def test_who_has_landed_with_anothers_job_in_a_try_before_is_asked_about_again(
+def test_an_output_with_anothers_job_in_a_try_before_is_asked_about_again(
     row: Row, house: House, quick: None
 ) -> None:
-    job_id = a_start_nobody_heard_of(house)
+    job_id = an_unconfirmed_start(house)
     (house.source / "z.jpg").write_bytes(jpeg(77))
     house.emulator.fault({"route": "pfc", "nth": 1}, names_job(house, job_id, commit=True))
     house.emulator.fault({"route": "pfc", "nth": 2}, {"kill": {"pid": "peer", "when": "before"}})
@@ -316,7 +316,7 @@ def test_what_failed_before_is_not_paid_if_it_stands_under_another_name(house: H
 def test_a_cache_that_gives_all_starts_one_answer_swaps_nothing(
     house: House, quick: None, in_flight: int
 ) -> None:
-    """Nobody can say whose job it is: the pictures fail, and nothing wrong is under their names for good."""
+    """It is unknown whose job it is: the pictures fail, and no wrong output stands."""
     house.put("landed.jpg")
     done(catalog(house, "monday").execute())
     house.put(*NAMES)

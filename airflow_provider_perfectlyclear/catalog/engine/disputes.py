@@ -1,9 +1,9 @@
 """
-Job ids that were named for two pictures. Pure.
+Job ids that the service named for two pictures. Pure.
 
-One of the answers belonged to another question, and nobody can say which: so everybody who was told that id is asked
-about again. The job is given to the one that is left when all others have been told another id; to nobody, if two are
-told it again. Until then none of them has it: a wrong picture under a name is worse than one that is late.
+One of the responses belongs to another request, and nothing in it says which. So the service is asked again about every
+picture with that job id. One picture gets the job if the service names other jobs for all the others. If it names the
+job for two pictures again, none gets it: a late picture is better than a wrong one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from airflow_provider_perfectlyclear.catalog.ledger.records import Row
 @dataclass
 class _Dispute:
     """
-    :param job_id: that was named for several.
-    :param unheard: outputs that were not asked again yet.
-    :param claims: outputs that were told this id again.
-    :param is_open_ended: one of them could not be told: the job may be its.
+    :param job_id: the job id that several pictures have.
+    :param unheard: outputs without a second response.
+    :param claims: outputs whose second response names the job again.
+    :param is_open_ended: one output will have no second response: the job may belong to it.
     """
 
     job_id: str
@@ -32,43 +32,43 @@ class _Dispute:
 @dataclass(frozen=True)
 class Ruling:
     """
-    What an answer has settled.
+    Result of a response.
 
-    :param given: output and its job.
-    :param nobodys: outputs whose job is still not known.
+    :param given: outputs, each with its job id.
+    :param unsettled: outputs whose job stays unknown.
     """
 
     given: list[tuple[Row, str]] = field(default_factory=list)
-    nobodys: list[Row] = field(default_factory=list)
+    unsettled: list[Row] = field(default_factory=list)
 
 
 class Disputes:
-    """The open ones, each by the outputs that take part; an output takes part in one."""
+    """Open disputes by output. An output is in one dispute at most."""
 
     def __init__(self) -> None:
         self._of: dict[str, _Dispute] = {}
 
     def over(self, output: str) -> str | None:
-        """The job id that an output is in dispute about, if it is."""
+        """Return the job id in dispute for an output, or None."""
         return self._of[output].job_id if output in self._of else None
 
     def has(self, job_id: str) -> bool:
-        """Whether there is a dispute about a job."""
+        """Return whether a job is in dispute."""
         return any(dispute.job_id == job_id for dispute in self._of.values())
 
     def open(self, job_id: str, rows: Iterable[Row], *, told_twice: Iterable[Row] = ()) -> None:
         """
-        A job was named for several outputs.
+        Open a dispute.
 
-        :param rows: one for each content and correction that was told its id; they are to be asked about again.
-        :param told_twice: those that were asked about again already, and told it again.
+        :param rows: one output for each content and correction with this job id; the caller asks about them again.
+        :param told_twice: outputs whose second response has named the job already.
         """
         claims = {row.output: row for row in told_twice}
         dispute = _Dispute(job_id, {row.output for row in rows}, claims)
         self._of |= dict.fromkeys([*dispute.unheard, *claims], dispute)
 
     def answered(self, row: Row, job_id: str) -> Ruling:
-        """An output that takes part was asked about again, and told an id that is nobody else's."""
+        """Take in the second response for an output: the job in dispute, or one that no other picture has."""
         dispute = self._of[row.output]
         dispute.unheard.discard(row.output)
         if job_id == dispute.job_id:
@@ -76,10 +76,10 @@ class Disputes:
             return self._rule(dispute)
         del self._of[row.output]
         ruling = self._rule(dispute)
-        return Ruling([(row, job_id), *ruling.given], ruling.nobodys)
+        return Ruling([(row, job_id), *ruling.given], ruling.unsettled)
 
     def unanswered(self, row: Row) -> Ruling:
-        """An output that takes part cannot be asked about, or not any more in this try."""
+        """Note that an output has no second response in this attempt."""
         dispute = self._of.pop(row.output)
         dispute.unheard.discard(row.output)
         dispute.is_open_ended = True

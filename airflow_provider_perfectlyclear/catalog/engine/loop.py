@@ -11,23 +11,19 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
 
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.client import Client
-from airflow_provider_perfectlyclear.api.models import FileType
-from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.follow import Follower
 from airflow_provider_perfectlyclear.catalog.engine.lines import progress_line
 from airflow_provider_perfectlyclear.catalog.engine.open_jobs import OpenJobs
 from airflow_provider_perfectlyclear.catalog.engine.pools import Pools
 from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared, Progress
+from airflow_provider_perfectlyclear.catalog.engine.send import Sender
 from airflow_provider_perfectlyclear.catalog.engine.start import Starter
-from airflow_provider_perfectlyclear.catalog.engine.upload import Mover, Uploaded
-from airflow_provider_perfectlyclear.catalog.ledger import records
+from airflow_provider_perfectlyclear.catalog.engine.upload import Mover
 from airflow_provider_perfectlyclear.catalog.ledger.index import ContentIndex
 from airflow_provider_perfectlyclear.catalog.ledger.journal import FLUSH, Book
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
@@ -53,8 +49,6 @@ CALLERS = 4
 WORTH_DEFERRING = 10.0
 #: Progress is told this often (seconds), or after this share of the work, but not more often than every so often.
 REPORT_EVERY, REPORT_SHARE, REPORT_LEAST = 30.0, 0.05, 2.0
-#: So many outputs that are gone are named in the log; the manifest has all.
-GONE_NAMED = 10
 #: This many failures in a row for the same reason stop new starts.
 MAX_STREAK = 25
 #: For so many pictures the service may be out of reach before it has taken any; then it is, for all of them.
@@ -94,7 +88,7 @@ class Engine:
         now = time.monotonic()
         self.todo: deque[list[Item]] = deque()
         self._unsent = 0  # outputs in _todo, counted so that nobody has to
-        self._uploading = 0
+        self.uploading = 0
         self.underway: dict[str, Item] = {}  # from their upload on, until the ledger knows of them
         self.moved = now
         self.book = Book(ledger, self.progress)
@@ -121,6 +115,7 @@ class Engine:
             poll_interval=options.poll_interval, job_timeout=options.job_timeout, deadline=deadline, now=now
         )
         self._follow = Follower(self, self.jobs)
+        self._send = Sender(self)
         self._report = report
         self._reported = (now, self.progress.settled)
 
@@ -159,7 +154,7 @@ class Engine:
     @property
     def queued(self) -> int:
         """How many outputs are not uploaded yet."""
-        return self._uploading + self._unsent
+        return self.uploading + self._unsent
 
     @property
     def open_jobs(self) -> list[str]:
@@ -230,7 +225,7 @@ class Engine:
 
     def is_nearly_done(self) -> bool:
         """Nothing is left but starts whose answer was lost; those are dealt with last."""
-        return not (self.todo or self._uploading or self.start.queue.in_flight or self.jobs)
+        return not (self.todo or self.uploading or self.start.queue.in_flight or self.jobs)
 
     def _feed(self) -> None:
         """Give the pools what they can do now."""
@@ -240,7 +235,7 @@ class Engine:
             if self.deadline is not None and now >= self.deadline:
                 self.leave_the_rest()
             self._feed_transfers(now)
-            self.start.declare(self.start.queue.batch(now, more_to_come=self._uploading > 0))
+            self.start.declare(self.start.queue.batch(now, more_to_come=self.uploading > 0))
             for job_id in self.jobs.due(now, self.pools.free("calls")):
                 self._follow.ask(job_id)
             self.start.settle_ambiguous(now)
@@ -250,7 +245,7 @@ class Engine:
 
     def _report_progress(self, now: float) -> None:
         settled, (last, before) = self.progress.settled, self._reported
-        total = settled + len(self.jobs) + self.start.queue.in_flight + self._uploading + self._unsent
+        total = settled + len(self.jobs) + self.start.queue.in_flight + self.uploading + self._unsent
         step = now - last >= REPORT_LEAST and (settled - before) >= REPORT_SHARE * total
         if settled > before and step or now - last >= REPORT_EVERY:
             self._reported = (now, settled)
@@ -308,7 +303,7 @@ class Engine:
 
     def _has_room(self) -> bool:
         """The first picture goes alone: key, quota, preset and permissions are proved by it."""
-        in_flight = len(self.jobs) + self.start.queue.in_flight + self._uploading
+        in_flight = len(self.jobs) + self.start.queue.in_flight + self.uploading
         return in_flight < (self.options.max_in_flight if self._is_proved() else 1)
 
     def _is_proved(self) -> bool:
@@ -322,100 +317,14 @@ class Engine:
         while self.todo and self.pools.free("transfers") and self._has_room():
             items = self.todo.popleft()
             self._unsent -= len(items)
-            self._uploading += len(items)
+            self.uploading += len(items)
             self.underway |= {item.output: item for item in items}
-            self.pools.submit("transfers", partial(self.mover.upload, items), self._after_upload(items))
-
-    def _after_upload(self, items: list[Item]) -> Callable[[Future[Uploaded]], None]:
-        def then(future: Future[Uploaded]) -> None:
-            self._uploading -= len(items)
-            self.moved = time.monotonic()
-            error = future.exception()
-            if error is not None:
-                for item in items:
-                    self.fail(self._row(item), error)
-                return
-            done = future.result()
-            self.progress.bytes_in += done.size
-            rows = {item.output: self._row(item, done) for item in items}
-            for item in done.needed:
-                self.start.queue.add(rows[item.output], self.moved)
-            for output, failure in done.failed.items():
-                self.fail(rows[output], failure)
-                self.start.ended(rows[output], failure)
-            for item in done.twins:
-                self.start.twin(rows[item.output])
-            self._take_free(done, rows)
-
-        return then
-
-    def _take_free(self, done: Uploaded, rows: Mapping[str, Row]) -> None:
-        """What needed no start."""
-        for item in done.same:
-            del self.underway[item.output]
-            if not self._is_own(item.output):
-                self._has_same_bytes(item.output)
-            self.book.note(records.seen(item.output, item.fingerprint))
-        for output, (landed, job_id) in done.landed.items():
-            del self.underway[output]
-            if rows[output].sha256:
-                self.book.note(records.joined(rows[output], job_id))
-            self.landed(rows[output], landed)
-        for output, job_id in done.reopened.items():
-            self.start.join(self._of_before(rows[output]), job_id, self.moved)
-        for output in done.gone:
-            del self.underway[output]
-            self.progress.gone.append(output)
-            if len(self.progress.gone) <= GONE_NAMED:
-                log.info("%s: its earlier result is gone; it is not paid for again", one_line(output))
-            if output in self.ledger.rows:
-                self.book.note(records.gone(output))
-
-    def _has_same_bytes(self, output: str) -> None:
-        """What its row says still holds: that it stands, or that it failed for good."""
-        row = self.ledger.rows.get(output)
-        if row is not None and row.is_known_bad:
-            self.progress.still_bad.append([output.lstrip("/"), row.code or "", row.reason or ""])
-            return
-        self.progress.same_bytes += 1
-        self.progress.still_good.append(output)
-
-    def _of_before(self, row: Row) -> Row:
-        """What a job of before was about: the source was not read, so its bytes are those of the ledger."""
-        before = self.ledger.rows.get(row.output)
-        return row if row.sha256 or before is None else replace(row, sha256=before.sha256)
+            self._send.upload(items)
 
     def requeue(self, output: str) -> None:
         """An output whose leader has landed meanwhile: it is copied."""
         self.todo.appendleft([self.underway.pop(output)])
         self._unsent += 1
-
-    def _is_own(self, output: str) -> bool:
-        """Whether this very run has made it: then it is told about as that, and not as unchanged too."""
-        return output in self.ledger.rows and self.ledger.rows[output].run == self.ledger.run
-
-    def _row(self, item: Item, uploaded: Uploaded | None = None) -> Row:
-        prepared = self.prepared[item.rendition]
-        row = Row(
-            output=item.output,
-            state=State.INTENT,
-            source=item.source,
-            root=item.root,
-            fingerprint=item.fingerprint,
-            digest=prepared.digest,
-            paid_before=item.paid_before,
-        )
-        if uploaded is None:
-            return row
-        correction = prepared.correction.model_copy(update={"file_type": FileType(uploaded.file_type)})
-        return replace(
-            row,
-            sha256=uploaded.sha256,
-            file_key=uploaded.file_key or None,
-            file_type=uploaded.file_type,
-            query=correction.query(),
-            paid_before=item.paid_before or item.output in uploaded.paid_before,
-        )
 
     # ---- the end of an output
 
@@ -423,14 +332,15 @@ class Engine:
         """An output stands: from now on it is what equal ones are copied from."""
         self.book.landed(row.output, landed)
         if row.sha256:
-            made = replace(row, state=State.LANDED, size=landed.size, paid_by=self.ledger.run)
-            self._index.add(replace(made, output_sha256=landed.sha256[: records.OUTPUT_DIGITS]))
+            made = replace(row, state=State.LANDED, size=landed.size, output_sha256=landed.sha256)
+            self._index.add(replace(made, paid_by=self.ledger.run))
         self.start.twins.landed(row)
 
     def recall(self, row: Row) -> None:
-        """An output that has landed, or was to, may be another picture's: it is as if it had not."""
+        """Forget that an output has landed: the job that made it may be another picture's."""
         self._index.discard(row)
-        self.progress.landed -= row.state is State.LANDED and row.run == self.ledger.run
+        if row.state is State.LANDED and row.run == self.ledger.run:
+            self.progress.landed -= 1
 
     def fail(self, row: Row, error: BaseException, *, close: bool = False) -> None:
         """One output failed, or the whole run did. ``close``: the ledger is told that the output's job is over."""

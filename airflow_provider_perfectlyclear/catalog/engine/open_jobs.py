@@ -109,8 +109,8 @@ class OpenJobs:
         return job_id in self._jobs and self._jobs[job_id].completed is None
 
     def is_landing(self, job_id: str) -> bool:
-        """Whether the job has ended, and outputs of it are on their way to their places."""
-        return self._is_completed(job_id)
+        """Return whether the job is COMPLETED, and some of its outputs have not landed yet."""
+        return job_id in self._jobs and self._jobs[job_id].completed is not None
 
     def follow(self, row: Row, job_id: str, since: float) -> None:
         """
@@ -174,14 +174,9 @@ class OpenJobs:
             self._next_look = now + LOOK
             late = (job_id for job_id in self._jobs if self.has_expired(job_id, now))
             chosen += [job_id for job_id in late if job_id not in chosen]
-        chosen = [
-            job_id for job_id in chosen if job_id not in self._asking and not self._is_completed(job_id)
-        ]
+        chosen = [job_id for job_id in chosen if job_id not in self._asking and not self.is_landing(job_id)]
         self._asking.update(chosen[:most])
         return chosen[:most]
-
-    def _is_completed(self, job_id: str) -> bool:
-        return job_id in self._jobs and self._jobs[job_id].completed is not None
 
     def report(self, job_id: str, answer: JobStatus | PerfectlyClearError, now: float) -> JobError | None:
         """

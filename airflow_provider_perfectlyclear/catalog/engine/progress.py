@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_perfectlyclear import reasons
-from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.api.models import Correction, FileType
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 
 #: What is typical is told from so many jobs.
@@ -20,6 +20,10 @@ class Prepared:
 
     correction: Correction
     digest: str
+
+    def query(self, file_type: str) -> dict[str, str]:
+        """Return the parameters of ``/pfc`` for a source of this ``fileType``."""
+        return self.correction.model_copy(update={"file_type": FileType(file_type)}).query()
 
 
 @dataclass

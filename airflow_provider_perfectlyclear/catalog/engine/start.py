@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_provider_perfectlyclear.api import calls
-from airflow_provider_perfectlyclear.api.models import Correction, FileType
+from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.disputes import Disputes, Ruling
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
@@ -50,16 +50,17 @@ class Starter:
         self._engine = engine
         self.queue = Starts(engine.options.on_ambiguous)
         self.twins = Twins()
-        self._given: dict[
-            str, Row
-        ] = {}  # job id -> what it was given for, of those that were open in this try
-        self._before: dict[str, Row] | None = None  # the same, of all that the ledger knew
-        self._adopted = set[str]()  # outputs whose start of an earlier try is unconfirmed
+        #: Job id -> row, of the jobs that were open in this attempt.
+        self._given: dict[str, Row] = {}
+        #: Job id -> row, of all jobs in the ledger; read before the first job is accepted.
+        self._before: dict[str, Row] | None = None
+        #: Outputs with an unconfirmed start of an earlier attempt.
+        self._adopted = set[str]()
         #: Contents and corrections whose job the service has lost: a start for one of them is a second paid call.
         self._lost = set[Key | None]()
         self._disputes = Disputes()
-        #: Job id -> who else was told it while its own outputs were landing.
-        self._undisputed: dict[str, list[tuple[Row, bool]]] = {}
+        #: Job id -> other outputs for which it was named while its own outputs were landing.
+        self._after_landing: dict[str, list[tuple[Row, bool]]] = {}
         self._said_until = 0.0
 
     def adopt(self, row: Row, since: float) -> None:
@@ -105,10 +106,11 @@ class Starter:
             engine.pools.submit("calls", partial(self._start, row), self._after_start(row, again))
 
     def _was_in_doubt(self, row: Row) -> bool:
-        """An earlier upload of it was started, maybe: nobody could find out."""
+        """Return whether an earlier upload of the same content has an unconfirmed start, which is closed."""
         before = self._engine.ledger.rows.get(row.output)
-        closed = before is not None and before.state is State.FAILED and before.code == Reason.START_LOST
-        return closed and before is not None and before.sha256 == row.sha256
+        if before is None or before.state is not State.FAILED:
+            return False
+        return before.code == Reason.START_LOST and before.sha256 == row.sha256
 
     def _was_lost(self, row: Row) -> bool:
         if (key := Twins.key(row)) is not None and key in self._lost:
@@ -165,24 +167,24 @@ class Starter:
     # ---- a job id that was named for two pictures
 
     def _named_for_another(self, row: Row, job_id: str, again: bool) -> None:
-        """One of the two answers belonged to another question."""
+        """Handle a response that names another picture's job: one of the two belongs to another request."""
         said = f"the response names job {job_id}, which is another picture's"
         log.warning("%s: %s", one_line(row.output), said)
         self._silent_in_dispute(row)
-        if self._engine.jobs.is_landing(job_id):  # what is on its way to a name comes to its end first
-            self._undisputed.setdefault(job_id, []).append((row, again))
+        if self._engine.jobs.is_landing(job_id):  # a landing that has begun cannot be called back
+            self._after_landing.setdefault(job_id, []).append((row, again))
         else:
             self._dispute(job_id, [(row, again)])
 
     def job_ended(self, job_id: str) -> None:
-        """All outputs of a job are done with: whoever else was told its id can be heard now."""
-        if rows := self._undisputed.pop(job_id, None):
+        """Open the dispute that waited for the landings of a job."""
+        if rows := self._after_landing.pop(job_id, None):
             self._dispute(job_id, rows)
 
     def _dispute(self, job_id: str, others: list[tuple[Row, bool]]) -> None:
-        """Ask about everybody again who was told the job's id, also who has landed with it."""
+        """Ask again about every output with this job id, those that have landed included."""
         engine, now = self._engine, time.monotonic()
-        # What had landed before the others were uploaded is not in doubt: their answers are wrong.
+        # An output that had landed before the others were uploaded is not in doubt.
         is_new = job_id in self._given or any(row.output in self._adopted for row, _ in others)
         holders = self._holders(job_id) if is_new and not self._disputes.has(job_id) else []
         if holders:
@@ -195,7 +197,7 @@ class Starter:
             if engine.jobs.is_open(job_id):
                 engine.jobs.end_all(job_id)
             for row in holders:
-                engine.book.note(records.intent(row))  # whoever goes on from here asks about it, too
+                engine.book.note(records.intent(row))  # a later attempt asks about it, too
                 engine.recall(engine.ledger.rows[row.output])
                 log.warning("%s: its job %s was named for another picture, too", one_line(row.output), job_id)
                 if leads[Twins.key(row)] is row:
@@ -205,27 +207,26 @@ class Starter:
                     self.twins.wait(row)
         for row, again in others:
             if again and not holders:
-                self._not_to_be_told(row)
+                self._give_up_upload(row)
             elif not again:
                 self.queue.lost(engine.ledger.rows.get(row.output, row), now)
         engine.guarded(engine.book.flush)
 
     def _holders(self, job_id: str) -> list[Row]:
         """
-        The outputs of this lane that have a job, as they were before it was given to them; none if they cannot be
-        asked about again.
+        Return the outputs of this lane that have the job, as they were before the start; none if the service cannot
+        be asked about them again.
         """
         engine = self._engine
         if not engine.guarded(engine.book.flush):
             return []
-        queries = {prepared.digest: prepared.correction for prepared in engine.prepared.values()}
+        planned = {prepared.digest: prepared for prepared in engine.prepared.values()}
         found = list[Row]()
         for row in engine.ledger.rows.values():
-            if row.job_id == job_id and row.digest in queries and row.sha256:
-                correction = queries[row.digest].model_copy(update={"file_type": FileType(row.file_type)})
-                query = row.query or correction.query()
+            if row.job_id == job_id and row.digest in planned and row.sha256:
+                query = row.query or planned[row.digest].query(row.file_type)
                 found.append(replace(row, state=State.INTENT, job_id=None, query=query))
-        # The one that was uploaded is asked about; equal ones share its answer.
+        # One output for each content and correction is asked about: the one with the upload.
         found.sort(key=lambda row: row.file_key is None)
         leads = {Twins.key(row): row for row in reversed(found)}
         return found if all(row.file_key for row in leads.values()) else []
@@ -237,11 +238,11 @@ class Starter:
     def _heard_in_dispute(self, ruling: Ruling, now: float) -> None:
         for row, job_id in ruling.given:
             self._started(row, job_id, now)
-        for row in ruling.nobodys:
-            self._not_to_be_told(row)
+        for row in ruling.unsettled:
+            self._give_up_upload(row)
 
-    def _not_to_be_told(self, row: Row) -> None:
-        """Asked again, the service has named another picture's job again: its upload may be taken for that one."""
+    def _give_up_upload(self, row: Row) -> None:
+        """Fail an output for which the service names another picture's job again; a retry uploads it anew."""
         error = ItemFailed(
             "the service names another picture's job for it, also when it is asked again; a retry uploads it anew",
             code=Reason.START_LOST,

@@ -56,7 +56,7 @@ class Twins:
             self._pairs[key] = _Pair(job_id=row.job_id)
 
     def is_in_doubt(self, row: Row) -> bool:
-        """Whether an output of the same content and correction leads whose start is not answered yet."""
+        """Return whether the output that leads for this content and correction has an unconfirmed start."""
         pair = self._pairs.get((row.sha256, row.digest))
         return pair is not None and pair.job_id is None and pair.error is None and not pair.landed
 

@@ -88,8 +88,8 @@ class Claim:
 
     def catch_up(self) -> bool:
         """
-        Know all that a fresh try would know, once the lane is owned again. A resume goes on from its own part of it, in
-        which what other runs have paid for is unknown: enough to land what is open, not to start anything.
+        Read the whole lane after a resume. The run kept only its own rows: enough to land open jobs, but without the
+        paid calls of other runs it must not start a job.
 
         :returns: False when another lane has news: plan again.
         """

@@ -29,7 +29,7 @@ class ContentIndex:
             self._more.setdefault(row.sha256, []).append(row)
 
     def discard(self, row: Row) -> None:
-        """An output is not what it was said to be made from: nothing is copied from it."""
+        """Forget an output: it is not copied any more."""
         rows = [*filter(None, [self._first.pop(row.sha256, None)]), *self._more.pop(row.sha256, ())]
         for other in rows:
             if other.output != row.output:

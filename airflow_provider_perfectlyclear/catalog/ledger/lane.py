@@ -16,15 +16,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, billed, charge
 from airflow_provider_perfectlyclear.catalog.ledger.records import (
     SCHEMA,
-    Bill,
     Record,
     Row,
     State,
     apply,
-    billed,
-    charge,
 )
 from airflow_provider_perfectlyclear.catalog.ledger.segments import (
     LANES,

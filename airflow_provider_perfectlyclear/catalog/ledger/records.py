@@ -155,23 +155,6 @@ class Row:
         return replace(self, file_key=None, usage=None, started_at=None, paid=0, twice=0)
 
 
-@dataclass(slots=True)
-class Bill:
-    """
-    What one run has paid, over all its tries: whoever lands its jobs, and whatever becomes of its rows.
-
-    :param paid: accepted ``/pfc`` calls.
-    :param twice: calls that were sent again although an earlier one may have been accepted.
-    :param at: Unix seconds of the last of them.
-    :param paid_again: accepted calls for what was paid for before.
-    """
-
-    paid: int = 0
-    twice: int = 0
-    at: float = 0.0
-    paid_again: int = 0
-
-
 _DEFAULTS = {field.name: field.default for field in fields(Row)}
 _NAMES = frozenset(_DEFAULTS)
 _SHARED = ("output", "digest", "run", "root", "paid_by")
@@ -248,12 +231,6 @@ def landed(
     return {"r": "landed", "output": output, "size": size, "usage": usage or None, **content}
 
 
-def billed(run: str, bill: Bill) -> dict[str, Any]:
-    """A checkpoint's record of what a run has paid."""
-    again = {"paid_again": bill.paid_again} if bill.paid_again else {}
-    return {"r": "bill", "run": run, "paid": bill.paid, "twice": bill.twice, "at": bill.at, **again}
-
-
 def seen(output: str, fingerprint: str, *, root: str = "", source: str = "") -> dict[str, Any]:
     """
     The source's fingerprint or place changed, its bytes did not: nothing is to be done.
@@ -297,20 +274,6 @@ def apply(rows: dict[str, Row], record: Record, *, run: str, at: float, seq: int
         if before.run != run:  # what an earlier run paid is not this run's bill
             before = replace(before, run=run, paid=0, twice=0)
         rows[output] = replace(_CHANGES[kind](before, record, at), at=at, seq=seq)
-
-
-def charge(bills: dict[str, Bill], record: Record, *, run: str, at: float) -> None:
-    """Let one record change the bills (run key -> bill); otherwise as :func:`apply`."""
-    kind, again = record.get("r"), bool(record.get("again"))
-    if kind == "bill":
-        known = record["paid"], record["twice"], record["at"], record.get("paid_again", 0)
-        bills[record["run"]] = Bill(*known)
-    elif kind == "started" or (kind == "intent" and again):
-        bill = bills.setdefault(run, Bill())
-        bill.paid += kind == "started"
-        bill.paid_again += kind == "started" and bool(record.get("paid_before"))
-        bill.twice += again
-        bill.at = at
 
 
 def _noted(row: Row, record: Record, seq: int) -> Row:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, Bill, Record, Row, apply, charge
+from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, charge
+from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, Record, Row, apply
 from airflow_provider_perfectlyclear.errors import LedgerError
 from airflow_provider_perfectlyclear.storage import Entry, Store
 

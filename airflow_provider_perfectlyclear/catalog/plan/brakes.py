@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan.model import Plan
+from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.errors import PlanRefused
 
 #: The redo guard stops a run that would pay again for more than this share of what was paid or stands ...
@@ -75,3 +76,20 @@ def _way_out(reasons: Counter[str]) -> str:
         "not in the ledger": ' If something else corrected them before, use reprocess="missing".',
         "correction changed": ' To correct only new and changed pictures, use reprocess="source_changed".',
     }.get(reason, "")
+
+
+def within_limit(todo: list[Item], limit: int | None, bill: Bill) -> list[Item]:
+    """
+    Return the first items of which at most ``limit`` are started in a Dag run; free ones do not count.
+
+    :param limit: starts per Dag run, None for no limit.
+    :param bill: what earlier attempts of the Dag run have paid.
+    """
+    if limit is None:
+        return todo
+    room = max(0, limit - bill.paid - bill.twice)
+    for number, item in enumerate(todo):
+        room -= not item.free_only
+        if room < 0:
+            return todo[:number]
+    return todo

@@ -92,7 +92,7 @@ class Writer:
             yield self._with_places({"output": output, "state": "unchanged", **facts})
 
     def _known_bad(self, kept: Kept, outcome: Outcome) -> Iterator[dict[str, Any]]:
-        """A name that this run has landed for another task's source is told by itself, as a failure of it is."""
+        """Name a refused source by its key in the ledger if the output itself, made from another source, has a line."""
         told = {line["output"] for line in outcome.lines}
         for name, code, reason in known_bad(kept):
             output = f"/{name}" if name in told else name

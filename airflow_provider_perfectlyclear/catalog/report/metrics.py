@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import Bill
+from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 
 #: What of a summary is worth keeping with an event or a lineage record: numbers, and one place.

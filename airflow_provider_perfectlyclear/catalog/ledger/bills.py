@@ -1,0 +1,45 @@
+"""What a run has paid, over all its attempts: one bill per run key, built from the same records as the rows. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_perfectlyclear.catalog.ledger.records import Record
+
+
+@dataclass(slots=True)
+class Bill:
+    """
+    What one run has paid, over all its attempts, also for jobs that another run lands.
+
+    :param paid: accepted ``/pfc`` calls.
+    :param twice: calls that were sent again although an earlier one may have been accepted.
+    :param at: Unix seconds of the last of them.
+    :param paid_again: accepted calls for what was paid for before.
+    """
+
+    paid: int = 0
+    twice: int = 0
+    at: float = 0.0
+    paid_again: int = 0
+
+
+def billed(run: str, bill: Bill) -> dict[str, Any]:
+    """A checkpoint's record of what a run has paid."""
+    again = {"paid_again": bill.paid_again} if bill.paid_again else {}
+    return {"r": "bill", "run": run, "paid": bill.paid, "twice": bill.twice, "at": bill.at, **again}
+
+
+def charge(bills: dict[str, Bill], record: Record, *, run: str, at: float) -> None:
+    """Let one record change the bills (run key -> bill); run key and time as for a row."""
+    kind, again = record.get("r"), bool(record.get("again"))
+    if kind == "bill":
+        known = record["paid"], record["twice"], record["at"], record.get("paid_again", 0)
+        bills[record["run"]] = Bill(*known)
+    elif kind == "started" or (kind == "intent" and again):
+        bill = bills.setdefault(run, Bill())
+        bill.paid += kind == "started"
+        bill.paid_again += kind == "started" and bool(record.get("paid_before"))
+        bill.twice += again
+        bill.at = at
