@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,15 +87,25 @@ def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, 
         _add_row(found, row, failure, kept)
     for failure in memory.values():
         _add_failure(found, failure, {})
-    for output in kept.counts.edited:
+    told = {line["output"] for line in found.lines}  # what this run made or failed to make comes first
+    for output in _not_yet(kept.counts.edited, told):
         found.lines.append({"output": output, "state": "edited_at_destination"})
-    for output in sorted(gone):
+    for output in _not_yet(sorted(gone), told):
         found.gone += 1
         found.lines.append({"output": output, "state": "gone_from_destination"})
-    for item in left:
+    sources = {item.output: item.source for item in left}
+    for output in _not_yet(sources, told):
         found.not_started += 1
-        found.lines.append({"output": item.output, "state": "not_started", "source": item.source})
+        found.lines.append({"output": output, "state": "not_started", "source": sources[output]})
     return found
+
+
+def _not_yet(outputs: Iterable[str], told: set[str]) -> Iterator[str]:
+    """Yield the outputs that have no line yet, and note that they get one."""
+    for output in outputs:
+        if output not in told:
+            told.add(output)
+            yield output
 
 
 def _is_beside(output: str, kept: Kept) -> bool:
