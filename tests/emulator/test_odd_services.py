@@ -210,7 +210,7 @@ def test_a_result_may_be_other_than_asked_for(caller, emulator, jpeg, make, size
         assert (picture.size, picture.format) == (size, kind)
 
 
-@pytest.mark.parametrize("kind", ["words", "json", "escaped", "xml", "html", "percent", "header"])
+@pytest.mark.parametrize("kind", ["words", "part", "json", "escaped", "xml", "html", "percent", "header"])
 @pytest.mark.parametrize("route", ["upload", "put"])
 def test_a_refusal_may_tell_a_signature(caller, emulator, jpeg, kind, route):
     url = caller.get("/upload").json()["upload_url"]

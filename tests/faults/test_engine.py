@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.catalog.engine import loop, start_queue
+from airflow_provider_perfectlyclear.catalog.ledger import lane
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.result import Waiting
 from airflow_provider_perfectlyclear.errors import CatalogFailed, RunStopped
@@ -89,6 +90,26 @@ def test_a_renamed_folder_costs_nothing(house: House) -> None:
     for number in range(8):
         both = [(house.destination / folder / f"{number}.jpg").read_bytes() for folder in ("old", "new")]
         assert both[0] == both[1]
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 500])
+@pytest.mark.fault("F76", "a picture that was replaced comes back under another name", "run")
+def test_a_replaced_picture_that_comes_back_is_said_to_be_paid_again(
+    row: Row, house: House, monkeypatch: pytest.MonkeyPatch, checkpoint_every: int
+) -> None:
+    """Its output was overwritten, so there is nothing to copy: the summary names what is paid for once more."""
+    monkeypatch.setattr(lane, "CHECKPOINT_EVERY", checkpoint_every)
+    house.put(*NAMES)
+    done(catalog(house, "monday").execute())
+    first = (house.source / NAMES[0]).read_bytes()
+    (house.source / NAMES[0]).write_bytes(jpeg(90))
+    assert done(catalog(house, "tuesday").execute())["paid"] == 1
+    done(catalog(house, "wednesday").execute())
+    (house.source / "found.jpg").write_bytes(first)
+    thursday = done(catalog(house, "thursday").execute())
+    assert (thursday["paid"], thursday["paid_again"]) == (1, 1)
+    row.consumed("its row is about another content")
+    row.held(judge(house, again=1))
 
 
 def two_of_equal_length(house: House) -> list[bytes]:
@@ -524,13 +545,30 @@ def test_unreadable_originals_first_are_items(house: House) -> None:
 # ---- unconfirmed starts
 
 
-@pytest.mark.fault("F99", "after a long downtime", "ambiguous")
+@pytest.mark.parametrize(
+    "without",
+    [
+        pytest.param([], marks=pytest.mark.fault("F99", "after a long downtime", "ambiguous")),
+        pytest.param(
+            ["createdAt", "updatedAt", "timeTaken"],
+            marks=pytest.mark.fault(
+                "F99", "after a long downtime, of a service that tells no times", "ambiguous"
+            ),
+        ),
+    ],
+)
 def test_the_wait_for_an_unconfirmed_start_follows_the_services_times(
-    row: Row, house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    row: Row,
+    house: House,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    without: list[str],
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(start_queue, "LEAST", 0.5)
     house.put(*NAMES)
+    if without:
+        house.emulator.fault({"route": "status"}, {"remove": without}, times=None)
     house.emulator.fault({"route": "pfc", "nth": 4}, {"kill": {"pid": "peer", "when": "committed"}})
     assert house.work() is None
     wall = time.time

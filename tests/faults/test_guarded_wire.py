@@ -84,7 +84,7 @@ def test_no_start_is_unconfirmed_because_a_kept_connection_was_closed(
     ("notation", "route"),
     [
         pytest.param(notation, route, marks=pytest.mark.fault("F103", f"{notation} by {route}", outcome))
-        for notation in ("words", "json", "escaped", "xml", "html", "percent", "header")
+        for notation in ("words", "part", "json", "escaped", "xml", "html", "percent", "header")
         for route, outcome in (("status", "hidden"), ("upload", "item REFUSED"))
     ],
 )

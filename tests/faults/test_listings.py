@@ -162,7 +162,7 @@ def test_a_store_that_looks_first_and_writes_then_is_refused_before_anything_is_
 def test_originals_that_cannot_be_read_stop_nobody_and_are_read_last_the_next_night(
     row: Row, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archived = [f"0/{number:02d}.jpg" for number in range(25)]
+    archived = [f"{number:02d}.jpg" for number in range(25)]
     house.put(*archived, *NAMES)
     tried: list[str] = []
     read = LocalStore.open

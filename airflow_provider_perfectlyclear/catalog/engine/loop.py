@@ -96,7 +96,7 @@ class Engine:
         self.start = Starter(self)
         # What is only data has no output that could be copied.
         held = [*ledger.others.values(), *ledger.rows.values()] if destination is not None else []
-        self._index = ContentIndex(held)
+        self._index = ContentIndex(held, ledger.view.replaced)
         self.start.lead_from_open(held)
         self.mover = Mover(
             client,

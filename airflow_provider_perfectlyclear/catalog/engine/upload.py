@@ -59,7 +59,7 @@ class Uploaded:
     :param reopened: outputs whose earlier job goes on, with its id.
     :param gone: outputs whose result is gone, and that are not to be paid for again.
     :param failed: outputs that failed, each with why.
-    :param paid_before: of those that are needed, which were paid for under another name, and are gone there.
+    :param paid_before: of those that are needed, whose content was paid for before, and has no result now.
     """
 
     file_key: str = ""
@@ -153,6 +153,8 @@ class Mover:
         if held is not None:
             if self._reuse(item, held, done):
                 return
+            done.paid_before.add(item.output)
+        elif self.index.was_replaced(file.sha256, prepared.digest):
             done.paid_before.add(item.output)
         if self.twins.lead(file.sha256, prepared.digest):
             done.needed.append(item)

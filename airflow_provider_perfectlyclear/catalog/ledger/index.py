@@ -2,9 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.records import Record, Row, State
+
+#: A checkpoint names so many replaced contents in one record.
+_KEYS_PER_RECORD = 1000
+
+
+def content_key(sha256: str, digest: str) -> int:
+    """
+    A number of 64 bits for a content in a correction.
+
+    :param sha256: of the source's bytes, hex.
+    :param digest: of the correction, hex.
+    """
+    return int(sha256[:16], 16) ^ int(digest[:16] or "0", 16)
+
+
+def replaced_content(rows: Mapping[str, Row], record: Record) -> Iterator[int]:
+    """
+    Yield the key of a paid content that a record takes out of the rows: its output is made from something else now.
+
+    :param rows: output name -> row, before the record is applied.
+    """
+    if record.get("r") == "replaced":
+        yield from (int(key, 16) for key in record["keys"])
+    elif (
+        record.get("r") in ("intent", "joined", "failed") and (row := rows.get(record["output"])) is not None
+    ):
+        yield from replaced_row(row, record["sha256"], record["digest"])
+
+
+def replaced_row(row: Row, sha256: str, digest: str) -> Iterator[int]:
+    """Yield the key of a row's content if it was paid for and another content or correction takes its place."""
+    if row.job_id and row.sha256 and (row.sha256, row.digest) != (sha256, digest):
+        yield content_key(row.sha256, row.digest)
+
+
+def replaced_records(keys: Collection[int]) -> Iterator[Record]:
+    """Yield a checkpoint's records of contents that were paid for and that no row holds any more."""
+    names = [f"{key:016x}" for key in sorted(keys)]
+    for first in range(0, len(names), _KEYS_PER_RECORD):
+        yield {"r": "replaced", "keys": names[first : first + _KEYS_PER_RECORD]}
 
 
 class ContentIndex:
@@ -12,9 +52,11 @@ class ContentIndex:
     Rows by what they were made from. It is built once a run; the rows of the run itself are added as they land.
 
     :param rows: the ledger's.
+    :param replaced: keys of paid contents that no row holds any more; the ledger adds to them during the run.
     """
 
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
+    def __init__(self, rows: Iterable[Row] = (), replaced: Collection[int] = frozenset()) -> None:
+        self._replaced = replaced
         self._first: dict[str, Row] = {}  # by content; most pictures have one correction
         self._more: dict[str, list[Row]] = {}
         for row in rows:
@@ -34,6 +76,10 @@ class ContentIndex:
         for other in rows:
             if other.output != row.output:
                 self.add(other)
+
+    def was_replaced(self, sha256: str, digest: str) -> bool:
+        """Whether a content in a correction was paid for, and its output is made from something else since."""
+        return content_key(sha256, digest) in self._replaced
 
     def find(
         self, sha256: str, digest: str, *, paid_by: str | None = None, standing: bool = False

@@ -16,16 +16,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, billed, charge
+from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, billed
+from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_records
 from airflow_provider_perfectlyclear.catalog.ledger.records import (
     SCHEMA,
     Record,
     Row,
     State,
-    apply,
 )
 from airflow_provider_perfectlyclear.catalog.ledger.segments import (
     LANES,
+    Header,
     Part,
     View,
     is_parked,
@@ -142,6 +143,7 @@ class Ledger:
         if not self.complete:
             whole = read_lane(self.store, self.lane, run=self.run)
             self.view.rows, self.view.bills, self.view.merged = whole.rows, whole.bills, whole.merged
+            self.view.replaced |= whole.replaced
             self.complete = True
 
     def take(self) -> bool:
@@ -164,9 +166,9 @@ class Ledger:
         at = self._clock()
         header = line_of(self._header(at, self.view.checkpoint))
         self._write(b"\n".join((header, *map(line_of, records))))
+        written = Header(self.run, self.title, self.view.checkpoint, at, self.seq)
         for record in records:
-            apply(self.view.rows, record, run=self.run, at=at, seq=self.seq)
-            charge(self.view.bills, record, run=self.run, at=at)
+            self.view.apply(record, written)
 
     def _header(self, at: float, checkpoint: int) -> dict[str, Any]:
         return {
@@ -259,6 +261,7 @@ class Ledger:
         recent = self._clock() - KEEP
         yield from ({"r": "row", **row.to_json()} for row in self.rows.values())
         yield from (billed(run, bill) for run, bill in self.view.bills.items() if bill.at > recent)
+        yield from replaced_records(self.view.replaced)
         yield from ({"r": "merged", "lane": lane, "head": head} for lane, head in self.view.merged.items())
         if release:
             yield {"r": "released"}

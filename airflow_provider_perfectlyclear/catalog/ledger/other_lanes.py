@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 
+from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_row
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, refuse, wait_for_owners
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane, segment_name
@@ -134,6 +135,7 @@ class CatalogLanes(_Lanes):
             )
         if self._heads is not None:
             self._heads[other.lane] = other.head
+        self.ledger.view.replaced |= other.view.replaced
         self._merge(row for row in other.rows.values() if in_shard(row.source, self._shard))
 
     def _take_in_singles(self, singles: list[Ledger], alive: list[Ledger]) -> None:
@@ -142,6 +144,7 @@ class CatalogLanes(_Lanes):
                 self.in_progress.update(row.output for row in single.rows.values())
                 continue
             self._heads_of_singles[single.lane] = self.ledger.view.merged[single.lane] = single.head
+            self.ledger.view.replaced |= single.view.replaced
             rows = (self._as_ours(row) for row in single.rows.values() if not row.output.startswith(DATA))
             self._merge(row for row in rows if in_shard(row.source, self._shard))
 
@@ -155,7 +158,10 @@ class CatalogLanes(_Lanes):
         known = self.ledger.rows
         for row in rows:
             mine = known.get(row.output)
-            if mine is None or row.outranks(mine):
+            newer, older = (row, mine) if mine is None or row.outranks(mine) else (mine, row)
+            if older is not None:
+                self.ledger.view.replaced.update(replaced_row(older, newer.sha256, newer.digest))
+            if newer is row:
                 known[row.output] = row
                 self.merged += 1
 
@@ -225,6 +231,7 @@ class SingleLanes(_Lanes):
         for catalog in self._open_all(self.state, list_lanes(self.state)):
             catalog.rows.pop(self._output, None)
             self.ledger.others.update(catalog.rows)
+            self.ledger.view.replaced |= catalog.view.replaced
         return True
 
     def _read_older(self) -> None:
@@ -244,6 +251,7 @@ class SingleLanes(_Lanes):
         for catalog in catalogs:
             row = catalog.rows.pop(self._output, None)
             self.ledger.others.update(catalog.rows)
+            self.ledger.view.replaced |= catalog.view.replaced
             mine = self.ledger.rows.get(self._output)
             if row is None or (mine is not None and not row.outranks(mine)):
                 continue

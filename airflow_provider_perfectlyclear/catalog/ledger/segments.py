@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, charge
+from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_content
 from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, Record, Row, apply
 from airflow_provider_perfectlyclear.errors import LedgerError
 from airflow_provider_perfectlyclear.storage import Entry, Store
@@ -54,6 +55,7 @@ class View:
     :param is_parked: its owner is deferred and will come back.
     :param seq: the sequence number of the newest segment.
     :param merged: lanes whose rows are part of this one's: lane -> the number of the newest segment that was read.
+    :param replaced: keys of paid contents that no row holds any more, see ``index.py``.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -64,6 +66,13 @@ class View:
     is_parked: bool = False
     seq: int = 0
     merged: dict[str, int] = field(default_factory=dict)
+    replaced: set[int] = field(default_factory=set)
+
+    def apply(self, record: Record, header: Header) -> None:
+        """Let one record of a segment change what the lane says."""
+        self.replaced.update(replaced_content(self.rows, record))
+        apply(self.rows, record, run=header.run, at=header.at, seq=header.seq)
+        charge(self.bills, record, run=header.run, at=header.at)
 
 
 def segment_name(lane: str, number: int) -> str:
@@ -156,8 +165,7 @@ class _Segment:
         with self._understood():
             for line in self._lines:
                 record = dict(json.loads(line))
-                apply(rows, record, run=self.header.run, at=self.header.at, seq=self.header.seq)
-                charge(view.bills, record, run=self.header.run, at=self.header.at)
+                view.apply(record, self.header)
                 self.last = record.get("r")
                 if self.last == "row" and record.get("run") != run:
                     rows[record["output"]] = rows[record["output"]].settled()

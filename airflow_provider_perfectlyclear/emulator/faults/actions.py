@@ -32,7 +32,7 @@ _BODY_ROUTES = ("put", "preset_put", "preset_create", "any")
 _JOB_ROUTES = ("pfc", "status")
 _URL_ROUTES = ("upload", "status", "preset", "preset_create")
 _ANSWER_ROUTES = ("upload", "pfc", "status")
-ECHOES = ("words", "json", "escaped", "xml", "html", "percent", "header")
+ECHOES = ("words", "part", "json", "escaped", "xml", "html", "percent", "header")
 #: Where a redirect leads that leads to the very same URL.
 SELF = "self"
 

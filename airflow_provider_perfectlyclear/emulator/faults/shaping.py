@@ -93,6 +93,7 @@ def _echo_html(url: str, signature: str) -> _Echo:
 
 _ECHOES: Mapping[str, Callable[[str, str], _Echo]] = {
     "words": lambda url, signature: (f"the signature {signature} of {url} is refused", "text/plain", {}),
+    "part": lambda url, signature: (f"the signature {signature[:30]} is refused", "text/plain", {}),
     "json": _echo_json,
     "escaped": _echo_escaped,
     "xml": _echo_xml,
