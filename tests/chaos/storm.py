@@ -215,7 +215,7 @@ class Storm:
         return said
 
     def names_jobs_of_other_processes(self, fault: Fault) -> bool:
-        """Return whether a start would be answered with another client's job, which no ledger here knows: not promised."""
+        """Return whether a start would be answered with another client's job, which no ledger here knows."""
         is_alone = not any(spell.others or spell.goes_on == "twice" for spell in self.script.spells)
         return fault.route == "pfc" and "another" in fault.do and not is_alone
 

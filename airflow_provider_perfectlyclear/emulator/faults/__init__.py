@@ -91,7 +91,8 @@ Changing the service's own answer (its work is done):
 * ``{"framing": "chunked"}`` or ``"close"`` (until the connection ends): the answer has no Content-Length.
 
 * ``{"echo": "words"}`` or ``{"echo": {"as": "words", "status": 403}}``: refuse, and tell a signature: in ``words``,
-  a ``part`` of it in words, ``json``, ``escaped`` (JSON whose every sign is one), ``xml``, ``html``, ``percent`` or a ``header``.
+  a ``part`` of it in words, ``json``, ``escaped`` (JSON whose every sign is one), ``xml``, ``html``, ``percent`` or a
+  ``header``.
 
 Bytes, for ``put`` and ``preset_put`` (what is stored, though 200) and ``download`` and ``preset_get_file``
 (what is sent):
