@@ -501,10 +501,12 @@ def test_rows_are_ordered_by_sequence_and_not_by_any_clock(
     row: Row, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.put(*TEN)
-    monkeypatch.setattr(lane.time, "time", lambda: NOW() + 40 * 86_400)
+    monkeypatch.setitem(Ledger.__init__.__kwdefaults__, "clock", lambda: NOW() + 40 * 86_400)
     for which in (1, 2):
         done(catalog(house, f"monday {which}", shard=f"{which}/2").execute())
     monkeypatch.undo()
+    rows = read_lane(Store.local(house.destination / ".perfectlyclear"), "01of2").rows
+    assert all(row.at > NOW() + 39 * 86_400 for row in rows.values())
     (house.source / "03.jpg").write_bytes(jpeg(300))
     assert (
         done(catalog(house, "tuesday").execute())["paid"] == 1
