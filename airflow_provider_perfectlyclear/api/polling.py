@@ -8,10 +8,12 @@ long the queue and whatever the service's speed, that finds finished jobs soon f
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
 from airflow_provider_perfectlyclear.errors import (
@@ -87,6 +89,11 @@ class Watch:
         self.newly_unknown: dict[str, str] = {}
         self._known_words: set[str] = set()
         self._open: dict[str, _Job] = {}
+        self._fresh: dict[str, _Job] = {}  # of the open ones, those without a status check yet, oldest first
+        self._queue: list[
+            tuple[float, str]
+        ] = []  # a heap of the others: when each is due; outdated entries, too
+        self._probed = 0  # how many of the others still stand in the way of the fresh ones
         self._shortest = poll_interval
         self._dice = dice
         self._probes = 1.0
@@ -97,6 +104,7 @@ class Watch:
         self._wants_witness = wants_witness
         for job_id, age in sorted(jobs.items(), key=lambda one: -one[1]):
             self._open[job_id] = _Job(started=now - age, due=now + max(0.0, self._shortest - age))
+        self._fresh = dict(self._open)
 
     @property
     def open(self) -> list[str]:
@@ -111,11 +119,12 @@ class Watch:
         :param now: monotonic seconds.
         """
         if job_id not in self._open and job_id not in self.final and job_id not in self.lost:
-            self._open[job_id] = _Job(started=now, due=now + self._shortest)
+            self._open[job_id] = self._fresh[job_id] = _Job(started=now, due=now + self._shortest)
 
     def due(self, now: float, most: int) -> list[str]:
         """
-        Return the jobs to ask about now, oldest first, and mark them as asked.
+        Return the jobs to ask about now, and mark them as asked: first those that were asked before, longest due first,
+        then the next few others, oldest first. What this costs does not grow with the number of open jobs.
 
         Report on each of them with ``report``.
 
@@ -123,13 +132,15 @@ class Watch:
         :param most: how many at most.
         """
         chosen: list[str] = []
-        for job_id, job in self._candidates(now):
-            if len(chosen) >= most:
+        while len(chosen) < most and (job_id := self._next_asked()) is not None:
+            if self._open[job_id].due > now:
                 break
-            if job.due <= now:
-                job.asked = job.in_flight = True
-                job.due = now + _UNANSWERED
-                chosen.append(job_id)
+            heapq.heappop(self._queue)
+            chosen.append(job_id)
+        next_few = islice(self._fresh.items(), self._room(now))
+        chosen += [job_id for job_id, job in next_few if job.due <= now][: most - len(chosen)]
+        for job_id in chosen:
+            self._ask(job_id, now)
         return chosen
 
     def next_due(self, now: float) -> float | None:
@@ -140,7 +151,11 @@ class Watch:
         """
         if not self._open:
             return None
-        waiting = [job.due for _, job in self._candidates(now) if not job.in_flight]
+        waiting = [job.due for job in islice(self._fresh.values(), self._room(now))]
+        job_id = self._next_asked()
+        # A job that is being asked about is due again in minutes, so no other is due before it.
+        if job_id is not None and not self._open[job_id].in_flight:
+            waiting.append(self._open[job_id].due)
         return max(0.0, min(waiting) - now) if waiting else self._shortest
 
     def report(self, job_id: str, answer: JobStatus | PerfectlyClearError, *, now: float) -> bool:
@@ -187,7 +202,7 @@ class Watch:
             return False
         if status.state.is_final:
             self.final[job_id] = status
-            del self._open[job_id]
+            self._close(job_id)
             self._probes = min(self._probes + _MORE, _MOST_PROBES)
             self._finals.append(now)
             return True
@@ -197,7 +212,7 @@ class Watch:
         job.missing_since = None
         if job.is_probed:
             self._probes = max(self._probes - 1.0, 1.0)
-        self._again(job, now)
+        self._again(job_id, job, now)
         return False
 
     def _unknown(self, job_id: str, now: float) -> bool:
@@ -215,9 +230,9 @@ class Watch:
             job.missing_since = now
         if now - job.missing_since >= LOST_AFTER and self._knows_others(job.missing_since):
             self.lost.add(job_id)
-            del self._open[job_id]
+            self._close(job_id)
             return True
-        self._again(job, now)
+        self._again(job_id, job, now)
         return False
 
     def _knows_others(self, since: float) -> bool:
@@ -245,7 +260,7 @@ class Watch:
         if self._failing_since is None:
             self._failing_since = now
         if job := self._open.get(job_id):
-            self._again(job, now)
+            self._again(job_id, job, now)
 
     def given_up(self, now: float) -> bool:
         """
@@ -261,30 +276,55 @@ class Watch:
 
         :param job_id: the job.
         """
-        self._open.pop(job_id, None)
+        self._close(job_id)
         self.final.pop(job_id, None)
         self.lost.discard(job_id)
         self.newly_unknown.pop(job_id, None)
 
-    def _candidates(self, now: float) -> list[tuple[str, _Job]]:
-        """The jobs that may be asked about: all that were asked before, and the next few that were not."""
-        standstill = min((now - self._finals[-1]) / _STANDSTILL, 10.0)
-        few = max(int(self._probes), int(2.0**standstill))
-        room = few - sum(job.is_probed for job in self._open.values())
-        chosen = []
-        for job_id, job in self._open.items():
-            if not job.asked:
-                if room <= 0:
-                    continue
-                room -= 1
-            chosen.append((job_id, job))
-        return chosen
+    def _next_asked(self) -> str | None:
+        """Return the job that is due next, of those that were asked before."""
+        while self._queue:
+            due, job_id = self._queue[0]
+            job = self._open.get(job_id)
+            if job is not None and job.due == due:
+                return job_id
+            heapq.heappop(self._queue)
+        return None
 
-    def _again(self, job: _Job, now: float) -> None:
+    def _room(self, now: float) -> int:
+        """Return how many jobs may be asked about for the first time."""
+        standstill = min((now - self._finals[-1]) / _STANDSTILL, 10.0)
+        return max(0, max(int(self._probes), int(2.0**standstill)) - self._probed)
+
+    def _ask(self, job_id: str, now: float) -> None:
+        job = self._open[job_id]
+        if self._fresh.pop(job_id, None) is not None:
+            job.asked = True
+            self._probed += job.is_probed
+        job.in_flight = True
+        self._is_due(job_id, job, now + _UNANSWERED)
+
+    def _is_due(self, job_id: str, job: _Job, due: float) -> None:
+        job.due = due
+        heapq.heappush(self._queue, (due, job_id))
+
+    def _close(self, job_id: str) -> None:
+        """Drop a job from the open ones."""
+        job = self._open.pop(job_id, None)
+        if job is not None and self._fresh.pop(job_id, None) is None:
+            self._probed -= job.is_probed
+
+    def _again(self, job_id: str, job: _Job, now: float) -> None:
         job.in_flight = False
+        was_probed = job.is_probed
         job.found_open += 1
+        self._probed -= was_probed and not job.is_probed
         interval = (now - job.started) / 10.0
         if job.is_probed:
             interval = min(interval, _FINALS_BETWEEN * (now - self._finals[0]) / len(self._finals))
         interval = max(min(interval, _LONGEST_INTERVAL), self._shortest)
-        job.due = now + interval * (1.0 + _JITTER * self._dice())
+        due = now + interval * (1.0 + _JITTER * self._dice())
+        if job_id in self._fresh:
+            job.due = due
+        else:
+            self._is_due(job_id, job, due)

@@ -22,6 +22,7 @@ from PIL import Image
 
 from airflow_provider_perfectlyclear import __main__ as command_line
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
+from airflow_provider_perfectlyclear.catalog.engine.board import Board
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
@@ -625,7 +626,7 @@ def starts_that_nobody_knows_of(stage: Stage) -> None:
     for _ in range(3):
         stage.start(source=f"{stage.photos}/a.jpg", state_path=str(stage.tmp / "state"))
     for finally_over in (lambda lost: lost.settle(1.0, 0.0)[1], lambda lost: lost.give_up()):
-        lost = starts.Starts("auto")
+        lost = starts.Starts("auto", Board())
         row = records.Row("a.jpg", records.State.INTENT, file_key="key")
         lost.lost(row, 0.0)
         if lost.settle(1.0, 0.0)[0]:

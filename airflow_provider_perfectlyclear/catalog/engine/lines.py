@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from airflow_provider_perfectlyclear.catalog.engine.board import Stage
+
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
 
@@ -20,7 +22,7 @@ def deferral_line(engine: Engine) -> str:
     about = ""
     if wait is not None:
         about = f" until about {time.strftime('%H:%M:%S', time.localtime(time.time() + max(0.0, wait)))}"
-    unconfirmed = engine.start.queue.ambiguous
+    unconfirmed = engine.board.count(Stage.UNCONFIRMED)
     also = f" and {unconfirmed:,} unconfirmed starts" if unconfirmed else ""
     return (
         f"Deferring{about}: {len(engine.jobs):,} jobs in progress{also}. Requires a running triggerer; without one, "
@@ -30,10 +32,10 @@ def deferral_line(engine: Engine) -> str:
 
 def progress_line(engine: Engine) -> str:
     """How far it is, for a person."""
-    queue = engine.start.queue
-    in_progress = len(engine.jobs) + queue.in_flight + engine.start.twins.waiting
-    unconfirmed = f", {queue.ambiguous:,} unconfirmed" if queue.ambiguous else ""
+    count = engine.board.count
+    in_progress = count(Stage.WAITING, Stage.READY, Stage.STARTING, Stage.RUNNING, Stage.LANDING)
+    unconfirmed = f", {count(Stage.UNCONFIRMED):,} unconfirmed" if count(Stage.UNCONFIRMED) else ""
     return (
         f"{engine.progress.landed:,} corrected, {len(engine.progress.failures):,} failed, {in_progress:,} in progress, "
-        f"{engine.queued:,} queued{unconfirmed}"
+        f"{count(Stage.QUEUED, Stage.UPLOADING):,} queued{unconfirmed}"
     )

@@ -16,6 +16,7 @@ from itertools import groupby
 
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.catalog.engine.board import IN_FLIGHT, MOVING, Board, Stage
 from airflow_provider_perfectlyclear.catalog.engine.follow import Follower
 from airflow_provider_perfectlyclear.catalog.engine.lines import progress_line
 from airflow_provider_perfectlyclear.catalog.engine.open_jobs import OpenJobs
@@ -87,8 +88,7 @@ class Engine:
         self.stopped: BaseException | None = None
         now = time.monotonic()
         self.todo: deque[list[Item]] = deque()
-        self._unsent = 0  # outputs in _todo, counted so that nobody has to
-        self.uploading = 0
+        self.board = Board()
         self.underway: dict[str, Item] = {}  # from their upload on, until the ledger knows of them
         self.moved = now
         self.book = Book(ledger, self.progress)
@@ -112,7 +112,11 @@ class Engine:
             kept=Kept(ledger.store),
         )
         self.jobs = OpenJobs(
-            poll_interval=options.poll_interval, job_timeout=options.job_timeout, deadline=deadline, now=now
+            poll_interval=options.poll_interval,
+            job_timeout=options.job_timeout,
+            deadline=deadline,
+            now=now,
+            board=self.board,
         )
         self._follow = Follower(self, self.jobs)
         self._send = Sender(self)
@@ -125,7 +129,8 @@ class Engine:
         """Outputs to be made. Items of one source follow each other and share its upload."""
         for _, group in groupby(items, key=lambda item: item.source):
             self.todo.append(list(group))
-            self._unsent += len(self.todo[-1])
+            for item in self.todo[-1]:
+                self.board.move(item.output, Stage.QUEUED)
 
     def adopt(self, rows: Iterable[Row], *, fresh: bool = False) -> None:
         """
@@ -150,11 +155,6 @@ class Engine:
         """Watch a job for an output, from ``since`` (monotonic seconds) on."""
         self.start.given(row, job_id)
         self.jobs.follow(replace(row, job_id=job_id), job_id, since)
-
-    @property
-    def queued(self) -> int:
-        """How many outputs are not uploaded yet."""
-        return self.uploading + self._unsent
 
     @property
     def open_jobs(self) -> list[str]:
@@ -221,11 +221,11 @@ class Engine:
     def _is_done(self) -> bool:
         if self.pools.busy("transfers") or self.pools.busy("calls"):
             return False
-        return self.stopped is not None or (self.is_nearly_done() and not self.start.queue.has_ambiguous)
+        return self.stopped is not None or (self.is_nearly_done() and not self.board.count(Stage.UNCONFIRMED))
 
     def is_nearly_done(self) -> bool:
-        """Nothing is left but starts whose answer was lost; those are dealt with last."""
-        return not (self.todo or self.uploading or self.start.queue.in_flight or self.jobs)
+        """Nothing is left but unconfirmed starts, and what waits for them; those are dealt with last."""
+        return not self.board.count(Stage.QUEUED, *IN_FLIGHT)
 
     def _feed(self) -> None:
         """Give the pools what they can do now."""
@@ -235,7 +235,9 @@ class Engine:
             if self.deadline is not None and now >= self.deadline:
                 self.leave_the_rest()
             self._feed_transfers(now)
-            self.start.declare(self.start.queue.batch(now, more_to_come=self.uploading > 0))
+            self.start.declare(
+                self.start.queue.batch(now, more_to_come=self.board.count(Stage.UPLOADING) > 0)
+            )
             for job_id in self.jobs.due(now, self.pools.free("calls")):
                 self._follow.ask(job_id)
             self.start.settle_ambiguous(now)
@@ -245,7 +247,7 @@ class Engine:
 
     def _report_progress(self, now: float) -> None:
         settled, (last, before) = self.progress.settled, self._reported
-        total = settled + len(self.jobs) + self.start.queue.in_flight + self.uploading + self._unsent
+        total = settled + self.board.count()
         step = now - last >= REPORT_LEAST and (settled - before) >= REPORT_SHARE * total
         if settled > before and step or now - last >= REPORT_EVERY:
             self._reported = (now, settled)
@@ -283,8 +285,8 @@ class Engine:
 
     def _is_idle(self) -> bool:
         """No byte can move and nothing can be started: only waiting is left."""
-        busy = self.pools.busy("transfers") or self.jobs.to_land or self.start.queue.in_flight
-        waits = bool(self.jobs) or (self.is_nearly_done() and self.start.queue.has_ambiguous)
+        busy = self.pools.busy("transfers") or self.jobs.to_land or self.board.count(*MOVING)
+        waits = bool(self.jobs) or (self.is_nearly_done() and self.board.count(Stage.UNCONFIRMED) > 0)
         return not busy and waits and (not self.todo or not self._has_room())
 
     def _should_defer(self) -> bool:
@@ -303,8 +305,7 @@ class Engine:
 
     def _has_room(self) -> bool:
         """The first picture goes alone: key, quota, preset and permissions are proved by it."""
-        in_flight = len(self.jobs) + self.start.queue.in_flight + self.uploading
-        return in_flight < (self.options.max_in_flight if self._is_proved() else 1)
+        return self.board.count(*IN_FLIGHT) < (self.options.max_in_flight if self._is_proved() else 1)
 
     def _is_proved(self) -> bool:
         """What takes the place of lost jobs goes alone, too, as long as the service has not known any job."""
@@ -316,15 +317,20 @@ class Engine:
             self._follow.land(*self.jobs.next_landing(), now)
         while self.todo and self.pools.free("transfers") and self._has_room():
             items = self.todo.popleft()
-            self._unsent -= len(items)
-            self.uploading += len(items)
-            self.underway |= {item.output: item for item in items}
+            for item in items:
+                self.underway[item.output] = item
+                self.board.move(item.output, Stage.UPLOADING)
             self._send.upload(items)
 
     def requeue(self, output: str) -> None:
         """An output whose leader has landed meanwhile: it is copied."""
         self.todo.appendleft([self.underway.pop(output)])
-        self._unsent += 1
+        self.board.move(output, Stage.QUEUED)
+
+    def settle(self, output: str) -> None:
+        """Note that an output needs no start, or has failed before one."""
+        self.underway.pop(output, None)
+        self.board.move(output, None)
 
     # ---- the end of an output
 
@@ -347,7 +353,7 @@ class Engine:
         if isinstance(error, RunStopped) or not isinstance(error, PerfectlyClearError):
             self.stop(error)
             return
-        self.underway.pop(row.output, None)
+        self.settle(row.output)
         self.book.failed(row, error, close=close)
         if isinstance(error, Unavailable) and not self.progress.proved and self.book.streak >= OUT_OF_REACH:
             self.stop(error)
@@ -358,12 +364,14 @@ class Engine:
     def leave_the_rest(self, which: Callable[[Item], bool] = lambda item: True) -> None:
         """Begin nothing more of what is to be done, or of a part of it."""
         rest, self.todo = list(self.todo), deque()
-        self._unsent = 0
         for items in rest:
             left = [item for item in items if which(item)]
             self.progress.unbegun += left
+            for item in left:
+                self.board.move(item.output, None)
             self.add(item for item in items if item not in left)
         for row in self.start.queue.ready:
             if which(self.underway[row.output]):
                 for dropped in self.start.drop(row):
-                    self.progress.unbegun.append(self.underway.pop(dropped.output))
+                    self.progress.unbegun.append(self.underway[dropped.output])
+                    self.settle(dropped.output)

@@ -6,6 +6,7 @@ Several outputs may share a job. It is asked about once, and each of its outputs
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections import deque
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
 from airflow_provider_perfectlyclear.api.polling import Watch
+from airflow_provider_perfectlyclear.catalog.engine.board import Board, Stage
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row
 from airflow_provider_perfectlyclear.errors import (
     JobError,
@@ -52,23 +54,25 @@ class OpenJobs:
     :param poll_interval: initial seconds between two status checks of a job.
     :param job_timeout: seconds that one job may take, from its start.
     :param deadline: when the whole task has had its time, or None.
+    :param board: told of each output's stage.
     """
 
     def __init__(
-        self, *, poll_interval: float, job_timeout: float, deadline: float | None, now: float
+        self, *, poll_interval: float, job_timeout: float, deadline: float | None, now: float, board: Board
     ) -> None:
+        self._board = board
         self._watch = Watch({}, poll_interval=poll_interval, now=now, wants_witness=True)
         self._job_timeout = job_timeout
         self._deadline = deadline
         self._jobs: dict[str, _Job] = {}
-        self._outputs = 0
+        self._by_age: list[tuple[float, str]] = []  # a heap; entries of jobs that have ended, too
         self._asking: set[str] = set()
         self._landable: deque[tuple[JobStatus, float, str]] = deque()
         self._next_look = 0.0
 
     def __len__(self) -> int:
         """How many outputs wait for their job or for their landing."""
-        return self._outputs
+        return self._board.count(Stage.RUNNING, Stage.LANDING)
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._jobs
@@ -79,9 +83,9 @@ class OpenJobs:
         return sorted(self._jobs, key=lambda job_id: self._jobs[job_id].since)
 
     @property
-    def to_land(self) -> int:
-        """How many outputs of COMPLETED jobs wait for a transfer."""
-        return len(self._landable)
+    def to_land(self) -> bool:
+        """Whether an output of a COMPLETED job waits for a transfer."""
+        return bool(self._landable)
 
     @property
     def has_heard(self) -> bool:
@@ -98,7 +102,9 @@ class OpenJobs:
 
     def oldest_age(self, now: float) -> float:
         """Seconds since the start of the oldest; there must be one."""
-        return now - min(job.since for job in self._jobs.values())
+        while self._by_age[0][1] not in self._jobs:
+            heapq.heappop(self._by_age)
+        return now - self._by_age[0][0]
 
     def youngest_age(self, now: float) -> float:
         """Seconds since the start of the youngest; there must be one."""
@@ -121,9 +127,10 @@ class OpenJobs:
         job = self._jobs.get(job_id)
         if job is None:
             job = self._jobs[job_id] = _Job(since)
+            heapq.heappush(self._by_age, (since, job_id))
             self._watch.add(job_id, now=since)
-        self._outputs += row.output not in job.outputs
         job.outputs[row.output] = row
+        self._board.move(row.output, Stage.RUNNING if job.completed is None else Stage.LANDING)
         if job.completed is not None:  # it ended before this output joined
             self._landable.append((*job.completed, row.output))
 
@@ -131,7 +138,7 @@ class OpenJobs:
         """An output is done with, well or not; with its last output the job is over for this run."""
         job = self._jobs[job_id]
         row = job.outputs.pop(output)
-        self._outputs -= 1
+        self._board.move(output, None)
         if not job.outputs:
             self._watch.forget(job_id)
             del self._jobs[job_id]
@@ -202,7 +209,9 @@ class OpenJobs:
             return self._late(job_id, f"still {answer.raw_status}", now)
         if answer.state is JobState.COMPLETED:
             job.completed = (answer, now)
-            self._landable.extend((answer, now, output) for output in job.outputs)
+            for output in job.outputs:
+                self._board.move(output, Stage.LANDING)
+                self._landable.append((answer, now, output))
             return None
         kind = JobRejected if answer.state is JobState.REJECTED else JobFailed
         return kind(job_id, answer.status_text)

@@ -43,7 +43,6 @@ class Sender:
     def _after_upload(self, items: list[Item]) -> Callable[[Future[Uploaded]], None]:
         def then(future: Future[Uploaded]) -> None:
             engine = self._engine
-            engine.uploading -= len(items)
             engine.moved = time.monotonic()
             error = future.exception()
             if error is not None:
@@ -67,19 +66,19 @@ class Sender:
     def _take_free(self, done: Uploaded, rows: Mapping[str, Row]) -> None:
         """Settle the outputs that needed no start."""
         for item in done.same:
-            del self._engine.underway[item.output]
+            self._engine.settle(item.output)
             if not self._is_own(item.output):
                 self._has_same_bytes(item.output)
             self._engine.book.note(records.seen(item.output, item.fingerprint))
         for output, (landed, job_id) in done.landed.items():
-            del self._engine.underway[output]
+            self._engine.settle(output)
             if rows[output].sha256:
                 self._engine.book.note(records.joined(rows[output], job_id))
             self._engine.landed(rows[output], landed)
         for output, job_id in done.reopened.items():
             self._engine.start.join(self._of_before(rows[output]), job_id, self._engine.moved)
         for output in done.gone:
-            del self._engine.underway[output]
+            self._engine.settle(output)
             self._engine.progress.gone.append(output)
             if len(self._engine.progress.gone) <= GONE_NAMED:
                 log.info("%s: its earlier result is gone; it is not paid for again", one_line(output))

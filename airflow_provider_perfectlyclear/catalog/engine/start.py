@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.catalog.engine.board import Stage
 from airflow_provider_perfectlyclear.catalog.engine.disputes import Disputes, Ruling
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE, Starts
@@ -48,8 +49,8 @@ class Starter:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.queue = Starts(engine.options.on_ambiguous)
-        self.twins = Twins()
+        self.queue = Starts(engine.options.on_ambiguous, engine.board)
+        self.twins = Twins(engine.board)
         #: Job id -> row, of the jobs that were open in this attempt.
         self._given: dict[str, Row] = {}
         #: Job id -> row, of all jobs in the ledger; read before the first job is accepted.
@@ -349,7 +350,7 @@ class Starter:
     def settle_ambiguous(self, now: float) -> None:
         """The client never repeats a ``/pfc``; this is the one place that does."""
         engine = self._engine
-        if not engine.is_nearly_done() or not self.queue.has_ambiguous:
+        if not engine.is_nearly_done() or not engine.board.count(Stage.UNCONFIRMED):
             return
         if engine.deadline is not None and now >= engine.deadline:
             again, over = list[Row](), self.queue.give_up()
@@ -368,7 +369,8 @@ class Starter:
             return
         self._said_until = now + wait
         ends = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
-        log.info("%d unconfirmed starts: waiting until %s before asking again", self.queue.ambiguous, ends)
+        count = self._engine.board.count(Stage.UNCONFIRMED)
+        log.info("%d unconfirmed starts: waiting until %s before asking again", count, ends)
 
 
 def _alike(words: str) -> str:

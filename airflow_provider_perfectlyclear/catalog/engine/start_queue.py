@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from airflow_provider_perfectlyclear.catalog.engine.board import Board, Stage
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row
 from airflow_provider_perfectlyclear.catalog.types import Ambiguous
 from airflow_provider_perfectlyclear.errors import StartUnknown
@@ -35,20 +36,16 @@ class GivenUp(NamedTuple):
 class Starts:
     """
     :param mode: ``on_ambiguous``.
+    :param board: told of each output's stage.
     """
 
-    def __init__(self, mode: Ambiguous) -> None:
+    def __init__(self, mode: Ambiguous, board: Board) -> None:
         self._mode = mode
+        self._board = board
         self._ready: list[Row] = []
         self._ready_since = 0.0
-        self._starting: set[str] = set()
         self._ambiguous: dict[str, tuple[Row, float]] = {}  # output -> row, monotonic seconds of its intent
         self._asked_again: set[str] = set()
-
-    @property
-    def in_flight(self) -> int:
-        """How many are ready or being started."""
-        return len(self._ready) + len(self._starting)
 
     @property
     def ready(self) -> list[Row]:
@@ -58,25 +55,18 @@ class Starts:
     def drop(self, row: Row) -> None:
         """Start nothing for what was ready."""
         self._ready.remove(row)
-
-    @property
-    def has_ambiguous(self) -> bool:
-        return bool(self._ambiguous)
-
-    @property
-    def ambiguous(self) -> int:
-        """How many starts are unconfirmed."""
-        return len(self._ambiguous)
+        self._board.move(row.output, None)
 
     def add(self, row: Row, now: float) -> None:
         """An uploaded output, ready to be started."""
         if not self._ready:
             self._ready_since = now
         self._ready.append(row)
+        self._board.move(row.output, Stage.READY)
 
     def batch(self, now: float, *, more_to_come: bool) -> list[Row]:
         """What to declare and start now: at most so many unanswered at a time."""
-        room = MAX_INTENTS - len(self._starting)
+        room = MAX_INTENTS - self._board.count(Stage.STARTING)
         if more_to_come and len(self._ready) < room and now - self._ready_since < GATHER:
             return []
         chosen, self._ready = self._ready[:room], self._ready[room:]
@@ -88,17 +78,18 @@ class Starts:
 
     def sent(self, row: Row) -> None:
         """Its intent is written, and ``/pfc`` may be called."""
-        self._starting.add(row.output)
+        self._board.move(row.output, Stage.STARTING)
 
     def answered(self, row: Row) -> None:
         """``/pfc`` was answered, or its answer is lost."""
-        self._starting.discard(row.output)
+        self._board.move(row.output, None)
 
     # ---- starts whose answer was lost
 
     def lost(self, row: Row, since: float) -> None:
         """``row`` may have been started; its intent was written at ``since``."""
         self._ambiguous[row.output] = (row, since)
+        self._board.move(row.output, Stage.UNCONFIRMED)
 
     def settle(self, now: float, longest_job: float | None) -> tuple[list[Row], list[GivenUp]]:
         """
@@ -108,13 +99,15 @@ class Starts:
             job is done.
         """
         again, over = list[Row](), list[GivenUp]()
+        room = MAX_INTENTS - self._board.count(Stage.STARTING)
         for row, since in list(self._ambiguous.values()):
             if (given_up := self._why_not(row)) is not None:
                 over.append(given_up)
-            elif now >= since + _wait(longest_job) and len(self._starting) + len(again) < MAX_INTENTS:
+            elif now >= since + _wait(longest_job) and len(again) < room:
                 again.append(row)
         for row in (*again, *(given_up.row for given_up in over)):
             del self._ambiguous[row.output]
+            self._board.move(row.output, None)
         self._asked_again.update(row.output for row in again)
         return again, over
 
@@ -122,6 +115,8 @@ class Starts:
         """The time is up for all of them."""
         rows = [row for row, _ in self._ambiguous.values()]
         self._ambiguous.clear()
+        for row in rows:
+            self._board.move(row.output, None)
         late = "the time was up before it could be asked about"
         return [GivenUp(row, Reason.START_LOST, f"{_lost(row)}; {late}") for row in rows]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from airflow_provider_perfectlyclear.catalog.engine.board import Board, Stage
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row
 
 #: Content (SHA-256) and correction (digest).
@@ -31,9 +32,14 @@ class _Pair:
 
 
 class Twins:
-    """What leads for which content and correction in this run."""
+    """
+    What leads for which content and correction in this run.
 
-    def __init__(self) -> None:
+    :param board: told of the outputs that wait.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
         self._lock = threading.Lock()
         self._pairs: dict[Key, _Pair] = {}
 
@@ -67,6 +73,7 @@ class Twins:
     def wait(self, row: Row) -> None:
         """An output waits for its leader to be started."""
         self.find(row).waiting.append(row)
+        self._board.move(row.output, Stage.WAITING)
 
     def started(self, row: Row, job_id: str) -> list[Row]:
         """The leader was started. Returns the outputs that join its job."""
@@ -97,8 +104,3 @@ class Twins:
         pair.landed = pair.landed or landed
         waiting, pair.waiting = pair.waiting, []
         return waiting
-
-    @property
-    def waiting(self) -> int:
-        """How many outputs wait for a leader."""
-        return sum(len(pair.waiting) for pair in self._pairs.values())
