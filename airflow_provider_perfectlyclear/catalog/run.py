@@ -165,7 +165,7 @@ class CatalogRun:
             self._ends = time.monotonic() + left
         with self._claim.letting_go():
             if self._continues(kept) and self.ledger.take():
-                if not kept.may_pay or self._claim.catch_up():
+                if self._claim.catch_up(may_pay=kept.may_pay):
                     return self._go_on(kept)
                 self.ledger.release()
             log.info("Another run has worked on %s meanwhile; planning again", self.state.uri(""))
@@ -392,6 +392,7 @@ class CatalogRun:
         self._reporter.manifest(kept, left)
 
     def _finish(self, kept: Kept) -> Summary:
+        self.ledger.read_rest()  # the manifest says of unchanged outputs, too, what they were made from
         outcome, summary = self._reporter.manifest(kept)
         if self.ledger.owned:
             self.ledger.checkpoint(release=True)

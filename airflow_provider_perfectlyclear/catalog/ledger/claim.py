@@ -86,13 +86,16 @@ class Claim:
         self._check_identity()
         self._adopt_old_rows()
 
-    def catch_up(self) -> bool:
+    def catch_up(self, *, may_pay: bool) -> bool:
         """
-        Read the whole lane after a resume. The run kept only its own rows: enough to land open jobs, but without the
-        paid calls of other runs it must not start a job.
+        Read the whole lane after a resume. The run kept only its own rows: enough to land open jobs, as long as no task
+        for a single picture may have landed a newer one. Without the paid calls of other runs it must not start a job.
 
+        :param may_pay: whether the run may still start a job.
         :returns: False when another lane has news: plan again.
         """
+        if not may_pay and not self._lanes.may_have_news():
+            return True
         self._ledger.read_rest()
         self._ledger.is_contested = self._lanes.is_contested
         return self._lanes.catch_up()

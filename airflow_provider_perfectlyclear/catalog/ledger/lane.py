@@ -23,6 +23,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.records import (
     Record,
     Row,
     State,
+    merged,
 )
 from airflow_provider_perfectlyclear.catalog.ledger.segments import (
     LANES,
@@ -262,7 +263,7 @@ class Ledger:
         yield from ({"r": "row", **row.to_json()} for row in self.rows.values())
         yield from (billed(run, bill) for run, bill in self.view.bills.items() if bill.at > recent)
         yield from replaced_records(self.view.replaced)
-        yield from ({"r": "merged", "lane": lane, "head": head} for lane, head in self.view.merged.items())
+        yield from (merged(lane, head) for lane, head in self.view.merged.items())
         if release:
             yield {"r": "released"}
 

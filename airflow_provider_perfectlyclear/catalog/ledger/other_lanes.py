@@ -17,7 +17,7 @@ from hashlib import sha256
 
 from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_row
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, refuse, wait_for_owners
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, merged
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane, segment_name
 from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.errors import LaneHeld
@@ -86,6 +86,7 @@ class CatalogLanes(_Lanes):
         self._heads: dict[str, int] | None = None  # of the lanes of other layouts; None: they do not matter
         self._heads_of_singles: dict[str, int] = {}
         self.merged = 0
+        self._read_anew: dict[str, int] = {}  # lanes of single pictures, each with its head
         #: Outputs that a task for this picture alone works on now.
         self.in_progress: set[str] = set()
 
@@ -112,10 +113,14 @@ class CatalogLanes(_Lanes):
             alive.append(ledger)
 
         wait_for_owners([self.ledger, *others, *singles], sleep, alive=lives)
-        self._heads, self.merged, self.in_progress = {}, 0, set()
+        self._heads, self.merged, self.in_progress, self._read_anew = {}, 0, set(), {}
         for other in others:
             self._take_in(other)
         self._take_in_singles(singles, alive)
+
+    def may_have_news(self) -> bool:
+        """Whether a single picture was ever worked on: it may be one that the run has parked."""
+        return bool(list_lanes(self.singles))
 
     def catch_up(self) -> bool:
         """Whether no single picture was worked on while the run was parked. Another layout makes it plan again."""
@@ -144,6 +149,7 @@ class CatalogLanes(_Lanes):
                 self.in_progress.update(row.output for row in single.rows.values())
                 continue
             self._heads_of_singles[single.lane] = self.ledger.view.merged[single.lane] = single.head
+            self._read_anew[single.lane] = single.head
             self.ledger.view.replaced |= single.view.replaced
             rows = (self._as_ours(row) for row in single.rows.values() if not row.output.startswith(DATA))
             self._merge(row for row in rows if in_shard(row.source, self._shard))
@@ -175,7 +181,9 @@ class CatalogLanes(_Lanes):
         """
         if self.merged:
             self.ledger.checkpoint()
-            self.merged = 0
+        elif self._read_anew:
+            self.ledger.append([merged(lane, head) for lane, head in self._read_anew.items()])
+        self.merged, self._read_anew = 0, {}
         for lane, entries in list_lanes(self.state).items() if self._heads is not None else ():
             if _layout(lane) != _layout(self.ledger.lane) and _head(entries) != (self._heads or {}).get(lane):
                 raise LaneHeld(
@@ -208,6 +216,7 @@ class SingleLanes(_Lanes):
         self._output = output
         self._older = older
         self._heads: dict[str, int] = {}
+        self._taken_up: Row | None = None
 
     def load(self, sleep: Callable[[float], None]) -> None:
         """
@@ -218,12 +227,17 @@ class SingleLanes(_Lanes):
         """
         self.ledger.load()
         wait_for_owners([self.ledger], sleep, alive=refuse)
+        self._taken_up = None
         self._read_older()
         found = list_lanes(self.state)
         self._heads = {lane: _head(entries) for lane, entries in found.items()}
         catalogs = self._open_all(self.state, found)
         wait_for_owners([one for one in catalogs if self._is_open_in(one)], sleep, alive=refuse)
         self._merge(catalogs)
+
+    def may_have_news(self) -> bool:
+        """A catalog that takes up the picture writes to its lane, and so makes the picture's own run plan again."""
+        return False
 
     def catch_up(self) -> bool:
         """After a deferral: what the catalog's lanes hold. True: the picture's own output is its own lane's matter."""
@@ -235,12 +249,16 @@ class SingleLanes(_Lanes):
         return True
 
     def _read_older(self) -> None:
-        if self._older is None or self.ledger.head:
+        if self._older is None or self._output in self.ledger.rows:
             return
         lane, name = self._older
         row = read_lane(self.singles, lane).rows.get(name)
         if row is not None:
-            self.ledger.rows[self._output] = replace(row, output=self._output)
+            self._take_up(replace(row, output=self._output))
+
+    def _take_up(self, row: Row) -> None:
+        """Go on from another lane's row. :meth:`settle` writes it into this lane, before anything is added to it."""
+        self.ledger.rows[self._output] = self._taken_up = row
 
     def _is_open_in(self, catalog: Ledger) -> bool:
         row = catalog.rows.get(self._output)
@@ -259,11 +277,21 @@ class SingleLanes(_Lanes):
                 row.state is State.INTENT and catalog.view.is_parked
             ):  # its own run asks again when it is woken up
                 raise catalog.held()
-            self.ledger.rows[self._output] = row
+            self._take_up(row)
 
     def settle(self) -> bool:
-        """After taking one's own lane. False: a catalog has written meanwhile, and the lanes must be read again."""
-        return {lane: _head(entries) for lane, entries in list_lanes(self.state).items()} == self._heads
+        """
+        After taking one's own lane: record here the row that was taken up from another lane.
+
+        :returns: False: a catalog has written meanwhile, and the lanes must be read again.
+        :raises LaneLost: one's own lane is lost.
+        """
+        if {lane: _head(entries) for lane, entries in list_lanes(self.state).items()} != self._heads:
+            return False
+        if self._taken_up is not None:
+            self.ledger.append([{"r": "row", **self._taken_up.to_json()}])
+            self._taken_up = None
+        return True
 
     @staticmethod
     def is_contested(output: str) -> bool:

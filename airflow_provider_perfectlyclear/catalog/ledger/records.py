@@ -246,6 +246,11 @@ def gone(output: str) -> dict[str, Any]:
     return {"r": "gone", "output": output}
 
 
+def merged(lane: str, head: int) -> dict[str, Any]:
+    """What another lane said up to the segment of this number is part of this one."""
+    return {"r": "merged", "lane": lane, "head": head}
+
+
 def failed(row: Row, code: str, reason: str) -> dict[str, Any]:
     """It failed; ``row`` says for which content and correction."""
     return {"r": "failed", **_made_from(row), "code": code, "reason": reason}
