@@ -136,6 +136,7 @@ class Reason(StrEnum):
     SOURCE_CHANGED = "SOURCE_CHANGED", Kind.TEMPORARY, "Set min_age: somebody writes while the run reads."
     SOURCE_UNREADABLE = "SOURCE_UNREADABLE", Kind.TEMPORARY, "Check permissions; restore archived objects."
     RESULT_UNKNOWN = "RESULT_UNKNOWN", Kind.TEMPORARY, "Nothing: the next attempt asks again, free."
+    COPY_INTERRUPTED = "COPY_INTERRUPTED", Kind.TEMPORARY, "Nothing: the next attempt copies it again, free."
     NAME_TAKEN = "NAME_TAKEN", Kind.TEMPORARY, "Move away what has its name at the destination."
     LOCKED = "LOCKED", Kind.TEMPORARY, "Nothing: a task for this picture alone is running."
     JOB_LOST = "JOB_LOST", Kind.TEMPORARY, "Nothing: it is started again once."

@@ -40,6 +40,7 @@ from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.result import Waiting
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 from airflow_provider_perfectlyclear.catalog.shards import lane_of
+from airflow_provider_perfectlyclear.catalog.transfer import set_aside
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.errors import (
     Cancelled,
@@ -392,9 +393,10 @@ class CatalogRun:
         self._reporter.manifest(kept, left)
 
     def _finish(self, kept: Kept) -> Summary:
-        self.ledger.read_rest()  # the manifest says of unchanged outputs, too, what they were made from
+        self.ledger.read_rest()  # for the manifest
         outcome, summary = self._reporter.manifest(kept)
         if self.ledger.owned:
             self.ledger.checkpoint(release=True)
             self.state.delete(f"{self.folder}/run.json.gz")
+            set_aside.clear(self.state, self.ledger.lane)
         return self._reporter.finish(kept, outcome, summary)

@@ -21,6 +21,7 @@ from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, taken
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.transfer import set_aside
 from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource, PerfectlyClearError
 from airflow_provider_perfectlyclear.reasons import Reason
 from airflow_provider_perfectlyclear.storage import Store, check_name, digest_of
@@ -233,6 +234,7 @@ class CorrectOne(CatalogRun):
         if self.ledger.owned:
             self.ledger.checkpoint(release=True)
             self.state.delete(f"{self.folder}/run.json.gz")
+            set_aside.clear(self.state, self.ledger.lane)
         for failure in kept.progress.failures.values():
             raise _error_of(failure, self.ledger.rows.get(self.output))
         if kept.progress.unbegun:

@@ -17,6 +17,7 @@ from itertools import groupby
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.catalog.engine.board import IN_FLIGHT, MOVING, Board, Stage
+from airflow_provider_perfectlyclear.catalog.engine.copies import Copies
 from airflow_provider_perfectlyclear.catalog.engine.follow import Follower
 from airflow_provider_perfectlyclear.catalog.engine.lines import progress_line
 from airflow_provider_perfectlyclear.catalog.engine.open_jobs import OpenJobs
@@ -33,6 +34,7 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.transfer.kept import Kept
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
+from airflow_provider_perfectlyclear.catalog.transfer.set_aside import SetAside
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
 from airflow_provider_perfectlyclear.errors import (
     Cancelled,
@@ -98,6 +100,8 @@ class Engine:
         held = [*ledger.others.values(), *ledger.rows.values()] if destination is not None else []
         self._index = ContentIndex(held, ledger.view.replaced)
         self.start.lead_from_open(held)
+        self.aside = SetAside(ledger.store, ledger.lane, destination, spool)
+        self._copies = Copies(self)
         self.mover = Mover(
             client,
             source,
@@ -107,6 +111,9 @@ class Engine:
             index=self._index,
             twins=self.start.twins,
             run=ledger.run,
+            row_of=lambda output: ledger.rows.get(output),
+            declare=self._copies.declare,
+            aside=self.aside,
             pays_for_gone=options.pays_for_gone,
             check_source=options.check_source,
             kept=Kept(ledger.store),
@@ -131,6 +138,7 @@ class Engine:
             self.todo.append(list(group))
             for item in self.todo[-1]:
                 self.board.move(item.output, Stage.QUEUED)
+                self.aside.sizes.add(item.size)
 
     def adopt(self, rows: Iterable[Row], *, fresh: bool = False) -> None:
         """
@@ -232,6 +240,7 @@ class Engine:
         now = time.monotonic()
         if self.stopped is None:
             self.guarded(self.book.tend)
+            self._copies.write()
             if self.deadline is not None and now >= self.deadline:
                 self.leave_the_rest()
             self._feed_transfers(now)
@@ -337,6 +346,7 @@ class Engine:
     def landed(self, row: Row, landed: Landed) -> None:
         """An output stands: from now on it is what equal ones are copied from."""
         self.book.landed(row.output, landed)
+        self._copies.landed(row)
         if row.sha256:
             made = replace(row, state=State.LANDED, size=landed.size, output_sha256=landed.sha256)
             self._index.add(replace(made, paid_by=self.ledger.run))

@@ -60,6 +60,10 @@ class Pools:
 
         self._executors[name].submit(work).add_done_callback(done)
 
+    def post(self, act: Callable[[], None]) -> None:
+        """Do ``act`` in the thread that calls :meth:`handle`. For any thread."""
+        self._results.put(act)
+
     def wake(self) -> None:
         """End a :meth:`handle` that waits. Safe in a signal handler."""
         self._results.put(None)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import partial
 
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
@@ -20,7 +19,8 @@ from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.transfer.kept import Kept
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Staged, Wanted, staged
 from airflow_provider_perfectlyclear.catalog.transfer.landing import land as _land
-from airflow_provider_perfectlyclear.catalog.transfer.reuse import copy_output
+from airflow_provider_perfectlyclear.catalog.transfer.reuse import BeforePublish, copy_output
+from airflow_provider_perfectlyclear.catalog.transfer.set_aside import SetAside
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
 from airflow_provider_perfectlyclear.errors import (
     ItemFailed,
@@ -94,6 +94,9 @@ class Mover:
     :param index: what the ledger has paid for.
     :param twins: what leads in this run.
     :param run: the run's key.
+    :param row_of: what the ledger says of an output now.
+    :param declare: records that an output is about to be written over without a paid call.
+    :param aside: outputs that are about to be written over.
     :param check_source: refuse a source that is evidently cut short.
     :param kept: where results that fail are kept.
     :param pays_for_gone: the user has asked by name to pay for what is gone everywhere.
@@ -107,6 +110,9 @@ class Mover:
     index: ContentIndex
     twins: Twins
     run: str
+    row_of: Callable[[str], Row | None]
+    declare: Callable[[Row], None]
+    aside: SetAside
     pays_for_gone: bool = False
     check_source: bool = True
     kept: Kept | None = None
@@ -150,11 +156,16 @@ class Mover:
         held = self.index.find(file.sha256, prepared.digest, paid_by=self.run if item.by_name else None)
         if held is None and item.reason == "failed before":  # the same content may stand under another name
             held = self.index.find(file.sha256, prepared.digest, standing=True)
+        replaces = self.row_of(item.output)
+        if replaces is not None and self.aside.may_be_wanted(replaces, file.sha256, prepared.digest):
+            self.aside.keep(replaces)
         if held is not None:
             if self._reuse(item, held, done):
                 return
             done.paid_before.add(item.output)
         elif self.index.was_replaced(file.sha256, prepared.digest):
+            if self._reuse_set_aside(item, file.sha256, prepared.digest, done):
+                return
             done.paid_before.add(item.output)
         if self.twins.lead(file.sha256, prepared.digest):
             done.needed.append(item)
@@ -181,7 +192,10 @@ class Mover:
         return True
 
     def _reuse(self, item: Item, held: Row, done: Uploaded) -> bool:
-        """Another output of the ledger has this content and correction. False: it is to be paid, as asked by name."""
+        """
+        Another output of the ledger has this content and correction. False: it is to be paid, as asked by name, or
+        because that output is made from something else by now.
+        """
         if held.state is State.FAILED:
             done.failed[item.output] = ItemFailed(held.reason or "", held.code)
             return True
@@ -192,20 +206,54 @@ class Mover:
         except PerfectlyClearError as error:
             done.failed[item.output] = _unknown(error)
             return True
-        if past is Past.GONE and self.pays_for_gone:
+        if past is Past.GONE and (self.pays_for_gone or self._was_replaced(held)):
             return False
         self._take(item, past, held.job_id or "", done)
         return True
 
     def _copied_or_fetched(self, item: Item, held: Row) -> Landed | Past:
         """A row of an earlier version does not say what its output's bytes were: its job's result comes first."""
-        copy = partial(copy_output, self.destination, held, item.output, self.spool)
-        if held.output_sha256 and (copied := copy()) is not None:
-            return copied
-        past = self._past(item, held.job_id) if held.job_id and not held.gone else Past.GONE
+
+        def declared() -> None:
+            self._declare(item, held)
+
+        def copy() -> Landed | None:
+            return copy_output(self.destination, held, item.output, self.spool, declared)
+
+        if held.output_sha256:
+            copied = copy() or self.aside.copy_to(item.output, held, declared)
+            if copied is not None:
+                return copied
+        past = self._past(item, held.job_id, declared) if held.job_id and not held.gone else Past.GONE
         if past is Past.GONE and not held.output_sha256:
             return copy() or past
         return past
+
+    def _reuse_set_aside(self, item: Item, sha256: str, digest: str, done: Uploaded) -> bool:
+        """The output with this content was written over: it may have been set aside before."""
+        held = Row(item.output, State.LANDED, sha256=sha256, digest=digest)
+        try:
+            copied = self.aside.copy_to(item.output, held, lambda: self._declare(item, held))
+        except RunStopped:
+            raise
+        except PerfectlyClearError as error:
+            done.failed[item.output] = _unknown(error)
+            return True
+        if copied is None:
+            return False
+        self._take(item, copied, "", done)
+        return True
+
+    def _was_replaced(self, held: Row) -> bool:
+        """Whether an output is made from something else than the ledger said when this run began."""
+        now = self.row_of(held.output)
+        return now is not None and (now.sha256, now.digest) != (held.sha256, held.digest)
+
+    def _declare(self, item: Item, held: Row) -> None:
+        """Nothing may change under a name that the ledger knows, or that has an output, before the ledger says so."""
+        if item.existed or self.row_of(item.output) is not None:
+            place = replace(held, output=item.output, source=item.source, root=item.root)
+            self.declare(replace(place, fingerprint=item.fingerprint))
 
     @staticmethod
     def _take(item: Item, past: Landed | Past, job_id: str, done: Uploaded) -> None:
@@ -216,7 +264,7 @@ class Mover:
         else:
             done.gone.append(item.output)
 
-    def _past(self, item: Item, job_id: str) -> Landed | Past:
+    def _past(self, item: Item, job_id: str, before: BeforePublish = lambda: None) -> Landed | Past:
         """
         The result of an earlier job. Only a 404 proves that it is gone.
 
@@ -229,12 +277,21 @@ class Mover:
             if status.state is not JobState.COMPLETED:
                 kind = JobRejected if status.state is JobState.REJECTED else JobFailed
                 raise kind(job_id, status.status_text)
-            return self.land(status, item.output, Wanted(self.prepared[item.rendition].correction, ""))
+            wanted = Wanted(self.prepared[item.rendition].correction, "")
+            return self.land(status, item.output, wanted, before=before)
         except (NotFound, UrlGone):
             return Past.GONE
 
-    def land(self, status: JobStatus, output: str, wanted: Wanted, *, fresh: bool = True) -> Landed:
-        """Fetch a finished job's result, check it and publish it."""
+    def land(
+        self,
+        status: JobStatus,
+        output: str,
+        wanted: Wanted,
+        *,
+        fresh: bool = True,
+        before: BeforePublish = lambda: None,
+    ) -> Landed:
+        """Fetch a finished job's result, check it and publish it, after a call of ``before``."""
         return _land(
             self.client,
             status,
@@ -244,6 +301,7 @@ class Mover:
             output=output,
             spool=self.spool,
             kept=self.kept,
+            before=before,
         )
 
 

@@ -29,7 +29,8 @@ def replaced_content(rows: Mapping[str, Row], record: Record) -> Iterator[int]:
     if record.get("r") == "replaced":
         yield from (int(key, 16) for key in record["keys"])
     elif (
-        record.get("r") in ("intent", "joined", "failed") and (row := rows.get(record["output"])) is not None
+        record.get("r") in ("intent", "joined", "copying", "failed")
+        and (row := rows.get(record["output"])) is not None
     ):
         yield from replaced_row(row, record["sha256"], record["digest"])
 

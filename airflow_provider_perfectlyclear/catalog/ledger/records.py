@@ -15,7 +15,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from airflow_provider_perfectlyclear.reasons import PERMANENT
+from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 
 #: The layout of segments. A newer one is refused with a clear message.
 SCHEMA = 1
@@ -223,6 +223,15 @@ def started(output: str, job_id: str, *, paid_before: bool = False) -> dict[str,
     return {"r": "started", "output": output, "job_id": job_id, **again}
 
 
+def copying(row: Row) -> dict[str, Any]:
+    """
+    A copy, or the result of an earlier job, is about to be published over an output: either may stand there now.
+
+    :param row: the output with its new source, content and correction, and the job whose result it gets.
+    """
+    return {"r": "copying", **_made_from(row), "job_id": row.job_id}
+
+
 def landed(
     output: str, *, size: int | None, usage: Mapping[str, int] | None, sha256: str = ""
 ) -> dict[str, Any]:
@@ -320,6 +329,21 @@ def _joined(row: Row, record: Record, at: float) -> Row:
     return replace(new, paid_by=row.run, job_id=record["job_id"], started_at=at)
 
 
+def _copying(row: Row, record: Record, at: float) -> Row:
+    made_from = {name: record.get(name, "") for name in ("source", "root", "fingerprint", "sha256", "digest")}
+    return Row(
+        row.output,
+        State.FAILED,
+        **made_from,
+        job_id=record["job_id"],
+        code=Reason.COPY_INTERRUPTED,
+        reason="the worker was ended while it copied another output to this name",
+        run=row.run,
+        paid=row.paid,
+        twice=row.twice,
+    )
+
+
 def _started(row: Row, record: Record, at: float) -> Row:
     return replace(row, state=State.STARTED, job_id=record["job_id"], paid=row.paid + 1, started_at=at)
 
@@ -357,6 +381,7 @@ _CHANGES = {
     "intent": _intent,
     "started": _started,
     "joined": _joined,
+    "copying": _copying,
     "landed": _landed,
     "failed": _failed,
 }

@@ -281,7 +281,7 @@ def verdict_on(
     same_source = is_same_source(row, item) and _is_unchanged(row, item)
     same_correction = _same_correction(row, digest, reprocess)
     if row.state is State.FAILED:
-        if reprocess == "missing" and size is not None:
+        if reprocess == "missing" and size is not None and row.code != Reason.COPY_INTERRUPTED:
             return "unchanged"
         bad = _stays_bad(row, reprocess) or (row.is_known_bad and row.run == run)
         return _verdict_on_failed(row, same_source, same_correction, bad)

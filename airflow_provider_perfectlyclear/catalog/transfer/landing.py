@@ -196,6 +196,7 @@ def land(
     output: str,
     spool: Spool,
     kept: Kept | None = None,
+    before: Callable[[], None] = lambda: None,
 ) -> Landed:
     """
     Fetch a finished job's result, check it and publish it.
@@ -204,6 +205,7 @@ def land(
     :param fresh: whether its URL was given just now; otherwise the service is asked for another one.
     :param destination: None when only the job's data is wanted.
     :param kept: where a result that fails is kept: it was paid for.
+    :param before: called before the result is published.
     :raises CorruptOutput: not a whole picture of the kind asked for, after it was fetched again.
     :raises JobFailed: or JobRejected, the service's verdict.
     :raises TransferFailed: or ProtocolError: the result could not be had; the job stays open.
@@ -224,6 +226,7 @@ def land(
                 if isinstance(error, CorruptOutput) and attempt == FETCHES - 1 and kept is not None:
                     last = CorruptOutput(f"{error}{kept.keep(output, path)}")
                 continue
+            before()
             destination.publish(output, path, kind.content_type)
             return Landed(path.stat().st_size, status, [*warnings, *_misnamed(output, kind)], sha256)
     raise last or ProtocolError(f"Job {status.job_id} could not be fetched")

@@ -1,0 +1,124 @@
+"""Pictures that swap or shift their names: their outputs are copied, also when a worker is ended in the middle."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.catalog.conftest import House, jpeg
+from tests.catalog.judge import judge
+from tests.faults.nights import night, told
+from tests.faults.table import Row
+
+
+def a_series(house: House, pictures: list[bytes]) -> list[bytes]:
+    """Put pictures under numbered names, correct them, and return their outputs."""
+    for number, picture in enumerate(pictures):
+        (house.source / f"{number:03}.jpg").write_bytes(picture)
+    assert night(house, run="first night")["summary"]["paid"] == len(pictures)
+    return [(house.destination / f"{number:03}.jpg").read_bytes() for number in range(len(pictures))]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(how, marks=pytest.mark.fault("F62", f"a numbered series is renumbered: {how}", "hidden"))
+        for how in ("shift", "swap", "rotate")
+    ],
+)
+def test_a_renumbered_series_costs_only_what_is_new(row: Row, house: House, how: str) -> None:
+    """The copy of one picture is written over the output that the next one is copied from."""
+    pictures = [jpeg(100 + number) for number in range(12)]
+    outputs = a_series(house, pictures)
+    house.emulator.let_pass(72)  # the service no longer has any result
+    renumbered = {
+        "shift": [jpeg(999), *pictures],
+        "swap": [pictures[1], pictures[0], *pictures[2:]],
+        "rotate": [*pictures[1:], pictures[0]],
+    }[how]
+    for number, picture in enumerate(renumbered):
+        (house.source / f"{number:03}.jpg").write_bytes(picture)
+
+    second, third = (night(house, run=f"night {number}")["summary"] for number in (2, 3))
+
+    new = how == "shift"
+    assert (second["paid"], third["paid"], third["unchanged"]) == (new, 0, len(renumbered))
+    assert second["gone_from_destination"] == third["edited_at_destination"] == 0
+    for number, picture in enumerate(renumbered):
+        if picture in pictures:
+            at = (house.destination / f"{number:03}.jpg").read_bytes()
+            assert at == outputs[pictures.index(picture)], number
+    assert list((house.destination / ".perfectlyclear").glob("replaced/*/*")) == []
+    row.consumed("the outputs that were copied were written over")
+    row.held(judge(house))
+
+
+@pytest.mark.parametrize(
+    ("ended", "replaced_later"),
+    [
+        pytest.param(ended, later, marks=pytest.mark.fault(number, f"{way}{also}", "hidden"))
+        for ended, number, way in (
+            (
+                {"die_at": ["os.link", "lanes/all", 3]},
+                "F37",
+                "while pictures that were renumbered are copied",
+            ),
+            ({"die_at": ["os.link", "lanes/all", 2]}, "F37", "before the copies of renumbered pictures"),
+            ({"fail_at": ["os.link", "lanes/all", "ENOSPC", 1, 3]}, "F35", "at the record of a copy"),
+        )
+        for later, also in ((False, ""), (True, ", new pictures after that"))
+    ],
+)
+def test_a_worker_that_is_ended_while_it_copies_leaves_no_output_behind_its_record(
+    row: Row, house: House, ended: dict[str, Any], replaced_later: bool
+) -> None:
+    pictures = [jpeg(100 + number, (64 + 8 * number, 48)) for number in range(6)]
+    outputs = a_series(house, pictures)
+    for number, picture in enumerate(pictures[1:]):  # the first is deleted, the others are renumbered
+        (house.source / f"{number:03}.jpg").write_bytes(picture)
+    (house.source / "005.jpg").unlink()
+    house.end(house.start(**told(house, "second night", ended)))
+    if replaced_later:
+        for number in range(5):
+            (house.source / f"{number:03}.jpg").write_bytes(jpeg(500 + number, (100, 90)))
+
+    second, third = (night(house, run=run)["summary"] for run in ("second night", "third night"))
+
+    assert (second["edited_at_destination"], second["failed"], third["unchanged"]) == (0, 0, 5)
+    assert second["paid"] == (5 if replaced_later else 0)
+    if not replaced_later:
+        copied = [(house.destination / f"{number:03}.jpg").read_bytes() for number in range(5)]
+        assert copied == outputs[1:]
+    row.consumed("ended between two records")
+    row.held(judge(house))
+
+
+@pytest.mark.fault("F37", "while two pictures are swapped by mistake, which is undone", "hidden")
+def test_a_swap_that_is_undone_after_a_killed_worker_leaves_each_picture_its_own_output(
+    row: Row, house: House
+) -> None:
+    outputs = a_series(house, [jpeg(100 + number) for number in range(40)])
+    lengths: dict[int, int] = {}
+    pairs = [(lengths.setdefault(len(output), number), number) for number, output in enumerate(outputs)]
+    one, other = next((first, second) for first, second in pairs if first != second)  # of equal length
+
+    def swap() -> None:
+        first, second = (house.source / f"{number:03}.jpg" for number in (one, other))
+        aside = Path(f"{first}.aside")
+        os.rename(first, aside)
+        os.rename(second, first)
+        os.rename(aside, second)
+
+    swap()
+    house.end(house.start(**told(house, "second night", {"die_at": ["os.link", "lanes/all", 3]})))
+    swap()
+    again, last = (night(house, run=run)["summary"] for run in ("second night", "third night"))
+
+    for number in (one, other):
+        assert (house.destination / f"{number:03}.jpg").read_bytes() == outputs[number]
+    assert (again["failed"], again["paid"], last["unchanged"]) == (0, 0, 40)
+    row.consumed("killed after the first copies")
+    row.held(judge(house))
