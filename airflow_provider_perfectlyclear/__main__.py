@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from airflow_provider_perfectlyclear.adapters.object_storage import open_folder, open_state
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.errors import PerfectlyClearError

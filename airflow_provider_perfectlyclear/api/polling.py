@@ -249,6 +249,16 @@ class Watch:
         """The open jobs that the service does not know, maybe not yet, oldest first."""
         return [job_id for job_id, job in self._open.items() if job.missing_since is not None]
 
+    def is_losing(self, now: float) -> bool:
+        """
+        Return whether a job may soon be lost: its 404 lasts, and not much longer than a lost job's does.
+
+        :param now: monotonic seconds.
+        """
+        longest = LOST_AFTER + _LONGEST_INTERVAL * (1.0 + _JITTER)
+        missing = (job.missing_since for job in self._open.values() if job.missing_since is not None)
+        return any(now - since <= longest for since in missing)
+
     @property
     def has_heard(self) -> bool:
         """Whether the service has known any of the jobs yet."""

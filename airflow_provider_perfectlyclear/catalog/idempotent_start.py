@@ -15,7 +15,8 @@ from airflow_provider_perfectlyclear.api.models import Correction, FileType
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.errors import (
     ConfigurationError,
     LaneHeld,

@@ -25,7 +25,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.claim import Claim
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected, place_of
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import LANES
 from airflow_provider_perfectlyclear.catalog.naming import slug
 from airflow_provider_perfectlyclear.catalog.options import Options
@@ -262,11 +262,10 @@ class CatalogRun:
             self._prepared = prepare(self.options.corrections, presets, has_worked=self.ledger.has_landed_by)
 
     def _sleep(self, seconds: float) -> None:
-        # A plain flag, looked at: the lock of an Event is no good in a signal handler.
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             self._look_up()
-            time.sleep(0.2)
+            time.sleep(0.2)  # a plain flag, looked at: the lock of an Event is no good in a signal handler
 
     def _look_up(self) -> None:
         """Between the steps of what takes long: is the task still wanted? Does everybody know that it lives?"""
@@ -393,7 +392,7 @@ class CatalogRun:
         self._reporter.manifest(kept, left)
 
     def _finish(self, kept: Kept) -> Summary:
-        self.ledger.read_rest()  # for the manifest
+        self.ledger.read_rest()
         outcome, summary = self._reporter.manifest(kept)
         if self.ledger.owned:
             self.ledger.checkpoint(release=True)

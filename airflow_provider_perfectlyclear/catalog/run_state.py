@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Progress
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.errors import JobLost
 

@@ -13,7 +13,7 @@ from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import DATA, SINGLES, SingleLanes, single_lane
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, source_uri
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State, source_uri
 from airflow_provider_perfectlyclear.catalog.naming import output_name
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.decide import verdict_on, with_hints

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_perfectlyclear.api.models import Correction
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane
 from airflow_provider_perfectlyclear.storage import Store
 from tests.catalog.marks import mark_of

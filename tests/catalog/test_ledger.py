@@ -25,7 +25,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.lane import (
     KEEP,
     Ledger,
 )
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane, segment_name
 from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost, LedgerError, StorageFailed
 from airflow_provider_perfectlyclear.storage import Store

@@ -23,7 +23,7 @@ import pytest
 from airflow_provider_perfectlyclear.catalog.ledger import lane as ledger_module
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
 from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost
 from airflow_provider_perfectlyclear.storage import Entry

@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.naming import check_template, output_name, refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan import brakes

@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.ledger import records
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, apply, correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.records import apply, correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 
 ROW = Row(
     output="b/a.jpg",

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.report.summary import outcome_of
 from airflow_provider_perfectlyclear.catalog.run_state import Counts, Kept

@@ -13,8 +13,9 @@ import pytest
 from airflow_provider_perfectlyclear.catalog.engine import loop
 from airflow_provider_perfectlyclear.catalog.ledger import lane, segments
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row as LedgerRow
-from airflow_provider_perfectlyclear.catalog.ledger.records import State, failed, intent, started
+from airflow_provider_perfectlyclear.catalog.ledger.records import failed, intent, started
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row as LedgerRow
+from airflow_provider_perfectlyclear.catalog.ledger.rows import State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.result import Waiting

@@ -12,8 +12,9 @@ import pytest
 
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row as Record
-from airflow_provider_perfectlyclear.catalog.ledger.records import State, correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row as Record
+from airflow_provider_perfectlyclear.catalog.ledger.rows import State
 from airflow_provider_perfectlyclear.storage import Store
 from airflow_provider_perfectlyclear.triggers import polling as asking
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger

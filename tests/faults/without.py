@@ -229,7 +229,7 @@ SAFEGUARDS = [
     ),
     safeguard(
         "newest by sequence",
-        "catalog/ledger/records.py",
+        "catalog/ledger/rows.py",
         "return self.age > other.age",
         "return self.at > other.at",
         "F69,F79",

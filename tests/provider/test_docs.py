@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan import brakes
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan

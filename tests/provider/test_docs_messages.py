@@ -23,8 +23,9 @@ from PIL import Image
 from airflow_provider_perfectlyclear import __main__ as command_line
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from airflow_provider_perfectlyclear.catalog.engine.board import Board
-from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row as LedgerRow
+from airflow_provider_perfectlyclear.catalog.ledger.rows import State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
 from airflow_provider_perfectlyclear.catalog.transfer import spool
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator
@@ -59,6 +60,7 @@ MESSAGES_OF_AIRFLOW = list(dict.fromkeys(message for heading, message in quoted(
 
 #: Not provoked here, as it takes a network, a clock or another process to do so: found in the source.
 FROM_SOURCE = {
+    "the worker was ended while it copied",
     "could not be fetched",
     "is locked by others",
     "knows nothing yet",
@@ -627,7 +629,7 @@ def starts_that_nobody_knows_of(stage: Stage) -> None:
         stage.start(source=f"{stage.photos}/a.jpg", state_path=str(stage.tmp / "state"))
     for finally_over in (lambda lost: lost.settle(1.0, 0.0)[1], lambda lost: lost.give_up()):
         lost = starts.Starts("auto", Board())
-        row = records.Row("a.jpg", records.State.INTENT, file_key="key")
+        row = LedgerRow("a.jpg", State.INTENT, file_key="key")
         lost.lost(row, 0.0)
         if lost.settle(1.0, 0.0)[0]:
             lost.lost(row, 0.0)

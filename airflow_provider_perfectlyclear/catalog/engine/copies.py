@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_provider_perfectlyclear.catalog.ledger import records
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.errors import Unavailable
 
 if TYPE_CHECKING:

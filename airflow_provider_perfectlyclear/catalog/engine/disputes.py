@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 
 
 @dataclass
@@ -56,15 +56,23 @@ class Disputes:
         """Return whether a job is in dispute."""
         return any(dispute.job_id == job_id for dispute in self._of.values())
 
-    def open(self, job_id: str, rows: Iterable[Row], *, told_twice: Iterable[Row] = ()) -> None:
+    def open(
+        self,
+        job_id: str,
+        rows: Iterable[Row],
+        *,
+        told_twice: Iterable[Row] = (),
+        is_open_ended: bool = False,
+    ) -> None:
         """
         Open a dispute.
 
         :param rows: one output for each content and correction with this job id; the caller asks about them again.
         :param told_twice: outputs whose second response has named the job already.
+        :param is_open_ended: whether another output has failed over this job in an earlier attempt.
         """
         claims = {row.output: row for row in told_twice}
-        dispute = _Dispute(job_id, {row.output for row in rows}, claims)
+        dispute = _Dispute(job_id, {row.output for row in rows}, claims, is_open_ended)
         self._of |= dict.fromkeys([*dispute.unheard, *claims], dispute)
 
     def answered(self, row: Row, job_id: str) -> Ruling:

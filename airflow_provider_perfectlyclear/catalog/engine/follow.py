@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_perfectlyclear.api import calls, polling
 from airflow_provider_perfectlyclear.api.models import Correction, JobState, JobStatus
 from airflow_provider_perfectlyclear.catalog.engine.open_jobs import OpenJobs
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Wanted
 from airflow_provider_perfectlyclear.errors import (
     JobError,

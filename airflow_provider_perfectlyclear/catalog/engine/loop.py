@@ -29,7 +29,7 @@ from airflow_provider_perfectlyclear.catalog.engine.upload import Mover
 from airflow_provider_perfectlyclear.catalog.ledger.index import ContentIndex
 from airflow_provider_perfectlyclear.catalog.ledger.journal import FLUSH, Book
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.transfer.kept import Kept
@@ -158,6 +158,7 @@ class Engine:
                 self.follow(row, row.job_id, max(since, now - oldest))
             elif row.state is State.INTENT:
                 self.start.adopt(row, since)
+        self.start.reopen_disputes()
 
     def follow(self, row: Row, job_id: str, since: float) -> None:
         """Watch a job for an output, from ``since`` (monotonic seconds) on."""
@@ -306,9 +307,8 @@ class Engine:
         now, typical = time.monotonic(), self.progress.typical_job
         if not self.jobs:  # unconfirmed starts are asked about again after a while: no slot is held for that
             return self.next_deadline() > WORTH_DEFERRING
-        if typical is not None and typical - self.jobs.oldest_age(now) > WORTH_DEFERRING:
-            return True
-        return now - self.moved > WORTH_DEFERRING
+        is_far_off = typical is not None and typical - self.jobs.oldest_age(now) > WORTH_DEFERRING
+        return (is_far_off or now - self.moved > WORTH_DEFERRING) and not self.jobs.is_losing(now)
 
     # ---- upload
 
@@ -383,5 +383,9 @@ class Engine:
         for row in self.start.queue.ready:
             if which(self.underway[row.output]):
                 for dropped in self.start.drop(row):
-                    self.progress.unbegun.append(self.underway[dropped.output])
-                    self.settle(dropped.output)
+                    self.leave(dropped.output)
+
+    def leave(self, output: str) -> None:
+        """Begin nothing more of an output that is uploaded."""
+        self.progress.unbegun.append(self.underway[output])
+        self.settle(output)

@@ -15,7 +15,7 @@ from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
 from airflow_provider_perfectlyclear.api.polling import Watch
 from airflow_provider_perfectlyclear.catalog.engine.board import Board, Stage
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.errors import (
     JobError,
     JobFailed,
@@ -86,6 +86,10 @@ class OpenJobs:
     def to_land(self) -> bool:
         """Whether an output of a COMPLETED job waits for a transfer."""
         return bool(self._landable)
+
+    def is_losing(self, now: float) -> bool:
+        """Whether the service knows no more of a job: that is sure only after a while, in one attempt."""
+        return self._watch.is_losing(now)
 
     @property
     def has_heard(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.upload import Uploaded
 from airflow_provider_perfectlyclear.catalog.ledger import records
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 
 if TYPE_CHECKING:

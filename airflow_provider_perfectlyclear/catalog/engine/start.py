@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
@@ -18,15 +17,15 @@ from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.board import Stage
 from airflow_provider_perfectlyclear.catalog.engine.disputes import Disputes, Ruling
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
+from airflow_provider_perfectlyclear.catalog.engine.refusals import Refusals, is_about_the_preset
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE, Starts
 from airflow_provider_perfectlyclear.catalog.engine.twins import Key, Twins
 from airflow_provider_perfectlyclear.catalog.ledger import records
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.errors import (
     ItemFailed,
     JobLost,
     PerfectlyClearError,
-    RunStopped,
     StartRefused,
     StartUnknown,
     Unavailable,
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
 
 log = logging.getLogger(__name__)
-
-#: So many different pictures are refused alike, and none is accepted: it is no matter of a picture.
-ALIKE = 3
 
 
 class Starter:
@@ -59,6 +55,7 @@ class Starter:
         self._adopted = set[str]()
         #: Contents and corrections whose job the service has lost: a start for one of them is a second paid call.
         self._lost = set[Key | None]()
+        self._refusals = Refusals(engine)
         self._disputes = Disputes()
         #: Job id -> other outputs for which it was named while its own outputs were landing.
         self._after_landing: dict[str, list[tuple[Row, bool]]] = {}
@@ -72,6 +69,17 @@ class Starter:
             return
         self.twins.adopt(row)
         self.queue.lost(row, since)
+
+    def reopen_disputes(self) -> None:
+        """Go on with disputes of an earlier attempt, once its unconfirmed starts are adopted."""
+        rows = [row for row in self._engine.ledger.rows.values() if row.doubt]
+        for job_id in {row.doubt for row in rows if row.state is State.INTENT}:
+            open_ones = {
+                Twins.key(row): row for row in rows if (row.doubt, row.state) == (job_id, State.INTENT)
+            }
+            is_open_ended = any(row.doubt == job_id and row.state is State.FAILED for row in rows)
+            asked = [row for row in open_ones.values() if row.output in self.queue]
+            self._disputes.open(job_id, asked, is_open_ended=is_open_ended)
 
     def given(self, row: Row, job_id: str) -> None:
         """A job that is known from the ledger."""
@@ -96,7 +104,12 @@ class Starter:
         """Write the intents; then, and only then, call ``/pfc``. ``again``: an earlier call may have been accepted."""
         engine = self._engine
         intents = [
-            records.intent(row, again=again or self._was_in_doubt(row), after_loss=self._was_lost(row))
+            records.intent(
+                row,
+                again=again or self._was_in_doubt(row),
+                after_loss=self._was_lost(row),
+                doubt=self._disputes.over(row.output) or "",
+            )
             for row in rows
         ]
         if not rows or not engine.guarded(lambda: engine.book.append(*intents)):
@@ -198,7 +211,7 @@ class Starter:
             if engine.jobs.is_open(job_id):
                 engine.jobs.end_all(job_id)
             for row in holders:
-                engine.book.note(records.intent(row))  # a later attempt asks about it, too
+                engine.book.note(records.intent(row, doubt=job_id))  # a later attempt asks about it, too
                 engine.recall(engine.ledger.rows[row.output])
                 log.warning("%s: its job %s was named for another picture, too", one_line(row.output), job_id)
                 if leads[Twins.key(row)] is row:
@@ -209,7 +222,10 @@ class Starter:
         for row, again in others:
             if again and not holders:
                 self._give_up_upload(row)
-            elif not again:
+                continue
+            if holders:
+                engine.book.note(records.intent(row, doubt=job_id))
+            if not again:
                 self.queue.lost(engine.ledger.rows.get(row.output, row), now)
         engine.guarded(engine.book.flush)
 
@@ -259,7 +275,7 @@ class Starter:
         if not engine.progress.proved:  # the others wait for it anyway: no crash shall make it ambiguous
             engine.guarded(engine.book.flush)
             engine.progress.proved = True
-            self._refusals_are_final()
+            self._refusals.are_final()
         engine.follow(row, job_id, now)
         for twin in self.twins.started(row, job_id):
             self.join(twin, job_id, now)
@@ -274,7 +290,9 @@ class Starter:
     def twin(self, row: Row) -> None:
         """An output whose content and correction another output of this run leads for."""
         engine, leader = self._engine, self.twins.find(row)
-        if leader.landed:
+        if leader is None:  # the time was up for it
+            engine.leave(row.output)
+        elif leader.landed:
             engine.requeue(row.output)
         elif leader.error is not None:
             engine.fail(row, leader.error)
@@ -298,7 +316,7 @@ class Starter:
     def _refused(self, row: Row, error: BaseException, again: bool) -> None:
         """Nothing was started: the intent is closed."""
         engine = self._engine
-        about_preset = isinstance(error, StartRefused) and _is_about_the_preset(row, str(error))
+        about_preset = isinstance(error, StartRefused) and is_about_the_preset(row, str(error))
         if isinstance(error, StartRefused) and engine.progress.proved and not (again or about_preset):
             error = ItemFailed(str(error), code=Reason.PICTURE_REFUSED)
         elif (
@@ -314,36 +332,7 @@ class Starter:
         self.ended(row, error)
         self._silent_in_dispute(row)
         if isinstance(error, StartRefused) and not engine.progress.proved and not again:
-            self._count_refusal(row, str(error))
-
-    def _count_refusal(self, row: Row, words: str) -> None:
-        """One picture that is refused is one picture's matter; the first three that are refused alike are not."""
-        refused = self._engine.progress.refused
-        refused.append([row.output, row.sha256, _alike(words)])
-        same = {sha256 for _, sha256, said in refused if said == _alike(words)}
-        if _is_about_the_preset(row, words):
-            who = f"to start the first picture, {row.source!r}"
-        elif len(same) >= ALIKE:
-            who = f"the first {ALIKE} pictures alike, {row.source!r} the last"
-        else:
-            return
-        self._engine.stop(
-            RunStopped(
-                f"The service refused {who}: {words.rstrip('.')}. Nothing was started; the others were not tried."
-            )
-        )
-
-    def _refusals_are_final(self) -> None:
-        """The service accepts others: what it refused before was about the pictures."""
-        progress, rows = self._engine.progress, self._engine.ledger.rows
-        for output, _, words in progress.refused:
-            row, failure = rows.get(output), progress.failures.get(output)
-            if row is not None and row.state is State.FAILED and failure is not None:
-                progress.failures[output] = Failure(
-                    output, failure.source, Reason.PICTURE_REFUSED, failure.reason
-                )
-                self._engine.book.note(records.failed(row, Reason.PICTURE_REFUSED, row.reason or words))
-        progress.refused = []
+            self._refusals.count(row, str(error))
 
     # ---- starts whose answer was lost
 
@@ -371,12 +360,3 @@ class Starter:
         ends = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
         count = self._engine.board.count(Stage.UNCONFIRMED)
         log.info("%d unconfirmed starts: waiting until %s before asking again", count, ends)
-
-
-def _alike(words: str) -> str:
-    """A refusal's words without what differs from picture to picture."""
-    return re.sub(r"[0-9a-fA-F-]{8,}|\d+", "#", words)
-
-
-def _is_about_the_preset(row: Row, words: str) -> bool:
-    return "preset" in (row.query or {}) and "preset" in words.lower()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from airflow_provider_perfectlyclear.catalog.engine.board import Board, Stage
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.catalog.types import Ambiguous
 from airflow_provider_perfectlyclear.errors import StartUnknown
 from airflow_provider_perfectlyclear.reasons import Reason
@@ -85,6 +85,10 @@ class Starts:
         self._board.move(row.output, None)
 
     # ---- starts whose answer was lost
+
+    def __contains__(self, output: object) -> bool:
+        """Whether the start of an output is unconfirmed."""
+        return output in self._ambiguous
 
     def lost(self, row: Row, since: float) -> None:
         """``row`` may have been started; its intent was written at ``since``."""

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, field
 
 from airflow_provider_perfectlyclear.catalog.engine.board import Board, Stage
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 
 #: Content (SHA-256) and correction (digest).
 Key = tuple[str, str]
@@ -66,13 +66,13 @@ class Twins:
         pair = self._pairs.get((row.sha256, row.digest))
         return pair is not None and pair.job_id is None and pair.error is None and not pair.landed
 
-    def find(self, row: Row) -> _Pair:
-        """What leads for an output's content and correction; there must be a leader."""
-        return self._pairs[row.sha256, row.digest]
+    def find(self, row: Row) -> _Pair | None:
+        """What leads for an output's content and correction; None when it was dropped meanwhile."""
+        return self._pairs.get((row.sha256, row.digest))
 
     def wait(self, row: Row) -> None:
         """An output waits for its leader to be started."""
-        self.find(row).waiting.append(row)
+        self._pairs[row.sha256, row.digest].waiting.append(row)
         self._board.move(row.output, Stage.WAITING)
 
     def started(self, row: Row, job_id: str) -> list[Row]:

@@ -14,7 +14,7 @@ from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
 from airflow_provider_perfectlyclear.catalog.engine.twins import Twins
 from airflow_provider_perfectlyclear.catalog.ledger.index import ContentIndex
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.transfer.kept import Kept
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Staged, Wanted, staged

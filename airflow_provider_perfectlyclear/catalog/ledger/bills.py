@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import Record
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Record
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from airflow_provider_perfectlyclear.catalog.ledger import identity
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected, Identity
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes
-from airflow_provider_perfectlyclear.catalog.ledger.records import State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import LANES
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.errors import (
@@ -137,12 +137,20 @@ class Claim:
         self._ledger.store.prepare()
         if self._ledger.head == 0:
             self._probe()
+        is_new = self._ledger.head == 0
         if self.identity is None:
-            self.identity = identity.create(self._home, *self._about)
-            self._check_identity()
-            self._ledger.id = self.identity.ledger
+            made = identity.create(self._home, *self._about)
+            if made is None:
+                return False
+            self.identity = made
+            self._ledger.id = made.ledger
         self._ledger.is_contested = self._lanes.is_contested
-        return self._ledger.take() and self._lanes.settle()
+        if not self._ledger.take():
+            return False
+        if is_new and identity.read(self._home) != self.identity:  # another volume is mounted there by now
+            self._ledger.abandon()
+            return False
+        return self._lanes.settle()
 
     def unlock(self) -> None:
         """Do without "create if absent" where the user allows that and the store has none."""

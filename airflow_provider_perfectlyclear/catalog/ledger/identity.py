@@ -76,12 +76,10 @@ def read(state: Store) -> Identity | None:
         ) from None
 
 
-def create(state: Store, destination: str, service: str) -> Identity:
-    """Write the identity of a ledger that has none; return the one that stands, if another run was faster."""
+def create(state: Store, destination: str, service: str) -> Identity | None:
+    """Write the identity of a ledger that has none. None: one stands, which was not there when the ledger was read."""
     identity = Identity(secrets.token_hex(8), destination, service)
-    if state.create(NAME, _packed(identity)):
-        return identity
-    return read(state) or identity
+    return identity if state.create(NAME, _packed(identity)) else None
 
 
 def replace(state: Store, known: Identity, destination: str, service: str) -> Identity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import Record, Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
 
 #: A checkpoint names so many replaced contents in one record.
 _KEYS_PER_RECORD = 1000

@@ -18,13 +18,8 @@ from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, billed
 from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_records
-from airflow_provider_perfectlyclear.catalog.ledger.records import (
-    SCHEMA,
-    Record,
-    Row,
-    State,
-    merged,
-)
+from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, merged
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import (
     LANES,
     Header,
@@ -155,6 +150,11 @@ class Ledger:
             return False
         self.owned = True
         return True
+
+    def abandon(self) -> None:
+        """Remove the first segment of a lane: what was read before it was another ledger."""
+        self.store.delete(segment_name(self.lane, self.head))
+        self.owned = False
 
     def append(self, records: Sequence[Record]) -> None:
         """

@@ -17,7 +17,8 @@ from hashlib import sha256
 
 from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_row
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, refuse, wait_for_owners
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, merged
+from airflow_provider_perfectlyclear.catalog.ledger.records import merged
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane, segment_name
 from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.errors import LaneHeld

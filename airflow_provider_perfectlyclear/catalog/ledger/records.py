@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from enum import StrEnum
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
+from airflow_provider_perfectlyclear.reasons import Reason
 
 #: The layout of segments. A newer one is refused with a clear message.
 SCHEMA = 1
@@ -24,158 +24,14 @@ DIGEST_SCHEMA = 1
 #: So many hex digits of an output's SHA-256 are kept: enough to tell two pictures apart, for 100,000 rows in memory.
 OUTPUT_DIGITS = 16
 
-Record = Mapping[str, Any]
 
-
-class State(StrEnum):
-    """Where one output stands."""
-
-    INTENT = "intent"  # /pfc may have been called: ambiguous until a later record says more
-    STARTED = "started"  # paid; its job is asked for until it is final
-    LANDED = "landed"
-    FAILED = "failed"
-
-    @property
-    def is_open(self) -> bool:
-        return self in (State.INTENT, State.STARTED)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """
-    The last state of one output, and what it was made from.
-
-    :param output: the name at the destination.
-    :param state: where it stands.
-    :param source: the name at the source, below ``root``.
-    :param root: the URI of the folder that ``source`` is relative to; ``""`` in rows of earlier versions.
-    :param fingerprint: the source's size and what else a listing says of its content, see ``Entry``.
-    :param sha256: of the bytes that were sent, hex.
-    :param digest: of the correction, see :func:`correction_digest`.
-    :param query: the parameters of ``/pfc``, kept while the answer may still be needed.
-    :param file_type: the service's ``fileType``.
-    :param run: the run key of the run that wrote last.
-    :param paid_by: the run key of the run that declared the paid call, whichever run lands it.
-    :param file_key: the service's ``fileKey``.
-    :param job_id: the service's job id.
-    :param size: bytes of the output.
-    :param output_sha256: of the output's bytes, the first 16 hex digits; ``""`` in rows of earlier versions, and when
-        only data was wanted.
-    :param usage: the service's ``usage`` counters of the job.
-    :param code: why it failed, as a stable reason code.
-    :param reason: why it failed, in one line.
-    :param paid: accepted ``/pfc`` calls for this output under this run key.
-    :param twice: calls that were sent again although an earlier one may have been accepted.
-    :param after_loss: whether its job replaces one that the service had lost.
-    :param gone: neither the output nor the job's result was there when it was last looked for.
-    :param at: Unix seconds of the last record; for people, and for rows of earlier versions.
-    :param seq: the sequence number of the segment that changed it last; of two rows the higher one is newer.
-    :param started_at: Unix seconds of ``started``.
-    :param paid_before: its paid call is for what was paid for before, as the user has asked for or confirmed.
-    """
-
-    output: str
-    state: State
-    source: str = ""
-    fingerprint: str = ""
-    sha256: str = ""
-    digest: str = ""
-    query: Mapping[str, str] | None = None
-    file_type: str = "image"
-    run: str = ""
-    file_key: str | None = None
-    job_id: str | None = None
-    size: int | None = None
-    output_sha256: str = ""
-    usage: Mapping[str, int] | None = None
-    code: str | None = None
-    reason: str | None = None
-    paid: int = 0
-    twice: int = 0
-    after_loss: bool = False
-    at: float = 0.0
-    started_at: float | None = None
-    root: str = ""
-    paid_by: str = ""
-    gone: bool = False
-    seq: int = 0
-    paid_before: bool = False
-
-    @property
-    def source_uri(self) -> str:
-        """The source's full URI; ``""`` in rows of earlier versions, which knew only its name."""
-        return source_uri(self.root, self.source) if self.root else ""
-
-    @property
-    def age(self) -> tuple[int, float]:
-        """What orders two rows of one output: by sequence; rows of earlier versions have none, and go by time."""
-        return self.seq, self.at
-
-    def outranks(self, other: Row) -> bool:
-        """
-        Whether this row of an output counts, and not that of another lane: the newer one. A failure before anything
-        was paid never hides what the other lane has paid for.
-        """
-        if self._is_no_start != other._is_no_start:
-            return other._is_no_start
-        return self.age > other.age
-
-    @property
-    def _is_no_start(self) -> bool:
-        return self.state is State.FAILED and not self.is_known_bad and self.job_id is None
-
-    @property
-    def is_known_bad(self) -> bool:
-        return self.state is State.FAILED and self.code in PERMANENT
-
-    def to_json(self) -> dict[str, Any]:
-        """Only what is not the default, so that 100,000 rows stay small."""
-        values = ((name, getattr(self, name)) for name in _DEFAULTS)
-        data = {name: value for name, value in values if value != _DEFAULTS[name]}
-        data.pop("paid_by", None)
-        return data if self.paid_by == _payer(data) else {**data, "paid_by": self.paid_by}
-
-    @classmethod
-    def from_json(cls, data: Record) -> Row:
-        """Unknown names are ignored: a later version of the same schema may add some."""
-        known = {name: data[name] for name in data if name in _NAMES}
-        known["state"] = State(data["state"])
-        known.setdefault("paid_by", _payer(known))
-        for name in _SHARED:  # one object for all that are equal: a catalog has 100,000 rows
-            known[name] = sys.intern(known.get(name, ""))
-        known["output"] = sys.intern(known["output"])  # the object that listings have
-        if known.get("source") == known["output"]:
-            known["source"] = known["output"]
-        return cls(**known)
-
-    def settled(self) -> Row:
-        """Without what only the run that made it needs."""
-        if self.state is not State.LANDED:
-            return self
-        return replace(self, file_key=None, usage=None, started_at=None, paid=0, twice=0)
-
-
-_DEFAULTS = {field.name: field.default for field in fields(Row)}
-_NAMES = frozenset(_DEFAULTS)
-_SHARED = ("output", "digest", "run", "root", "paid_by")
-
-
-def _payer(row: Record) -> str:
-    """Which run paid, where a row does not say: most jobs are landed by the run that started them."""
-    return str(row.get("run", "")) if row.get("job_id") else ""
-
-
-def source_uri(root: str, name: str) -> str:
-    """The full URI of a source, however its folder and its name were told apart."""
-    return f"{root.rstrip('/')}/{name}"
-
-
-def intent(row: Row, *, again: bool = False, after_loss: bool = False) -> dict[str, Any]:
+def intent(row: Row, *, again: bool = False, after_loss: bool = False, doubt: str = "") -> dict[str, Any]:
     """
     What must be written before ``/pfc`` is called.
 
     :param again: an earlier call may have been accepted.
     :param after_loss: its job was lost.
+    :param doubt: as in the row.
     """
     return {
         "r": "intent",
@@ -186,6 +42,7 @@ def intent(row: Row, *, again: bool = False, after_loss: bool = False) -> dict[s
         **({"again": True} if again or after_loss else {}),
         **({"after_loss": True} if after_loss else {}),
         **({"paid_before": True} if row.paid_before else {}),
+        **({"doubt": doubt} if doubt else {}),
     }
 
 
@@ -320,8 +177,10 @@ def _intent(row: Row, record: Record, at: float) -> Row:
     again, after_loss = bool(record.get("again")), bool(record.get("after_loss"))
     new = _from(row, record, State.INTENT)
     paid_before = bool(record.get("paid_before"))
-    twice = row.twice + again
-    return replace(new, paid_by=row.run, twice=twice, after_loss=after_loss, paid_before=paid_before)
+    twice, doubt = row.twice + again, record.get("doubt", "")
+    return replace(
+        new, paid_by=row.run, twice=twice, after_loss=after_loss, paid_before=paid_before, doubt=doubt
+    )
 
 
 def _joined(row: Row, record: Record, at: float) -> Row:
@@ -345,7 +204,8 @@ def _copying(row: Row, record: Record, at: float) -> Row:
 
 
 def _started(row: Row, record: Record, at: float) -> Row:
-    return replace(row, state=State.STARTED, job_id=record["job_id"], paid=row.paid + 1, started_at=at)
+    job = {"job_id": record["job_id"], "started_at": at, "doubt": ""}
+    return replace(row, state=State.STARTED, paid=row.paid + 1, **job)
 
 
 def _landed(row: Row, record: Record, at: float) -> Row:

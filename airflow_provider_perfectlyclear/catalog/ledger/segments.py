@@ -12,7 +12,8 @@ from io import BytesIO
 
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, charge
 from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_content
-from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, Record, Row, apply
+from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, apply
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row
 from airflow_provider_perfectlyclear.errors import LedgerError
 from airflow_provider_perfectlyclear.storage import Entry, Store
 

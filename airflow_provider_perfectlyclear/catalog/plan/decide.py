@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, source_uri
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State, source_uri
 from airflow_provider_perfectlyclear.catalog.naming import folded, output_name, refusal_key, size_of
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, Refusal

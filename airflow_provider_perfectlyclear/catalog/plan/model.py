@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 
 #: Why an item is to be made when it has failed before: these are tried last.

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
-from airflow_provider_perfectlyclear.catalog.ledger.records import Record, Row, State, failed, seen
+from airflow_provider_perfectlyclear.catalog.ledger.records import failed, seen
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.reasons import PERMANENT

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.text import one_line
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.catalog.naming import add_composed, refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan import brakes

@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.run_state import Kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, reading, writing
 from airflow_provider_perfectlyclear.media import HEAD, kind_of

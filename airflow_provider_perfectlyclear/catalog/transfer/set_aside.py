@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Collection
 
-from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
 from airflow_provider_perfectlyclear.catalog.transfer.reuse import BeforePublish, copy_file
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
