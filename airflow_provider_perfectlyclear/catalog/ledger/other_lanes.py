@@ -202,6 +202,7 @@ class SingleLanes(_Lanes):
         self._output = output
         self._older = older
         self._heads: dict[str, int] = {}
+        self._is_from_elsewhere = False
 
     def load(self, sleep: Callable[[float], None]) -> None:
         """
@@ -211,6 +212,7 @@ class SingleLanes(_Lanes):
         :raises LaneHeld: the picture is worked on now, by another task or by the catalog.
         """
         self.ledger.load()
+        self._is_from_elsewhere = False
         wait_for_owners([self.ledger], sleep, alive=refuse)
         self._read_older()
         found = list_lanes(self.state)
@@ -234,6 +236,7 @@ class SingleLanes(_Lanes):
         row = read_lane(self.singles, lane).rows.get(name)
         if row is not None:
             self.ledger.rows[self._output] = replace(row, output=self._output)
+            self._is_from_elsewhere = True
 
     def _is_open_in(self, catalog: Ledger) -> bool:
         row = catalog.rows.get(self._output)
@@ -252,10 +255,22 @@ class SingleLanes(_Lanes):
             ):  # its own run asks again when it is woken up
                 raise catalog.held()
             self.ledger.rows[self._output] = row
+            self._is_from_elsewhere = True
 
     def settle(self) -> bool:
-        """After taking one's own lane. False: a catalog has written meanwhile, and the lanes must be read again."""
-        return {lane: _head(entries) for lane, entries in list_lanes(self.state).items()} == self._heads
+        """
+        After taking one's own lane: a row of another lane becomes part of it. Its next record may say no more than that
+        the output has landed, and a reader has to know from what.
+
+        :returns: False when a catalog has written meanwhile, and the lanes must be read again.
+        :raises LaneLost: one's own lane is lost.
+        """
+        if {lane: _head(entries) for lane, entries in list_lanes(self.state).items()} != self._heads:
+            return False
+        if self._is_from_elsewhere:
+            self.ledger.checkpoint()
+            self._is_from_elsewhere = False
+        return True
 
     @staticmethod
     def is_contested(output: str) -> bool:

@@ -1,0 +1,66 @@
+"""A catalog and a task for one of its pictures: what one takes over, the other leaves alone. No lock spans both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes, single_lane
+from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, intent, landed, started
+from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
+from airflow_provider_perfectlyclear.storage import Store
+
+OUTPUT = "a.jpg"
+MADE = Row(
+    OUTPUT, State.INTENT, OUTPUT, "1-a", "a" * 64, "d" * 32, {"width": "100"}, file_key="k", root="file:///in"
+)
+
+
+def no_wait(seconds: float) -> None:
+    raise AssertionError("nothing is to be waited for")
+
+
+class Both:
+    """A state folder with a catalog's lane and the lane of one picture."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = Store.local(folder)
+        self.catalog = Ledger(self.state, "all", run="night", title="the catalog")
+        self.catalog_lanes = CatalogLanes(self.catalog, None)
+        self.single = Ledger(self.state.child("one"), single_lane(OUTPUT), run="single", title="the single")
+        self.single_lanes = SingleLanes(self.single, self.state, OUTPUT)
+
+    def start_in_catalog(self) -> None:
+        self.catalog_lanes.load(no_wait)
+        assert self.catalog.take()
+        self.catalog.append([intent(MADE), started(OUTPUT, "job")])
+
+    def begin_single(self, sleep: Callable[[float], None] = no_wait) -> None:
+        self.single_lanes.load(sleep)
+        assert self.single.take() and self.single_lanes.settle()
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Both:
+    return Both(tmp_path)
+
+
+def test_a_job_of_the_catalog_that_a_single_task_has_landed_is_known_when_that_task_dies(both: Both) -> None:
+    """Its lane said only that the output has landed: the next run took it for another picture, and paid again."""
+    both.start_in_catalog()
+    both.catalog.park()
+    both.begin_single()
+    both.single.append([landed(OUTPUT, size=1, usage=None)])
+
+    row = read_lane(both.single.store, both.single.lane).rows[OUTPUT]
+
+    assert (row.state, row.job_id) == (State.LANDED, "job")
+    assert (row.source, row.root, row.sha256, row.digest) == (
+        MADE.source,
+        MADE.root,
+        MADE.sha256,
+        MADE.digest,
+    )
