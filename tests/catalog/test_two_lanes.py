@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_perfectlyclear.catalog.ledger import lane as lane_module
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes, single_lane
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, intent, landed, started
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
+from airflow_provider_perfectlyclear.errors import LaneLost
 from airflow_provider_perfectlyclear.storage import Store
 
 OUTPUT = "a.jpg"
@@ -64,3 +66,26 @@ def test_a_job_of_the_catalog_that_a_single_task_has_landed_is_known_when_that_t
         MADE.sha256,
         MADE.digest,
     )
+
+
+def test_a_deferred_catalog_plans_again_when_a_single_task_has_taken_over_its_job(both: Both) -> None:
+    """It landed its job over what the single task had made since, and wrote a newer row."""
+    both.start_in_catalog()
+    both.catalog.park()
+    rows, head = dict(both.catalog.rows), both.catalog.head
+    both.begin_single()
+
+    resumed = Ledger(both.state, "all", run="night", title="the catalog")
+
+    assert not (resumed.continue_from(rows, head, 0) and resumed.take())
+
+
+def test_a_catalog_that_was_taken_for_dead_is_fenced_by_a_single_task(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_module, "ABANDONED", 0.0)
+    both.start_in_catalog()
+    both.begin_single()
+
+    with pytest.raises(LaneLost):
+        both.catalog.append([landed(OUTPUT, size=1, usage=None)])

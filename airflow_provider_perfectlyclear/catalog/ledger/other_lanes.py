@@ -247,15 +247,27 @@ class SingleLanes(_Lanes):
         for catalog in catalogs:
             row = catalog.rows.pop(self._output, None)
             self.ledger.others.update(catalog.rows)
-            mine = self.ledger.rows.get(self._output)
-            if row is None or (mine is not None and not row.outranks(mine)):
+            if row is None:
                 continue
-            if (
-                row.state is State.INTENT and catalog.view.is_parked
-            ):  # its own run asks again when it is woken up
-                raise catalog.held()
-            self.ledger.rows[self._output] = row
-            self._is_from_elsewhere = True
+            mine = self.ledger.rows.get(self._output)
+            is_newer = mine is None or row.outranks(mine)
+            if row.state.is_open:
+                self._fence(catalog, row, is_newer)
+            if is_newer:
+                self.ledger.rows[self._output] = row
+                self._is_from_elsewhere = True
+
+    def _fence(self, catalog: Ledger, row: Row, is_newer: bool) -> None:
+        """
+        Make a catalog that is deferred or dead plan again: its job for the output would land over what is made here.
+
+        :raises LaneHeld: the catalog works on the output.
+        """
+        if row.state is State.INTENT and catalog.view.is_parked and is_newer:
+            raise catalog.held()  # its own run asks again when it is woken up
+        if not self._make_plan_again(catalog):
+            raise catalog.held()
+        self._heads[catalog.lane] = catalog.head
 
     def settle(self) -> bool:
         """
