@@ -11,7 +11,7 @@ from airflow_provider_perfectlyclear.catalog.ledger import lane as lane_module
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes, single_lane
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, intent, landed, started
-from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
+from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane, segment_name
 from airflow_provider_perfectlyclear.errors import LaneLost
 from airflow_provider_perfectlyclear.storage import Store
 
@@ -89,3 +89,14 @@ def test_a_catalog_that_was_taken_for_dead_is_fenced_by_a_single_task(
 
     with pytest.raises(LaneLost):
         both.catalog.append([landed(OUTPUT, size=1, usage=None)])
+
+
+def test_a_catalog_sees_that_a_single_task_has_begun_when_its_first_segments_are_gone(both: Both) -> None:
+    """A process that slept until they were cleaned up looked for the next number only, and paid."""
+    both.catalog_lanes.load(no_wait)
+    both.begin_single()
+    both.single.append([])
+    both.single.store.delete(segment_name(both.single.lane, 1))
+
+    assert both.catalog_lanes.is_contested(OUTPUT)
+    assert not both.catalog_lanes.is_contested("b.jpg")

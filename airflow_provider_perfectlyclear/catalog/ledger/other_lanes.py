@@ -17,7 +17,7 @@ from hashlib import sha256
 
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, refuse, wait_for_owners
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
-from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane, segment_name
+from airflow_provider_perfectlyclear.catalog.ledger.segments import LANES, is_segment, list_lanes, read_lane
 from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.errors import LaneHeld
 from airflow_provider_perfectlyclear.storage import Entry, Store
@@ -181,8 +181,10 @@ class CatalogLanes(_Lanes):
     def is_contested(self, output: str) -> bool:
         """Whether a task for this picture alone has begun since the lanes were read. May be asked by any thread."""
         lane = single_lane(output)
-        number = self._heads_of_singles.get(lane, 0) + 1
-        return self.singles.stat(segment_name(lane, number)) is not None
+        known = self._heads_of_singles.get(lane, 0)
+        # Not only the next number: it may have been cleaned up while this process slept.
+        segments = self.singles.child(f"{LANES}/{lane}").list()
+        return any(is_segment(entry.name) and int(entry.name[:8]) > known for entry in segments)
 
 
 class SingleLanes(_Lanes):
