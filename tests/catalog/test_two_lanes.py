@@ -12,6 +12,8 @@ from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes, single_lane
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, intent, landed, started
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane, segment_name
+from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
+from airflow_provider_perfectlyclear.catalog.plan.notes import failures_of_locked
 from airflow_provider_perfectlyclear.errors import LaneLost
 from airflow_provider_perfectlyclear.storage import Store
 
@@ -89,6 +91,26 @@ def test_a_catalog_that_was_taken_for_dead_is_fenced_by_a_single_task(
 
     with pytest.raises(LaneLost):
         both.catalog.append([landed(OUTPUT, size=1, usage=None)])
+
+
+def test_a_catalog_leaves_a_picture_to_the_single_task_that_works_on_it(both: Both) -> None:
+    """Its ledger may still have a job of before: landing it would replace what the single task makes now."""
+    both.start_in_catalog()
+    both.catalog.park()
+    both.begin_single()
+    later = Ledger(both.state, "all", run="next night", title="the catalog")
+    lanes = CatalogLanes(later, None)
+
+    lanes.load(lambda seconds: both.single.append([]))
+
+    assert later.rows[OUTPUT].state is State.STARTED and lanes.leaves(OUTPUT) and not lanes.leaves("b.jpg")
+    made = Plan(todo=[Item(name, name, 1, "1-a", "", "new") for name in ("b.jpg", "c.jpg")], own=[OUTPUT])
+    failures = failures_of_locked(made, later.rows, lambda output: output in (OUTPUT, "b.jpg"))
+    assert {output: failure.code for output, failure in failures.items()} == {
+        "b.jpg": "LOCKED",
+        OUTPUT: "LOCKED",
+    }
+    assert [item.output for item in made.todo] == ["c.jpg"]
 
 
 def test_a_catalog_sees_that_a_single_task_has_begun_when_its_first_segments_are_gone(both: Both) -> None:

@@ -85,8 +85,7 @@ class CatalogLanes(_Lanes):
         self._heads: dict[str, int] | None = None  # of the lanes of other layouts; None: they do not matter
         self._heads_of_singles: dict[str, int] = {}
         self.merged = 0
-        #: Outputs that a task for this picture alone works on now.
-        self.in_progress: set[str] = set()
+        self._at_work: set[str] = set()  # lanes of single pictures that have an owner now
 
     def load(self, sleep: Callable[[float], None]) -> None:
         """
@@ -111,7 +110,7 @@ class CatalogLanes(_Lanes):
             alive.append(ledger)
 
         wait_for_owners([self.ledger, *others, *singles], sleep, alive=lives)
-        self._heads, self.merged, self.in_progress = {}, 0, set()
+        self._heads, self.merged, self._at_work = {}, 0, set()
         for other in others:
             self._take_in(other)
         self._take_in_singles(singles, alive)
@@ -139,7 +138,7 @@ class CatalogLanes(_Lanes):
     def _take_in_singles(self, singles: list[Ledger], alive: list[Ledger]) -> None:
         for single in singles:
             if single in alive or not self._make_plan_again(single):
-                self.in_progress.update(row.output for row in single.rows.values())
+                self._at_work.add(single.lane)
                 continue
             self._heads_of_singles[single.lane] = self.ledger.view.merged[single.lane] = single.head
             rows = (self._as_ours(row) for row in single.rows.values() if not row.output.startswith(DATA))
@@ -177,6 +176,10 @@ class CatalogLanes(_Lanes):
                     f"{lane!r}). Set retries to try again later."
                 )
         return True
+
+    def leaves(self, output: str) -> bool:
+        """Return whether a task for this picture alone was at work when the lanes were read: the output is its own."""
+        return bool(self._at_work) and single_lane(output) in self._at_work
 
     def is_contested(self, output: str) -> bool:
         """Whether a task for this picture alone has begun since the lanes were read. May be asked by any thread."""
@@ -285,6 +288,11 @@ class SingleLanes(_Lanes):
             self.ledger.checkpoint()
             self._is_from_elsewhere = False
         return True
+
+    @staticmethod
+    def leaves(output: str) -> bool:
+        """A single picture is left to no other task."""
+        return False
 
     @staticmethod
     def is_contested(output: str) -> bool:
