@@ -93,6 +93,18 @@ def test_a_catalog_that_was_taken_for_dead_is_fenced_by_a_single_task(
         both.catalog.append([landed(OUTPUT, size=1, usage=None)])
 
 
+def test_an_owner_that_found_an_empty_lane_and_slept_until_its_first_numbers_were_gone_is_fenced(
+    both: Both,
+) -> None:
+    """Number 1 has none before it that must stand: it was free again, and the owner paid for what had been paid for."""
+    sleeper = Ledger(both.state, "all", run="last night", title="asleep")
+    sleeper.load()
+    both.start_in_catalog()
+    both.state.delete(segment_name("all", 1))
+
+    assert not sleeper.take()
+
+
 def test_a_catalog_leaves_a_picture_to_the_single_task_that_works_on_it(both: Both) -> None:
     """Its ledger may still have a job of before: landing it would replace what the single task makes now."""
     both.start_in_catalog()
