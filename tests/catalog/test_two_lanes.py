@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_perfectlyclear.api.models import Correction
+from airflow_provider_perfectlyclear.catalog.ledger import identity
 from airflow_provider_perfectlyclear.catalog.ledger import lane as lane_module
+from airflow_provider_perfectlyclear.catalog.ledger.claim import Claim
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes, single_lane
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State, intent, landed, started
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane, segment_name
+from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.plan.notes import failures_of_locked
-from airflow_provider_perfectlyclear.errors import LaneLost
+from airflow_provider_perfectlyclear.errors import LaneLost, LedgerNotFound
 from airflow_provider_perfectlyclear.storage import Store
 
 OUTPUT = "a.jpg"
@@ -134,3 +138,26 @@ def test_a_catalog_sees_that_a_single_task_has_begun_when_its_first_segments_are
 
     assert both.catalog_lanes.is_contested(OUTPUT)
     assert not both.catalog_lanes.is_contested("b.jpg")
+
+
+def test_a_run_whose_ledger_vanishes_while_it_begins_stops(tmp_path: Path) -> None:
+    """It begins again when another run is faster. Then it found an empty folder, and began a ledger of its own."""
+    home = Store.local(tmp_path / "state")
+    home.prepare()
+    known = identity.create(home, "..", "https://api")
+    ledger = Ledger(home, "all", run="night", title="night")
+    claim = Claim(
+        home,
+        ledger,
+        CatalogLanes(ledger, None),
+        root="file:///in",
+        destination="..",
+        service="https://api",
+        options=Options(correction=Correction()),
+        expects=None,
+    )
+    claim.load(no_wait, resumed=False)
+    (tmp_path / "state").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(LedgerNotFound, match=known.ledger):
+        claim.load(no_wait, resumed=False)

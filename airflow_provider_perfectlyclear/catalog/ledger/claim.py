@@ -73,7 +73,13 @@ class Claim:
         :raises LedgerNotFound: an earlier run or try has left a ledger, and it is not here.
         :raises LedgerMismatch: it is about another destination or service.
         """
+        before = self.identity
         self.read_identity()
+        if before is not None and (self.identity is None or self.identity.ledger != before.ledger):
+            raise LedgerNotFound(
+                f"This run has read ledger {before.ledger} in {self._home.uri('')}, and it is not there now. Mount or "
+                "restore it: every worker must see it."
+            )
         self._lanes.load(sleep)
         accepted = self._options.accept_ledger
         seq = self._ledger.seq
