@@ -235,7 +235,7 @@ class CatalogRun:
 
     def _try_to_begin(self, kept: Kept) -> Waiting | Summary | None:
         """None: another owner was faster, and what was read is stale."""
-        jobs = [row for row in self.ledger.rows.values() if row.state is State.STARTED]
+        jobs = self._claim.rows(State.STARTED)
         if jobs and not self.options.plan_only:
             if not self._claim.take():
                 return None
@@ -290,15 +290,16 @@ class CatalogRun:
         if self.options.plan_only:
             return self._planned(kept, made)
         self._brake(made)
-        unsettled = [row for row in self.ledger.rows.values() if row.state is State.INTENT]
-        idle = not (made.todo or made.refused or touched or moved or unsettled)
+        unsettled = self._claim.rows(State.INTENT)
+        locked = notes.failures_of_locked(made, self.ledger.rows, self._claim.leaves)
+        idle = not (made.todo or made.refused or locked or touched or moved or unsettled)
         if idle and not (self.ledger.view.holder or self.ledger.owned):
             return self._finish(kept)
         if not self._claim.take():
             return None
         if noted := [*notes.of_seen(touched, moved), *notes.of_refused(made)]:
             self.ledger.append(noted)
-        kept.progress.failures |= notes.failures_of_refused(made)
+        kept.progress.failures |= notes.failures_of_refused(made) | locked
         todo = within_limit(made.todo, self.options.limit, self.ledger.bill)
         kept.later = made.todo[len(todo) :]
         return self._work(kept, todo, unsettled)

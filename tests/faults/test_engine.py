@@ -568,6 +568,7 @@ def test_the_wait_for_an_unconfirmed_start_follows_the_services_times(
     monkeypatch.setattr(start_queue, "LEAST", 0.5)
     house.put(*NAMES)
     if without:
+        house.emulator.behave(job_seconds=0.0)  # none is found open by a clock that is an hour ahead
         house.emulator.fault({"route": "status"}, {"remove": without}, times=None)
     house.emulator.fault({"route": "pfc", "nth": 4}, {"kill": {"pid": "peer", "when": "committed"}})
     assert house.work() is None

@@ -22,6 +22,7 @@ from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE, St
 from airflow_provider_perfectlyclear.catalog.engine.twins import Key, Twins
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
+from airflow_provider_perfectlyclear.catalog.plan.notes import LOCKED
 from airflow_provider_perfectlyclear.errors import (
     ItemFailed,
     JobLost,
@@ -147,7 +148,7 @@ class Starter:
                 "this process stood still for too long after it had declared the start; not sent"
             )
         if self._engine.ledger.is_contested(row.output):
-            raise ItemFailed("a task for this picture alone works on it; a retry tries again", code="LOCKED")
+            raise ItemFailed(LOCKED, code=Reason.LOCKED)
 
     def _after_start(self, row: Row, again: bool) -> Callable[[Future[str]], None]:
         def then(future: Future[str]) -> None:

@@ -12,7 +12,7 @@ from airflow_provider_perfectlyclear.catalog.ledger import identity
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected, Identity
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes
-from airflow_provider_perfectlyclear.catalog.ledger.rows import State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import LANES
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.errors import (
@@ -73,7 +73,13 @@ class Claim:
         :raises LedgerNotFound: an earlier run or try has left a ledger, and it is not here.
         :raises LedgerMismatch: it is about another destination or service.
         """
+        before = self.identity
         self.read_identity()
+        if before is not None and (self.identity is None or self.identity.ledger != before.ledger):
+            raise LedgerNotFound(
+                f"This run has read ledger {before.ledger} in {self._home.uri('')}, and it is not there now. Mount or "
+                "restore it: every worker must see it."
+            )
         self._lanes.load(sleep)
         accepted = self._options.accept_ledger
         seq = self._ledger.seq
@@ -99,6 +105,16 @@ class Claim:
         self._ledger.read_rest()
         self._ledger.is_contested = self._lanes.is_contested
         return self._lanes.catch_up()
+
+    def leaves(self, output: str) -> bool:
+        """Return whether a task for this picture alone works on the output now."""
+        return self._lanes.leaves(output)
+
+    def rows(self, state: State) -> list[Row]:
+        """Return the rows of a state, without the outputs that are left to a task for this picture alone."""
+        return [
+            row for row in self._ledger.rows.values() if row.state is state and not self.leaves(row.output)
+        ]
 
     def _check_identity(self) -> None:
         destination, service = self._about

@@ -190,11 +190,15 @@ class Ledger:
         Create the segment at the next number.
 
         An owner that slept until its numbers were cleaned up would find the next number free again: so its own
-        last segment must still stand when the new one does.
+        last segment must still stand when the new one does; and where there was none, none may stand after it.
         """
         began, number = time.monotonic(), self.head + 1
         ours = self.store.create(segment_name(self.lane, number), data)
         if not ours or (number > 1 and self.store.stat(segment_name(self.lane, number - 1)) is None):
+            ours = False
+        elif number == 1:
+            ours = not self._has_later_segments()
+        if not ours:
             self.owned = False
             raise LaneLost(
                 f"Another run took the lock on {self.store.uri('')} (lane {self.lane!r}, segment {number}). This "
@@ -204,6 +208,11 @@ class Ledger:
         self.view.head = number
         self.view.holder = None
         self.seq += 1
+
+    def _has_later_segments(self) -> bool:
+        """Return whether the lane began long ago: its first numbers were cleaned up while this owner slept."""
+        entries = self.store.child(f"{LANES}/{self.lane}").list()
+        return any(is_segment(entry.name) and int(entry.name[:8]) > 1 for entry in entries)
 
     @property
     def silence(self) -> float:

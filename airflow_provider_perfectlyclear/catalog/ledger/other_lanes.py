@@ -19,7 +19,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_row
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, refuse, wait_for_owners
 from airflow_provider_perfectlyclear.catalog.ledger.records import merged
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
-from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane, segment_name
+from airflow_provider_perfectlyclear.catalog.ledger.segments import LANES, is_segment, list_lanes, read_lane
 from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.errors import LaneHeld
 from airflow_provider_perfectlyclear.storage import Entry, Store
@@ -88,8 +88,7 @@ class CatalogLanes(_Lanes):
         self._heads_of_singles: dict[str, int] = {}
         self.merged = 0
         self._read_anew: dict[str, int] = {}  # lanes of single pictures, each with its head
-        #: Outputs that a task for this picture alone works on now.
-        self.in_progress: set[str] = set()
+        self._at_work: set[str] = set()  # lanes of single pictures that have an owner now
 
     def load(self, sleep: Callable[[float], None]) -> None:
         """
@@ -114,7 +113,7 @@ class CatalogLanes(_Lanes):
             alive.append(ledger)
 
         wait_for_owners([self.ledger, *others, *singles], sleep, alive=lives)
-        self._heads, self.merged, self.in_progress, self._read_anew = {}, 0, set(), {}
+        self._heads, self.merged, self._at_work, self._read_anew = {}, 0, set(), {}
         for other in others:
             self._take_in(other)
         self._take_in_singles(singles, alive)
@@ -147,7 +146,7 @@ class CatalogLanes(_Lanes):
     def _take_in_singles(self, singles: list[Ledger], alive: list[Ledger]) -> None:
         for single in singles:
             if single in alive or not self._make_plan_again(single):
-                self.in_progress.update(row.output for row in single.rows.values())
+                self._at_work.add(single.lane)
                 continue
             self._heads_of_singles[single.lane] = self.ledger.view.merged[single.lane] = single.head
             self._read_anew[single.lane] = single.head
@@ -193,11 +192,17 @@ class CatalogLanes(_Lanes):
                 )
         return True
 
+    def leaves(self, output: str) -> bool:
+        """Return whether a task for this picture alone was at work when the lanes were read: the output is its own."""
+        return bool(self._at_work) and single_lane(output) in self._at_work
+
     def is_contested(self, output: str) -> bool:
         """Whether a task for this picture alone has begun since the lanes were read. May be asked by any thread."""
         lane = single_lane(output)
-        number = self._heads_of_singles.get(lane, 0) + 1
-        return self.singles.stat(segment_name(lane, number)) is not None
+        known = self._heads_of_singles.get(lane, 0)
+        # Not only the next number: it may have been cleaned up while this process slept.
+        segments = self.singles.child(f"{LANES}/{lane}").list()
+        return any(is_segment(entry.name) and int(entry.name[:8]) > known for entry in segments)
 
 
 class SingleLanes(_Lanes):
@@ -271,20 +276,33 @@ class SingleLanes(_Lanes):
             row = catalog.rows.pop(self._output, None)
             self.ledger.others.update(catalog.rows)
             self.ledger.view.replaced |= catalog.view.replaced
-            mine = self.ledger.rows.get(self._output)
-            if row is None or (mine is not None and not row.outranks(mine)):
+            if row is None:
                 continue
-            if (
-                row.state is State.INTENT and catalog.view.is_parked
-            ):  # its own run asks again when it is woken up
-                raise catalog.held()
-            self._take_up(row)
+            mine = self.ledger.rows.get(self._output)
+            is_newer = mine is None or row.outranks(mine)
+            if row.state.is_open:
+                self._fence(catalog, row, is_newer)
+            if is_newer:
+                self._take_up(row)
+
+    def _fence(self, catalog: Ledger, row: Row, is_newer: bool) -> None:
+        """
+        Make a catalog that is deferred or dead plan again: its job for the output would land over what is made here.
+
+        :raises LaneHeld: the catalog works on the output.
+        """
+        if row.state is State.INTENT and catalog.view.is_parked and is_newer:
+            raise catalog.held()  # its own run asks again when it is woken up
+        if not self._make_plan_again(catalog):
+            raise catalog.held()
+        self._heads[catalog.lane] = catalog.head
 
     def settle(self) -> bool:
         """
-        After taking one's own lane: record here the row that was taken up from another lane.
+        After taking one's own lane: record here the row that was taken up from another lane. The next record may say no
+        more than that the output has landed, and a reader has to know from what.
 
-        :returns: False: a catalog has written meanwhile, and the lanes must be read again.
+        :returns: False when a catalog has written meanwhile, and the lanes must be read again.
         :raises LaneLost: one's own lane is lost.
         """
         if {lane: _head(entries) for lane, entries in list_lanes(self.state).items()} != self._heads:
@@ -293,6 +311,11 @@ class SingleLanes(_Lanes):
             self.ledger.append([{"r": "row", **self._taken_up.to_json()}])
             self._taken_up = None
         return True
+
+    @staticmethod
+    def leaves(output: str) -> bool:
+        """A single picture is left to no other task."""
+        return False
 
     @staticmethod
     def is_contested(output: str) -> bool:

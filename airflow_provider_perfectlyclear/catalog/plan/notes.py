@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
@@ -11,9 +11,12 @@ from airflow_provider_perfectlyclear.catalog.ledger.records import failed, seen
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
-from airflow_provider_perfectlyclear.reasons import PERMANENT
+from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 
 log = logging.getLogger(__name__)
+
+#: Why an output fails that a task for its picture alone works on.
+LOCKED = "a task for this picture alone works on it; a retry tries again"
 
 
 def of_seen(touched: Iterable[Item], moved: Iterable[Item]) -> list[Record]:
@@ -41,6 +44,22 @@ def failures_of_refused(made: Plan) -> dict[str, Failure]:
         failures[output] = Failure(output, item.source, code, reason)
         log.warning("%s: %s %s", one_line(item.source), code, one_line(reason))
     return failures
+
+
+def failures_of_locked(
+    made: Plan, rows: Mapping[str, Row], leaves: Callable[[str], bool]
+) -> dict[str, Failure]:
+    """
+    Take outputs out of a plan that a task for their picture alone works on, and return their failures by output.
+
+    :param rows: the ledger.
+    :param leaves: whether an output is left to such a task.
+    """
+    sources = {item.output: item.source for item in made.todo if leaves(item.output)}
+    made.todo = [item for item in made.todo if item.output not in sources]
+    opened = (rows[output] for output in made.own if output in rows and rows[output].state.is_open)
+    sources |= {row.output: row.source for row in opened if leaves(row.output)}
+    return {output: Failure(output, source, Reason.LOCKED, LOCKED) for output, source in sources.items()}
 
 
 def _row(item: Item) -> Row:
