@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from collections.abc import Collection
 
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
@@ -36,8 +35,8 @@ class SetAside:
         self._spool = spool
         #: Sizes of the sources that the run looks at (bytes): only an output made from such a size is copied.
         self.sizes: set[int] = set()
-        self._names: dict[str, Row] | None = None  # by content and correction; read when first needed
-        self._lock = threading.Lock()
+        self._rows: dict[str, Row] = {}  # by content and correction
+        self._is_read = False
 
     def may_be_wanted(self, row: Row | None, sha256: str, digest: str) -> bool:
         """
@@ -60,7 +59,7 @@ class SetAside:
         """
         if self._destination is not None:
             copy_file((self._destination, row.output), (self._store, _name(row)), row, self._spool)
-            self._known()[_key(row)] = row
+            self._rows[_key(row)] = row
 
     def copy_to(self, output: str, row: Row, before: BeforePublish) -> Landed | None:
         """
@@ -73,26 +72,28 @@ class SetAside:
         """
         if self._destination is None:
             return None
-        held = self._known().get(_key(row))
+        held = self._find(row)
         if held is None:
             return None
         return copy_file((self._store, _name(held)), (self._destination, output), held, self._spool, before)
 
     def has(self, row: Row) -> bool:
         """Return whether an output was set aside whose content and correction another output has now."""
-        return self._names is not None and _key(row) in self._names
+        return _key(row) in self._rows
 
     def forget(self, row: Row) -> None:
         """Remove a copy whose content has an output again, according to the ledger."""
-        if (held := self._known().pop(_key(row), None)) is not None:
+        if (held := self._rows.pop(_key(row), None)) is not None:
             self._store.delete(_name(held))
 
-    def _known(self) -> dict[str, Row]:
-        with self._lock:
-            if self._names is None:
-                rows = [_row_of(entry.name) for entry in self._store.list()]
-                self._names = {_key(row): row for row in rows if row is not None}
-            return self._names
+    def _find(self, row: Row) -> Row | None:
+        """Find what an earlier worker of the lane has set aside, too: its folder is listed once."""
+        if _key(row) not in self._rows and not self._is_read:
+            for found in (_row_of(entry.name) for entry in self._store.list()):
+                if found is not None:
+                    self._rows.setdefault(_key(found), found)
+            self._is_read = True
+        return self._rows.get(_key(row))
 
 
 def clear(state: Store, lane: str) -> None:

@@ -145,9 +145,9 @@ class Attempt:
         claim.load = judged  # type: ignore[method-assign]
         catch_up = claim.catch_up
 
-        def judged_catch_up() -> bool:
+        def judged_catch_up(*, may_pay: bool) -> bool:
             before = dict(world.judge.made)
-            caught_up = catch_up()
+            caught_up = catch_up(may_pay=may_pay)
             self.knows = before
             return caught_up
 

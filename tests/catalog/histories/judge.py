@@ -102,7 +102,7 @@ class Judge:
                 key, _uri(record), lane, self._world.clock.now, job_id, has_landed, by=record.get("run", "")
             )
             return
-        if kind in ("intent", "joined"):
+        if kind in ("intent", "joined", "copying"):
             made = self._declare(process, lane, run, record)
         elif before is None:
             return

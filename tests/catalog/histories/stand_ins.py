@@ -17,11 +17,13 @@ from greenlet import getcurrent
 
 from airflow_provider_perfectlyclear.api.models import JobStatus
 from airflow_provider_perfectlyclear.catalog import run as run_module
-from airflow_provider_perfectlyclear.catalog.engine import follow, lines, loop, send, start, upload
+from airflow_provider_perfectlyclear.catalog.engine import copies, follow, lines, loop, send, start, upload
 from airflow_provider_perfectlyclear.catalog.ledger import journal, lane, other_lanes
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.catalog.plan import planner
+from airflow_provider_perfectlyclear.catalog.transfer import reuse, set_aside
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Wanted
+from airflow_provider_perfectlyclear.catalog.transfer.reuse import BeforePublish
 from airflow_provider_perfectlyclear.errors import InvalidSource
 from airflow_provider_perfectlyclear.media import JPEG
 from tests.catalog.histories.clock import EPOCH, Clock, Thread
@@ -121,6 +123,10 @@ class Pools:
         self._running[name] += 1
         self._process.spawn(body)
 
+    def post(self, act: Callable[[], None]) -> None:
+        self._results.append(act)
+        self.wake()
+
     def wake(self) -> None:
         self._process.clock.wake(self._main)
 
@@ -129,6 +135,24 @@ class Pools:
             self._process.clock.wait(patience)
         while self._results:
             self._results.pop(0)()
+
+
+class Event:
+    """As ``threading.Event``, for the thread of the simulated process that makes it."""
+
+    def __init__(self) -> None:
+        thread = getcurrent()
+        assert isinstance(thread, Thread)
+        self._thread, self._is_set = thread, False
+
+    def set(self) -> None:
+        self._is_set = True
+        self._thread.process.clock.wake(self._thread)
+
+    def wait(self, seconds: float) -> bool:
+        if not self._is_set:
+            self._thread.process.clock.wait(seconds)
+        return self._is_set
 
 
 class Reporter:
@@ -170,21 +194,36 @@ def result_of(content: str, digest: str) -> bytes:
 
 
 def land(
-    client: Any, status: JobStatus, *, destination: Shelf, output: str, wanted: Wanted, **more: object
+    client: Any,
+    status: JobStatus,
+    *,
+    destination: Shelf,
+    output: str,
+    wanted: Wanted,
+    before: BeforePublish,
+    **more: object,
 ) -> Landed:
     """A job's result, published."""
     job = client.job(status.job_id)
     data = result_of(job.content, job.digest)
+    before()
     destination.write(output, data)
     return Landed(len(data), status, sha256=sha256(data).hexdigest())
 
 
-def copy_output(destination: Shelf, held: Row, output: str, spool: object) -> Landed | None:
+def copy_file(
+    source: tuple[Shelf, str],
+    target: tuple[Shelf, str],
+    held: Row,
+    spool: object,
+    before: BeforePublish = lambda: None,
+) -> Landed | None:
     """A copy of an output, if it stands as the ledger holds it."""
-    data = destination.read(held.output)
-    if data is None or held.output == output or not sha256(data).hexdigest().startswith(held.output_sha256):
+    data = source[0].read(source[1])
+    if data is None or not sha256(data).hexdigest().startswith(held.output_sha256):
         return None
-    destination.write(output, data)
+    before()
+    target[0].write(target[1], data)
     return Landed(len(data), None, sha256=sha256(data).hexdigest())
 
 
@@ -211,7 +250,9 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(run_module, "Reporter", lambda **given: Reporter())
     monkeypatch.setattr(upload, "staged", staged)
     monkeypatch.setattr(upload, "_land", land)
-    monkeypatch.setattr(upload, "copy_output", copy_output)
+    monkeypatch.setattr(copies, "threading", SimpleNamespace(Event=Event))
+    for module in (reuse, set_aside):
+        monkeypatch.setattr(module, "copy_file", copy_file)
     before, state = logging.root.manager.disable, random.getstate()
     logging.disable(logging.CRITICAL)
     yield
