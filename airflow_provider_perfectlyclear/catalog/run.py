@@ -291,7 +291,7 @@ class CatalogRun:
             return self._planned(kept, made)
         self._brake(made)
         unsettled = [row for row in self.ledger.rows.values() if row.state is State.INTENT]
-        idle = not (made.todo or made.refused or touched or moved or unsettled)
+        idle = not (made.todo or made.refused or touched or moved or unsettled or self._claim.must_be_written)
         if idle and not (self.ledger.view.holder or self.ledger.owned):
             return self._finish(kept)
         if not self._claim.take():

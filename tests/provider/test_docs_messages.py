@@ -618,6 +618,7 @@ def sources_of_single_steps(stage: Stage) -> None:
     "and so was the answer to asking once more",
     "the time was up before it could be asked about",
     "An earlier try ended between the paid call and its record",
+    "possibly_paid_twice=",
 )
 def starts_that_nobody_knows_of(stage: Stage) -> None:
     stage.service.fault("pfc", {"reset": "committed"})
