@@ -215,13 +215,13 @@ class StartOnce:
     # ---- the paid call
 
     def _wait_for_a_cache(self, row: Row) -> None:
-        """An earlier try died between call and record: ask again, when a cache at the service can answer."""
+        """An earlier try was killed, lost the lane, or had no response: ask again, when a cache at the service can answer."""
         if (row.query or {}).get("cache") == "false":
-            raise StartUnknown(row.file_key or "", "an earlier try ended before it was recorded")
+            raise StartUnknown(row.file_key or "", "an earlier try recorded no response")
         seconds = starts.UNKNOWN - max(0.0, time.time() - row.at)
         log.warning(
-            "An earlier try ended between the paid call and its record: it is asked once more in %.0f s, with the same "
-            "file key %s, which may pay twice",
+            "An earlier try recorded no response to its paid call: it is asked once more in %.0f s, with the same file "
+            "key %s, which may pay twice",
             max(0.0, seconds),
             row.file_key,
         )
