@@ -215,7 +215,7 @@ class StartOnce:
     # ---- the paid call
 
     def _wait_for_a_cache(self, row: Row) -> None:
-        """An earlier try was killed, lost the lane, or had no response: ask again, when a cache at the service can answer."""
+        """An earlier try was killed, lost the lane or had no response: wait until a cache at the service can answer."""
         if (row.query or {}).get("cache") == "false":
             raise StartUnknown(row.file_key or "", "an earlier try recorded no response")
         seconds = starts.UNKNOWN - max(0.0, time.time() - row.at)
