@@ -23,6 +23,9 @@ def recall(context: Mapping[str, Any]) -> Expected | None:
     """
     Read what the last run of this task, or an earlier try of this one, said of its ledger.
 
+    It is said again at once: Airflow clears the XComs of a try that begins, and one that ends without a ledger, or is
+    killed, would leave the next run without any.
+
     :param context: the task's.
     :returns: None when nothing is known: then nothing is expected.
     """
@@ -30,6 +33,7 @@ def recall(context: Mapping[str, Any]) -> Expected | None:
 
     for said, same_run in ((_of_this_run(context), True), (_of_the_last_run(context), False)):
         if isinstance(said, Mapping) and isinstance(said.get("ledger"), str):
+            _say_again(context, said)
             return Expected(
                 said["ledger"],
                 str(said.get("place", "")),
@@ -52,6 +56,15 @@ def remember(context: Mapping[str, Any], said: Mapping[str, Any] | None) -> None
     store = context.get("task_state_store")
     if store is not None:
         store.set(KEY, {**said, "run_id": str(context["ti"].run_id)})
+
+
+def _say_again(context: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+    try:
+        context["ti"].xcom_push(
+            key=KEY, value={name: value for name, value in said.items() if name != "run_id"}
+        )
+    except Exception as error:
+        log.debug("The XCom cannot be written: %s", type(error).__name__)
 
 
 def _of_this_run(context: Mapping[str, Any]) -> Any:

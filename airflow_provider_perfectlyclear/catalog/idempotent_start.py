@@ -6,30 +6,39 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
 
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction, FileType
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
-from airflow_provider_perfectlyclear.catalog.ledger import records
+from airflow_provider_perfectlyclear.catalog.ledger import identity, records
+from airflow_provider_perfectlyclear.catalog.ledger.heartbeat import Heartbeat
+from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
+from airflow_provider_perfectlyclear.catalog.start_source import StartSource
 from airflow_provider_perfectlyclear.errors import (
     ConfigurationError,
+    InvalidSource,
     LaneHeld,
+    LaneLost,
     PerfectlyClearError,
+    RunStopped,
+    StartRefused,
     StartUnknown,
     Unavailable,
 )
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.reasons import Reason
+from airflow_provider_perfectlyclear.storage import Store, same_fingerprint
 
 log = logging.getLogger(__name__)
 
-#: Uploads what is to be corrected; returns its file key and file type.
-Upload = Callable[[], tuple[str, str]]
+#: Takes plain data: what the next try should expect of the ledger.
+Remember = Callable[[Mapping[str, Any]], None]
 
 
 class StartOnce:
@@ -38,12 +47,14 @@ class StartOnce:
     map index, as the indexes move when a run is cleared and its list is shorter.
 
     :param client: the service.
-    :param state: where the record lies.
+    :param state: where the ledger lies.
     :param correction: with its file type, if it was given.
-    :param source: names what is corrected.
+    :param source: what is corrected.
     :param task_key: names the task of a Dag run, mapped instances all together.
     :param run_key: names the task instance over all its tries.
     :param title: the task instance as a person would name it.
+    :param expects: what the last run, or an earlier try, said of the ledger, if it is known.
+    :param accept_ledger: the id of a ledger whose absence is accepted.
     """
 
     def __init__(
@@ -52,105 +63,225 @@ class StartOnce:
         state: Store,
         *,
         correction: Correction,
-        source: str,
+        source: StartSource,
         task_key: str,
         run_key: str,
         title: str,
+        expects: Expected | None = None,
+        accept_ledger: str | None = None,
     ) -> None:
         self._correction, self._source = correction, source
         self._digest = correction_digest(correction.canonical())
         asked = {name: value for name, value in correction.query().items() if name != "cache"}
-        self._name = _hash(json.dumps([task_key, asked, source], sort_keys=True))[:24]
+        self._name = _hash(json.dumps([task_key, asked, source.uri], sort_keys=True))[:24]
         run = _hash(run_key)
         self._client = client
         self._state = state.child("starts")
         self._state.part_tag = run[:8]
+        self._expects, self._accepted = expects, accept_ledger
         self._ledger = Ledger(self._state, f"one-{self._name}", run=run[:16], title=title)
+        self._lane = Heartbeat(self._ledger)
 
-    def run(self, upload: Upload, *, fingerprint: str) -> Row:
+    def run(self, remember: Remember = lambda said: None) -> Row:
         """
         Return what was started, now or before.
 
-        :param upload: called when nothing was uploaded yet.
-        :param fingerprint: tells whether the source is still the same; if not, it is another start.
+        :param remember: keeps what the next try should expect of the ledger; called before anything is paid.
         :raises StartUnknown: it may have been started, and asking again would pay again (``cache`` is False).
-        :raises Unavailable: it may have been started; the next try asks once more, with the same file key.
+        :raises Unavailable: it may have been started; the next try asks once more, or uploads anew.
         :raises LaneHeld: another try or instance of this task works on it now.
+        :raises LedgerNotFound: an earlier run or try has left a ledger, and it is not here.
+        :raises InvalidSource: there is no source, or it changed while it was uploaded.
         """
-        self._take()
-        try:
-            wanted = Row(self._name, State.INTENT, self._source, fingerprint, digest=self._digest)
-            row = self._start(wanted, upload)
-        except PerfectlyClearError:
-            if self._ledger.owned:
-                self._ledger.release()
-            raise
-        self._ledger.release()
+        remember(self._take())
+        with self._lane:
+            try:
+                row = self._start()
+            except LaneLost:
+                raise self._is_held() from None
+            except BaseException:  # Airflow's timeout of a task is no Exception
+                with suppress(RunStopped):
+                    self._lane.release()
+                raise
+            self._lane.release()
         return row
 
-    def _take(self) -> None:
-        self._state.prepare()
+    def _take(self) -> dict[str, Any]:
+        """Own the lane, once it is certain that the ledger is the right one; return what to expect of it."""
         self._ledger.load()
+        known = identity.read(self._state, self._expects)
+        identity.check_expected(
+            known,
+            self._expects,
+            state=self._state,
+            seq=self._ledger.seq,
+            accepted=self._accepted,
+            held="starts",
+        )
         self._ledger.wait_for_owner(time.sleep)
+        self._state.prepare()
         if self._ledger.head == 0 and not self._state.probe("lanes"):
             raise ConfigurationError(
                 f"{self._state.uri('')} cannot create a file only if it is absent, so two tries could pay for the same "
                 "picture. Put state_path on another store."
             )
-        if not self._ledger.take():
-            raise LaneHeld(
-                f"{self._state.uri('')} is used by another try of this task. Retries will wait for it."
-            )
+        known = known or identity.create(self._state, "", "") or identity.read(self._state, self._expects)
+        self._ledger.id = known.ledger if known is not None else ""
+        if known is None or not self._ledger.take():
+            raise self._is_held()
+        # Each start is a lane of its own, so that sequence numbers of two runs say nothing about each other.
+        return {"ledger": known.ledger, "place": self._state.uri(""), "outputs": 1, "seq": 0}
 
-    def _start(self, wanted: Row, upload: Upload) -> Row:
-        row = self._ledger.rows.get(self._name)
-        if row is not None and row.fingerprint != wanted.fingerprint:
-            log.warning(
-                "The source has changed since job %s was started: this is another start, paid", row.job_id
-            )
-            row = None
+    def _is_held(self) -> LaneHeld:
+        return LaneHeld(
+            f"{self._state.uri('')} is used by another try of this task. Retries will wait for it."
+        )
+
+    def _start(self) -> Row:
+        row = self._known()
+        if row is not None and row.state is State.INTENT:
+            self._wait_for_a_cache(row)
+            row = self._known()  # somebody may have replaced the file meanwhile
         if row is not None and row.state is State.STARTED:
             log.info("Job %s was started by an earlier try; nothing is paid again", row.job_id)
             return row
-        again = row is not None and row.state is State.INTENT
-        if again and row is not None:
-            self._wait_for_a_cache(row)
-        else:
-            file_key, file_type = upload()
-            query = self._correction.model_copy(update={"file_type": FileType(file_type)}).query()
-            row = replace(wanted, file_key=file_key, file_type=file_type, query=query)
-        assert row is not None and row.file_key is not None
-        self._ledger.append([records.intent(row, again=again)])
-        job_id = self._ask(row, row.file_key)
-        self._ledger.append([records.started(row.output, job_id)])
-        return self._ledger.rows[self._name]
+        if row is not None and row.state is State.INTENT:
+            return self._started(row, self._ask(row, self._refused_again))
+        if row is None or row.code != Reason.START_LOST:
+            row = self._uploaded()
+            return self._started(row, self._ask(row, None))
+        log.warning(
+            "An earlier start of %s may have been paid: its response was lost, and asking again was refused. The file "
+            "is uploaded anew, and starting it may pay twice",
+            self._source.uri,
+        )
+        row = self._uploaded()
+        return self._started(row, self._ask(row, lambda refusal: refusal))
+
+    def _started(self, row: Row, job_id: str) -> Row:
+        try:
+            self._lane.append([records.started(row.output, job_id)])
+        except PerfectlyClearError:
+            log.warning("Job %s is started and could not be recorded; the next try asks once more", job_id)
+            raise
+        row = self._ledger.rows[self._name]
+        if row.twice:
+            log.warning("Job %s is started: possibly_paid_twice=%d", job_id, row.twice)
+        return row
+
+    # ---- the source
+
+    def _known(self) -> Row | None:
+        """What the ledger says about the bytes that the source has now."""
+        row, fingerprint = self._ledger.rows.get(self._name), self._source.fingerprint()
+        if row is None or same_fingerprint(row.fingerprint, fingerprint):
+            return row
+        if row.sha256 and self._source.sha256 is not None and self._source.sha256() == row.sha256:
+            self._lane.append([records.seen(self._name, fingerprint)])
+            return self._ledger.rows[self._name]
+        if row.state is State.STARTED:
+            log.warning(
+                "The source has changed since job %s was started: this is another start, paid", row.job_id
+            )
+        elif row.state is State.INTENT or row.code == Reason.START_LOST:
+            log.warning(
+                "The source has changed since a start without a response (file key %s), which may have been paid: this "
+                "is another start, paid",
+                row.file_key,
+            )
+        return None
+
+    def _uploaded(self) -> Row:
+        before = self._source.fingerprint()
+        sent = self._source.upload()
+        after = self._source.fingerprint()
+        if before != after and (self._source.sha256 is None or self._source.sha256() != sent.sha256):
+            raise InvalidSource(
+                f"{self._source.uri} changed while it was uploaded. Nothing was started; a retry uploads it anew",
+                code="SOURCE_CHANGED",
+            )
+        query = self._correction.model_copy(update={"file_type": FileType(sent.file_type)}).query()
+        return Row(
+            self._name,
+            State.INTENT,
+            self._source.uri,
+            after,
+            sent.sha256,
+            self._digest,
+            query,
+            sent.file_type,
+            file_key=sent.file_key,
+        )
+
+    # ---- the paid call
 
     def _wait_for_a_cache(self, row: Row) -> None:
-        """An earlier try died between call and record: ask again, when a cache at the service can answer."""
+        """An earlier try was killed, lost the lane or had no response: wait until a cache at the service can answer."""
         if (row.query or {}).get("cache") == "false":
-            raise StartUnknown(row.file_key or "", "an earlier try ended before it was recorded")
+            raise StartUnknown(row.file_key or "", "an earlier try recorded no response")
         seconds = starts.UNKNOWN - max(0.0, time.time() - row.at)
         log.warning(
-            "An earlier try ended between the paid call and its record: it is asked once more in %.0f s, with the same "
-            "file key %s, which may pay twice",
+            "An earlier try recorded no response to its paid call: it is asked once more in %.0f s, with the same file "
+            "key %s, which may pay twice",
             max(0.0, seconds),
             row.file_key,
         )
         time.sleep(max(0.0, seconds))
 
-    def _ask(self, row: Row, file_key: str) -> str:
-        correction = Correction.parse(dict(row.query or {}))
+    def _ask(self, row: Row, if_refused: Callable[[StartRefused], PerfectlyClearError] | None) -> str:
+        """
+        Make the paid call.
+
+        :param if_refused: None: nothing can have been started before. Otherwise an earlier call may have been
+            accepted, and this returns what a refusal of another one comes to.
+        """
+        file_key, correction = str(row.file_key), Correction.parse(dict(row.query or {}))
+        again = [if_refused is not None]
         try:
-            return self._client.send(calls.start(file_key, correction))
+            return self._client.send(
+                calls.start(file_key, correction), before=lambda: self._declare(row, again)
+            )
         except StartUnknown as unknown:
             if correction.cache is False:
                 raise
             raise Unavailable(
                 f"{unknown} The next try asks once more, with the same file key, which may pay twice."
             ) from None
-        except PerfectlyClearError as error:  # nothing was started: the intent is no doubt any more
-            self._ledger.append([records.failed(row, error.code, str(error))])
+        except StartRefused as refusal:
+            # An earlier call stays in doubt: the next start of these bytes may pay twice, and has to say so.
+            self._close(row, refusal.code if if_refused is None else Reason.START_LOST, str(refusal))
+            raise (refusal if if_refused is None else if_refused(refusal)) from None
+        except PerfectlyClearError as error:
+            # It says nothing about an earlier call. Of a first one it says that nothing was started.
+            if if_refused is None:
+                self._close(row, error.code, str(error))
             raise
+
+    def _declare(self, row: Row, again: list[bool]) -> None:
+        """
+        Write the intent right before each request, whatever it waited for: only the owner of a lane can, and the next
+        try learns from it when the request was sent.
+
+        :param again: whether an earlier call may have been accepted; counted once.
+        """
+        self._lane.append([records.intent(row, again=again[0])])
+        again[0] = False
+        if self._ledger.silence > starts.STALE:
+            raise Unavailable(
+                "this process stood still for too long after it had declared the start; not sent"
+            )
+
+    def _refused_again(self, refusal: StartRefused) -> PerfectlyClearError:
+        """Such as: the service no longer has the uploaded file. Nobody can ask about the earlier call any more."""
+        said = f"the answer to starting it was lost, and asking again was refused ({refusal})"
+        if self._source.sha256 is None:
+            return StartRefused(f"{said}. It may have been paid. Upload the file again to start it anew")
+        return Unavailable(f"{said}; a retry uploads it anew, which may pay twice")
+
+    def _close(self, row: Row, code: str, reason: str) -> None:
+        """Nobody has to ask about the intent any more. Where this cannot be written, the next try asks."""
+        with suppress(RunStopped):
+            self._lane.append([records.failed(row, code, reason)])
 
 
 def _hash(text: str) -> str:

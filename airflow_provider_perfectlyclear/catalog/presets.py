@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ PAGE, MAX_PAGES = 20, 1000
 
 #: A preset's file that is not what it was is read again after this long (seconds), and so often at the most.
 AGAIN_AFTER, READINGS = 0.5, 3
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 #: Names that are no custom preset (the vendor's guide): automatic selection, and no correction.
 BUILT_IN = ("universal", "none")
@@ -115,12 +118,13 @@ class Presets:
         Return the content's SHA-256: the remembered one, or one that two readings agree on. A single misreading would
         count as another correction and be paid for. If every reading differs, the redo guard decides.
         """
-        known, read = self._remembered(name), list[str]()
+        is_known, known = self._remembered(name)
+        read = list[str]()
         while len(read) < READINGS:
             if read:
                 time.sleep(AGAIN_AFTER)
             sha256 = self._content(name, found)
-            if sha256 is None and known is not None:
+            if sha256 is None and is_known:
                 raise Unavailable(
                     f"Preset {name!r} had a file when this ledger last saw it, and the service names none now. Nothing "
                     "was paid. Run the task again later."
@@ -162,12 +166,27 @@ class Presets:
     def _file(name: str) -> str:
         return f"presets/{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
 
-    def _remembered(self, name: str) -> str | None:
-        data = self._home.read(self._file(name))
-        return str(json.loads(data)["sha256"]) if data is not None else None
+    def _remembered(self, name: str) -> tuple[bool, str | None]:
+        """
+        Whether the preset was listed before, and the SHA-256 of its file. Of a damaged record only the first is known:
+        that is enough not to take the preset for a built-in one, and two readings of its file write the record anew.
+        """
+        file = self._file(name)
+        data = self._home.read(file)
+        if data is None:
+            return False, None
+        try:
+            return True, _SHA256.fullmatch(json.loads(data)["sha256"])[0]  # type: ignore[index]
+        except (ValueError, KeyError, TypeError):
+            log.warning(
+                "%s cannot be read. The file of preset %r is read again to write it anew; nothing is paid for that",
+                self._home.uri(file),
+                name,
+            )
+            return True, None
 
     def _refuse_known(self, name: str) -> None:
-        if self._remembered(name) is not None:
+        if self._remembered(name)[0]:
             raise Unavailable(
                 f"Preset {name!r} was among the account's presets when this ledger last saw it, and is not listed now. "
                 "Nothing was paid. Run the task again later. If the preset was deleted, name another one."

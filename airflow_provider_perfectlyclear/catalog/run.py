@@ -123,8 +123,6 @@ class CatalogRun:
             if store is not None:
                 store.part_tag = self.run[:8]
 
-    # ---- what a single picture does otherwise
-
     def _folder_of_runs(self) -> Store:
         return self.home
 
@@ -133,8 +131,6 @@ class CatalogRun:
 
     def _lanes_beside(self) -> CatalogLanes | SingleLanes:
         return CatalogLanes(self.ledger, self.options.shard_of(), root=self.source.place)
-
-    # ---- the three entrances
 
     def execute(self) -> Waiting | Summary:
         """
@@ -292,8 +288,8 @@ class CatalogRun:
         self._brake(made)
         unsettled = self._claim.rows(State.INTENT)
         locked = notes.failures_of_locked(made, self.ledger.rows, self._claim.leaves)
-        idle = not (made.todo or made.refused or locked or touched or moved or unsettled)
-        if idle and not (self.ledger.view.holder or self.ledger.owned):
+        busy = made.todo or made.refused or locked or touched or moved or unsettled
+        if not (busy or self._claim.must_be_written or self.ledger.view.holder or self.ledger.owned):
             return self._finish(kept)
         if not self._claim.take():
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -161,12 +162,12 @@ class Kept:
         """
         try:
             data = json.loads(gzip.decompress(packed))
-        except (ValueError, OSError, EOFError):
+        except (ValueError, OSError, EOFError, zlib.error):
             return None
         try:
             if data.pop("layout") in READ:
                 return cls._from_json(data)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             pass
         return cls._times_of(data)
 

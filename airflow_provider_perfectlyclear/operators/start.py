@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
+from airflow_provider_perfectlyclear.adapters.events import harmless
+from airflow_provider_perfectlyclear.adapters.ledger_memory import recall, remember
 from airflow_provider_perfectlyclear.adapters.task_instance import (
     run_key,
     run_title,
     task_key,
     told_to_airflow,
 )
-from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource
+from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.operators import arguments
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_perfectlyclear.api.models import Correction
+    from airflow_provider_perfectlyclear.catalog.start_source import Sent, StartSource
     from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
 #: The XCom key of the uploaded file, so that it can be corrected again without another upload.
@@ -34,10 +38,11 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
     **Without ``state_path`` each try is one paid call: a retry may pay again**, and when the answer to the paid call
     is lost, the task fails without retrying. With it, the intent is recorded before the call and the job id after it:
     a retry or clear in the same Dag run returns the job that was started for this source and correction, as long as
-    the source is unchanged, also under another map index. Another Dag run starts, and pays, anew.
+    the source has the same bytes, also under another map index. Another Dag run starts, and pays, anew.
 
     If a try died in between, or its answer was lost, the next one asks once more with the same file key, at the
-    earliest a minute later; that may pay twice, and the log says so.
+    earliest a minute later. If the service refuses that, the next one uploads the file anew. Both may pay twice, and
+    the log says so.
 
     The file key is under a second XCom key, ``file_key``.
 
@@ -49,6 +54,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
     :param perfectlyclear_conn_id: Airflow's connection to the service.
     :param source_conn_id: Airflow's connection to the source's store.
     :param state_path: a folder or prefix for the record of what was started; many tasks may share one.
+    :param accept_ledger: the id of a record whose absence is accepted; a message names it.
     """
 
     template_fields: Sequence[str] = (
@@ -73,6 +79,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         perfectlyclear_conn_id: str = DEFAULT_CONN_ID,
         source_conn_id: str | None = None,
         state_path: str | None = None,
+        accept_ledger: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -83,6 +90,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
         self.source_conn_id = source_conn_id
         self.state_path = state_path
+        self.accept_ledger = accept_ledger
         arguments.check_when_parsed(self, correction)
 
     def execute(self, context: Context) -> str:
@@ -99,7 +107,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
             return job_id
 
     def _start(self, hook: PerfectlyClearHook, correction: Correction, context: Context) -> tuple[str, str]:
-        file_key, file_type = self._uploaded(hook, correction)
+        file_key, file_type, _ = self._uploaded(hook, correction)
         context["ti"].xcom_push(key=FILE_KEY, value=file_key)  # also when the answer to the next call is lost
         self.log.info("Starting a correction of file key %s. From here on, a retry pays again.", file_key)
         return file_key, hook.start(file_key, arguments.parse_correction(correction, file_type=file_type))
@@ -107,37 +115,51 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
     def _start_once(
         self, hook: PerfectlyClearHook, correction: Correction, context: Context
     ) -> tuple[str, str]:
-        from airflow_provider_perfectlyclear.adapters.object_storage import open_file, open_state
+        from airflow_provider_perfectlyclear.adapters.object_storage import open_state
         from airflow_provider_perfectlyclear.catalog.idempotent_start import StartOnce
 
-        source, fingerprint = str(self.file_key), ""
-        if self.source:
-            store, name = open_file(self.source, conn_id=self.source_conn_id, argument="source")
-            entry = store.stat(name)
-            if entry is None:
-                raise InvalidSource(f"there is no file {store.uri(name)}", code="SOURCE_CHANGED")
-            source, fingerprint = store.uri(name), entry.fingerprint
         ti = context["ti"]
         once = StartOnce(
             hook.get_conn(),
             open_state(self.state_path, None),
             correction=correction,
-            source=source,
+            source=self._source(hook, correction),
             task_key=task_key(ti),
             run_key=run_key(ti),
             title=run_title(ti),
+            expects=recall(context),
+            accept_ledger=self.accept_ledger or None,
         )
-        row = once.run(lambda: self._uploaded(hook, correction), fingerprint=fingerprint)
+
+        def keep(said: Mapping[str, Any]) -> None:
+            with harmless("The place of the record"):
+                remember(context, said)
+
+        row = once.run(keep)
         return str(row.file_key), str(row.job_id)
 
-    def _uploaded(self, hook: PerfectlyClearHook, correction: Correction) -> tuple[str, str]:
+    def _source(self, hook: PerfectlyClearHook, correction: Correction) -> StartSource:
+        from airflow_provider_perfectlyclear.adapters.object_storage import open_file
+        from airflow_provider_perfectlyclear.catalog.start_source import StartSource
+
+        upload = partial(self._uploaded, hook, correction)
+        if self.file_key:
+            return StartSource(self.file_key, upload)
+        return StartSource.of_file(
+            *open_file(self.source, conn_id=self.source_conn_id, argument="source"), upload
+        )
+
+    def _uploaded(self, hook: PerfectlyClearHook, correction: Correction) -> Sent:
+        from airflow_provider_perfectlyclear.catalog.start_source import HashedBody, Sent
         from airflow_provider_perfectlyclear.hooks.files import file_type_of, opened
 
         if self.file_key:
-            return self.file_key, str(correction.file_type or "image")
+            return Sent(self.file_key, str(correction.file_type or "image"))
         with opened(self.source, conn_id=self.source_conn_id) as (open_body, size):
             file_type = file_type_of(open_body, correction.file_type and str(correction.file_type))
-            return hook.get_conn().upload(open_body, size=size, file_type=file_type), file_type
+            body = HashedBody(open_body)
+            file_key = hook.get_conn().upload(body.open, size=size, file_type=file_type)
+            return Sent(file_key, file_type, body.sha256)
 
 
 class PerfectlyClearDownloadOperator(BaseOperator):

@@ -165,7 +165,7 @@ def test_a_broken_segment_stops_the_run_and_names_the_remedy(
     owner.append([])
     segment(store, number).write_bytes(content)
     with pytest.raises(
-        LedgerError, match="(?s)cannot be read.*Bring it back from a backup; or move"
+        LedgerError, match="(?s)cannot be read.*Restore it from a backup.*move.*accept_ledger"
     ) as failure:
         read_lane(store, "all")
     assert str(segment(store, number)) in str(failure.value)

@@ -313,6 +313,13 @@ SAFEGUARDS = [
     safeguard(
         "checkpoint in parts", "catalog/ledger/lane.py", "if part.size and part", "if False and part", "F107"
     ),
+    Safeguard(
+        "damaged record of a preset",
+        "catalog/presets.py",
+        "if self._remembered(name)[0]:",
+        "if self._remembered(name)[1]:",
+        ("tests/faults/test_damaged.py",),
+    ),
 ]
 
 

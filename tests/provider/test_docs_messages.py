@@ -619,7 +619,8 @@ def sources_of_single_steps(stage: Stage) -> None:
     "was started by an earlier try",
     "and so was the answer to asking once more",
     "the time was up before it could be asked about",
-    "An earlier try ended between the paid call and its record",
+    "An earlier try recorded no response to its paid call",
+    "possibly_paid_twice=",
 )
 def starts_that_nobody_knows_of(stage: Stage) -> None:
     stage.service.fault("pfc", {"reset": "committed"})

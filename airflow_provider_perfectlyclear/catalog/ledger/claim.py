@@ -57,10 +57,11 @@ class Claim:
         self._about = (destination, service)
         self._options = options
         self._expects = expects
+        self._is_unproved = False
 
     def read_identity(self) -> None:
         """Read which ledger this is."""
-        self.identity = identity.read(self._home)
+        self.identity = identity.read(self._home, self._expects)
         self._ledger.id = self.identity.ledger if self.identity else ""
 
     def load(self, sleep: Callable[[float], None], *, resumed: bool) -> None:
@@ -74,6 +75,7 @@ class Claim:
         :raises LedgerMismatch: it is about another destination or service.
         """
         before = self.identity
+        self._is_unproved = True
         self.read_identity()
         if before is not None and (self.identity is None or self.identity.ledger != before.ledger):
             raise LedgerNotFound(
@@ -90,7 +92,13 @@ class Claim:
                 "worker must see the ledger: put state_path, or the destination, on a shared store."
             )
         self._check_identity()
+        self._is_unproved = False
         self._adopt_old_rows()
+
+    @property
+    def must_be_written(self) -> bool:
+        """Whether a run with nothing to do has to write the ledger: the user has given up the one that is lost."""
+        return self.identity is None and bool(self._options.accept_ledger)
 
     def catch_up(self, *, may_pay: bool) -> bool:
         """
@@ -201,8 +209,12 @@ class Claim:
             raise
 
     def memory(self) -> dict[str, Any] | None:
-        """What the next run of the same task should expect of the ledger, as plain data; None: there is none."""
-        if self.identity is None:
+        """
+        What the next run of the same task should expect of the ledger, as plain data.
+
+        :returns: None when there is none, or it is not known to be the right one: the next run would take it for that.
+        """
+        if self.identity is None or self._is_unproved:
             return None
         rows = self._ledger.rows.values()
         return {

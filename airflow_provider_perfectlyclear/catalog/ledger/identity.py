@@ -52,10 +52,11 @@ class Expected:
     same_run: bool = False
 
 
-def read(state: Store) -> Identity | None:
+def read(state: Store, expected: Expected | None = None) -> Identity | None:
     """
     Read the identity of the ledger in a state folder; None when there is none, or one of an earlier version.
 
+    :param expected: what the last run said of it, for the remedy.
     :raises LedgerError: it cannot be understood.
     """
     data = state.read(NAME)
@@ -70,9 +71,11 @@ def read(state: Store) -> Identity | None:
             )
         return Identity(str(said["ledger"]), str(said["destination"]), str(said["service"]))
     except (ValueError, KeyError, TypeError):
+        knows = expected is not None and expected.place == state.uri("")
+        accept = f" and set accept_ledger={expected.ledger!r} for one run" if expected and knows else ""
         raise LedgerError(
-            f"{state.uri(NAME)} cannot be read. Bring it back from a backup; or remove it, and the next run writes "
-            "it anew."
+            f"{state.uri(NAME)} cannot be read. Restore it from a backup. If there is none, delete it{accept}: the "
+            "next run writes it anew."
         ) from None
 
 
@@ -141,12 +144,20 @@ def check(
 
 
 def check_expected(
-    known: Identity | None, expected: Expected | None, *, state: Store, seq: int, accepted: str | None
+    known: Identity | None,
+    expected: Expected | None,
+    *,
+    state: Store,
+    seq: int,
+    accepted: str | None,
+    held: str = "outputs",
 ) -> None:
     """
     Make sure that the ledger that the task's last run wrote is the one that stands here.
 
     :param seq: the highest sequence number that was read.
+    :param accepted: ``accept_ledger``.
+    :param held: what the ledger holds, for the message.
     :raises LedgerNotFound: it is not here, or an older copy of it is.
     """
     if expected is None or expected.place != state.uri("") or accepted == expected.ledger:
@@ -156,7 +167,7 @@ def check_expected(
     if known is None or known.ledger != expected.ledger:
         what = "no ledger is" if known is None else f"another ledger ({known.ledger}) is"
         raise LedgerNotFound(
-            f"The last run of this task wrote ledger {expected.ledger} with {expected.outputs:,} outputs to "
+            f"The last run of this task wrote ledger {expected.ledger} with {expected.outputs:,} {held} to "
             f"{state.uri('')}, and {what} there now. Mount or restore it: every worker must see it. If it is lost for "
             f"good, set accept_ledger={expected.ledger!r}."
         )

@@ -202,9 +202,9 @@ def _lines(data: bytes) -> Iterator[bytes]:
 def _broken(store: Store, lane: str, number: int, what: str) -> str:
     folder = store.uri(f"{LANES}/{lane}")
     return (
-        f"The ledger's segment {store.uri(segment_name(lane, number))} {what}. Nothing was paid. Bring it "
-        f"back from a backup; or move the folder {folder} away, and the run goes on without what it held: "
-        "outputs made before are then unknown, and jobs that were open are lost."
+        f"The ledger's segment {store.uri(segment_name(lane, number))} {what}. Nothing was paid. Restore it from a "
+        f"backup. If there is none, move the folder {folder} away and set accept_ledger to the ledger's id (in "
+        "ledger.json) for one run: outputs made before are then unknown, and jobs that were open are lost."
     )
 
 
