@@ -1,5 +1,8 @@
 """
+Commands for a shell.
+
 ``python -m airflow_provider_perfectlyclear ledger show|forget``: look into the record of a destination, or mend it.
+``python -m airflow_provider_perfectlyclear docs [PAGE]``: list the documentation pages, or print one.
 
 Places are written as in a Dag: a local folder, ``s3://bucket/prefix``, ``s3://conn_id@bucket/prefix``.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -19,6 +23,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.errors import PerfectlyClearError
+from airflow_provider_perfectlyclear.pages import find_page, list_pages, title_of
 from airflow_provider_perfectlyclear.storage import Store
 
 
@@ -26,16 +31,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0, or 1 with a message on stderr."""
     options = _parser().parse_args(arguments)
     try:
-        state = open_state(options.state_path, open_folder(options.destination, argument="DESTINATION"))
-        return int(options.command(state, options))
+        code = int(options.command(options))
+        sys.stdout.flush()
+        return code
     except PerfectlyClearError as error:
         print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader, such as head, has enough. Python would complain about the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m airflow_provider_perfectlyclear", description=__doc__)
-    groups = parser.add_subparsers(required=True, metavar="ledger")
+    groups = parser.add_subparsers(required=True, metavar="{ledger,docs}")
+    docs = groups.add_parser("docs", help="the documentation pages and example Dags of this version")
+    docs.add_argument(
+        "page", nargs="?", metavar="PAGE", help="prints one, such as catalog; without it: list all"
+    )
+    docs.set_defaults(command=_docs)
     commands = groups.add_parser("ledger", help="the record of what was paid").add_subparsers(required=True)
     show = commands.add_parser("show", help="what became of each output")
     show.add_argument("--failed", action="store_true", help="only what failed")
@@ -50,6 +65,21 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--state-path", help="where the record lies, if not in the destination")
     forget.add_argument("paths", nargs="+", metavar="PATH", help="outputs, relative to DESTINATION")
     return parser
+
+
+def _docs(options: argparse.Namespace) -> int:
+    pages = list_pages()
+    if options.page:
+        print(find_page(options.page, pages).read_text(encoding="utf-8"), end="")
+        return 0
+    width = max(map(len, pages))
+    for name, page in pages.items():
+        print(f"{name:<{width}}  {title_of(page)}")
+    return 0
+
+
+def _state(options: argparse.Namespace) -> Store:
+    return open_state(options.state_path, open_folder(options.destination, argument="DESTINATION"))
 
 
 def _lanes(state: Store) -> list[tuple[Store, str]]:
@@ -67,7 +97,8 @@ def _rows(state: Store) -> dict[str, Row]:
     return newest
 
 
-def _show(state: Store, options: argparse.Namespace) -> int:
+def _show(options: argparse.Namespace) -> int:
+    state = _state(options)
     if not _lanes(state):
         print(
             f"There is no record in {state.uri('')}. Is this the task's destination? If the task has a "
@@ -92,7 +123,8 @@ def _line(row: Row) -> str:
     return f"{when}  {row.state:<8} {row.output.lstrip('/')!r}  {what}"
 
 
-def _forget(state: Store, options: argparse.Namespace) -> int:
+def _forget(options: argparse.Namespace) -> int:
+    state = _state(options)
     wanted = {key for path in options.paths for key in (path, refusal_key(path))}
     found: set[str] = set()
     for store, lane in _lanes(state):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_perfectlyclear import __version__
+
+NAME = "Perfectly Clear"
 HOOK = "airflow_provider_perfectlyclear.hooks.perfectlyclear.PerfectlyClearHook"
 REPORT_LINK = "airflow_provider_perfectlyclear.links.perfectlyclear.PerfectlyClearReportLink"
 
@@ -48,13 +51,21 @@ def get_provider_info() -> dict[str, Any]:
     """Describe the provider; the entry point in the group ``apache_airflow_provider``."""
     return {
         "package-name": "airflow-provider-perfectlyclear",
-        "name": "Perfectly Clear",
+        "name": NAME,
         "description": "Corrects photographs and videos with the Perfectly Clear Web API v2 (EyeQ).",
+        "versions": [__version__],
+        "integrations": [
+            {"integration-name": NAME, "external-doc-url": "https://eyeq.photos", "tags": ["service"]}
+        ],
+        "operators": _modules("operators"),
+        "sensors": _modules("sensors"),
+        "hooks": _modules("hooks"),
+        "triggers": _modules("triggers"),
         "connection-types": [
             {
                 "connection-type": "perfectlyclear",
                 "hook-class-name": HOOK,
-                "hook-name": "Perfectly Clear",
+                "hook-name": NAME,
                 "ui-field-behaviour": {
                     "hidden-fields": HIDDEN_FIELDS,
                     "relabeling": RELABELING,
@@ -65,3 +76,12 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "extra-links": [REPORT_LINK],
     }
+
+
+def _modules(kind: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "integration-name": NAME,
+            "python-modules": [f"airflow_provider_perfectlyclear.{kind}.perfectlyclear"],
+        }
+    ]

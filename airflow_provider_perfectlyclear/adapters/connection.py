@@ -23,6 +23,7 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
@@ -328,16 +329,19 @@ def _verify(value: Any) -> bool | str:
 
 def _proxy(value: Any) -> str:
     # The value is never quoted: a proxy's URL may hold a password.
-    try:
-        url = urlsplit(value) if isinstance(value, str) else None
-        known = url is not None and url.scheme in ("http", "https", "socks5", "socks5h") and url.hostname
-    except ValueError:
-        known = False
-    if not known:
+    if not isinstance(value, str) or not _is_proxy(value):
         raise ValueError("must be a URL such as http://proxy.example.com:3128")
     if value.startswith("socks5") and find_spec("socksio") is None:
         raise ValueError("is a SOCKS proxy, which needs pip install 'httpx[socks]' on this machine")
     return value
+
+
+def _is_proxy(value: str) -> bool:
+    try:
+        url = urlsplit(value)
+        return url.scheme in ("http", "https", "socks5", "socks5h") and bool(url.hostname)
+    except ValueError:
+        return False
 
 
 # --- looking up and masking ---------------------------------------------------------------------------------
@@ -374,16 +378,22 @@ def _unmasked(conn: Any, settings: Settings) -> list[str]:
     return secrets
 
 
+#: Modules that hold ``mask_secret``: of Airflow 3.1 and newer, 3.0, and 2.
+_MASKERS = (
+    "airflow.sdk.log",
+    "airflow.sdk.execution_time.secrets_masker",
+    "airflow.utils.log.secrets_masker",
+)
+
+
 def _masker() -> Callable[[str], None]:
-    """Airflow's own masking of secrets in logs, from where each version has it."""
-    try:
-        from airflow.sdk.log import mask_secret  # 3.1 and newer
-    except ImportError:
+    """Return the function with which this version of Airflow hides a secret in its logs."""
+    for module in _MASKERS:
         try:
-            from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[import-not-found,no-redef]
-        except ImportError:
-            from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef]
-    return cast("Callable[[str], None]", mask_secret)
+            return cast("Callable[[str], None]", import_module(module).mask_secret)
+        except (ImportError, AttributeError):
+            continue
+    raise ImportError(f"This Airflow has mask_secret in none of {', '.join(_MASKERS)}.")
 
 
 async def _amask(secret: str) -> None:

@@ -33,7 +33,7 @@ class PerfectlyClearRunFacet(RunFacet):
     version: str = __version__
 
 
-def lineage_of(source: Any, destination: Any, facts: Mapping[str, Any]) -> OperatorLineage:
+def lineage_of(source: Any, destination: Any, facts: Mapping[str, Any]) -> OperatorLineage[Dataset, RunFacet]:
     """
     Describe a run: from where, to where, and how much.
 

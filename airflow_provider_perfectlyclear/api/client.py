@@ -113,7 +113,7 @@ class Client:
             try:
                 step = steps.send(result)
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+                return end.value  # type: ignore[no-any-return]  # StopIteration has no type parameter
             if before is not None and isinstance(step, Ask):
                 before()
             result, settings = self._do(step, call, settings)
@@ -272,7 +272,7 @@ class AsyncClient:
             try:
                 step = steps.send(result)
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+                return end.value  # type: ignore[no-any-return]  # StopIteration has no type parameter
             result, settings = await self._do(step, call, settings)
 
     async def _do(self, step: Step, call: Call[Any], settings: Settings) -> tuple[Any, Settings]:

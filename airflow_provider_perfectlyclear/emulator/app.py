@@ -69,7 +69,7 @@ class Given:
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, deque[tuple[float, str, Any, Answer]]] = {
+        self._last: dict[str, deque[tuple[float, str, object, Answer]]] = {
             route: deque(maxlen=MOST_ANSWERS) for route in ("upload", "pfc", "status")
         }
         self._asked: deque[str] = deque(maxlen=MOST_ANSWERS)  # job ids
@@ -87,14 +87,17 @@ class Given:
 
         :param before: only what was sent before that, on the monotonic clock.
         """
-        for at, asked, heard_by, answer in reversed(self._last.get(route, ())):
+        for at, asked, heard_by, answer in reversed(self._last.get(route) or deque()):
             is_another = heard_by == connection if route == "upload" else asked != question
             if at < before and is_another and self._is_known(route, answer):
                 return answer
         return None
 
     def _is_known(self, route: str, answer: Answer) -> bool:
-        return route != "pfc" or _last_part(json.loads(answer.body)["statusEndpoint"]) in self._asked
+        if route != "pfc":
+            return True
+        assert isinstance(answer.body, bytes)  # only downloads are answered with a file
+        return _last_part(json.loads(answer.body)["statusEndpoint"]) in self._asked
 
 
 def _last_part(url: str) -> str:

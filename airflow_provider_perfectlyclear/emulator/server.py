@@ -87,8 +87,8 @@ class Server(uvicorn.Server):
                 server_header=False,
                 ssl_certfile=listen.certificate,
                 ssl_keyfile=listen.certificate_key,
-                timeout_keep_alive=listen.keep_alive,  # type: ignore[arg-type]
-                timeout_graceful_shutdown=GRACE_SECONDS,  # type: ignore[arg-type]
+                timeout_keep_alive=listen.keep_alive,  # type: ignore[arg-type]  # a float works, too
+                timeout_graceful_shutdown=GRACE_SECONDS,  # type: ignore[arg-type]  # likewise
             )
         )
         self.ready = asyncio.Event()

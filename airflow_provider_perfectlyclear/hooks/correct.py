@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_perfectlyclear.adapters.object_storage import (
@@ -18,6 +17,10 @@ from airflow_provider_perfectlyclear.adapters.task_instance import run_key
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
     from airflow_provider_perfectlyclear.api.client import Client
     from airflow_provider_perfectlyclear.api.models import Correction
 
@@ -45,8 +48,8 @@ class Corrected:
 
 def correct(
     client: Client,
-    source: str | Path,
-    destination: str | Path,
+    source: str | Path | ObjectStoragePath,
+    destination: str | Path | ObjectStoragePath,
     correction: Mapping[str, Any] | Correction | str | None,
     *,
     timeout: float,

@@ -9,18 +9,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
 from airflow_provider_perfectlyclear.adapters.object_storage import open_file, open_place, parse_place
 from airflow_provider_perfectlyclear.errors import InvalidSource, JobTimeout
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
     from airflow_provider_perfectlyclear.api.client import Client
     from airflow_provider_perfectlyclear.storage import Store
 
-#: Beside these, an ObjectStoragePath: whatever has neither ``read`` nor ``write`` is a place.
-Source = str | Path | bytes | BinaryIO
-Target = str | Path | BinaryIO
+    Source = str | Path | ObjectStoragePath | bytes | BinaryIO
+    Target = str | Path | ObjectStoragePath | BinaryIO
+
 _LANDED = "output"
 Body = tuple[Callable[[], BinaryIO], int]
 
@@ -32,7 +34,7 @@ def opened(
     """
     Give what an upload needs: a way to open the bytes from their start, more than once, and their number.
 
-    :param source: a path, a URL, bytes or an open file.
+    :param source: a path, a URL, an ObjectStoragePath, bytes or an open file.
     :param name: what messages call it, where the source has no name.
     :param conn_id: Airflow's connection for the store of a URL.
     :param argument: what the caller calls it, for messages.
@@ -40,11 +42,19 @@ def opened(
     """
     if isinstance(source, bytes | bytearray):
         yield _filled(lambda: io.BytesIO(source), len(source), name or "the bytes")
-    elif not hasattr(source, "read"):
-        yield _stored(source, conn_id, argument)
-    else:
+    elif _is_readable(source):
         with _copied(source) as path:
             yield _filled(lambda: open(path, "rb"), os.path.getsize(path), name or "the file")
+    else:
+        yield _stored(source, conn_id, argument)
+
+
+def _is_readable(source: Source) -> TypeGuard[BinaryIO]:
+    return hasattr(source, "read")
+
+
+def _is_writable(destination: Target) -> TypeGuard[BinaryIO]:
+    return hasattr(destination, "write")
 
 
 def _filled(open_body: Callable[[], BinaryIO], size: int, name: str) -> Body:
@@ -99,7 +109,7 @@ def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str 
     """
     from airflow_provider_perfectlyclear.storage import Store
 
-    if not hasattr(destination, "write"):  # refused before anything is fetched
+    if not _is_writable(destination):  # refused before anything is fetched
         parse_place(destination, conn_id=conn_id, argument="destination")
     with tempfile.TemporaryDirectory() as folder:
         _land(client, job_id, Store.local(folder))
@@ -110,7 +120,7 @@ def put(path: str, destination: Target, name: str, *, conn_id: str | None = None
     """
     Put a local file in its place, whole.
 
-    :param destination: a path, a URL or an open file; a slash at the end means a folder.
+    :param destination: a path, a URL, an ObjectStoragePath or an open file; a slash at the end means a folder.
     :param name: its name in a folder, to which the usual extension of its kind is added.
     :returns: the place's path or URL; None for an open file.
     """
@@ -119,7 +129,7 @@ def put(path: str, destination: Target, name: str, *, conn_id: str | None = None
 
     with open(path, "rb") as finished:
         kind = kind_of(finished.read(HEAD))
-        if hasattr(destination, "write"):
+        if _is_writable(destination):
             finished.seek(0)
             shutil.copyfileobj(finished, destination, 2**20)
             return None

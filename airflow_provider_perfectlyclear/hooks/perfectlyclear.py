@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseHook
 
@@ -20,9 +19,14 @@ from airflow_provider_perfectlyclear.adapters.connection import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
     from airflow_provider_perfectlyclear.api.client import AsyncClient, Client
     from airflow_provider_perfectlyclear.api.models import Correction, JobStatus, Preset
     from airflow_provider_perfectlyclear.hooks.correct import Corrected
+    from airflow_provider_perfectlyclear.hooks.files import Source, Target
 
 #: Threads that share a hook share its client. Not the hook's own: operators that keep a hook are copied with it.
 _ONE_AT_A_TIME = threading.Lock()
@@ -105,13 +109,12 @@ class PerfectlyClearHook(BaseHook):
 
     # --- one step at a time
 
-    def upload(
-        self, source: str | Path | bytes | BinaryIO, *, file_type: str = "image", name: str | None = None
-    ) -> str:
+    def upload(self, source: Source, *, file_type: str = "image", name: str | None = None) -> str:
         """
         Upload a picture or video, which costs nothing.
 
-        :param source: a path or URL (``s3://conn_id@bucket/a.jpg``), bytes, or an open binary file.
+        :param source: a path, a URL (``s3://conn_id@bucket/a.jpg``), an ObjectStoragePath, bytes, or an open
+            binary file.
         :param file_type: the service's ``fileType``, ``image`` or ``video``.
         :param name: what messages call it, where the source has no name.
         :returns: the service's ``fileKey``; it may be corrected more than once.
@@ -190,13 +193,13 @@ class PerfectlyClearHook(BaseHook):
 
         return wait_for(self.get_conn(), job_ids, timeout=timeout, poll_interval=poll_interval)
 
-    def download(self, job_id: str, destination: str | Path | BinaryIO) -> str | None:
+    def download(self, job_id: str, destination: Target) -> str | None:
         """
         Fetch a finished job's corrected file, check it, and put it in its place, whole.
 
         :param job_id: the job id of :meth:`start`.
-        :param destination: a path or URL, or a file open for writing bytes. With a slash at the end it is a
-            folder, in which the file is named after its job.
+        :param destination: a path, a URL, an ObjectStoragePath, or a file open for writing bytes. With a slash at
+            the end it is a folder, in which the file is named after its job.
         :returns: the file's path or URL; None for an open file.
         :raises JobFailed: or JobRejected: there is no corrected file, for the service's reason.
         :raises JobTimeout: there is none yet: the job is still open.
@@ -210,8 +213,8 @@ class PerfectlyClearHook(BaseHook):
 
     def correct(
         self,
-        source: str | Path,
-        destination: str | Path,
+        source: str | Path | ObjectStoragePath,
+        destination: str | Path | ObjectStoragePath,
         correction: Mapping[str, Any] | Correction | str | None = None,
         *,
         timeout: float = 3600,
@@ -220,8 +223,8 @@ class PerfectlyClearHook(BaseHook):
         """
         Correct one file and wait for it. A repeated call goes on with what is paid already.
 
-        :param source: a path or URL.
-        :param destination: a path or URL; a slash at the end keeps the name.
+        :param source: a path, a URL or an ObjectStoragePath.
+        :param destination: likewise; a slash at the end keeps the name.
         :param correction: parameters of ``/pfc`` in snake case; None: the service's AI preset selection.
         :param timeout: seconds.
         :param state_path: where the record lies. None: ``.perfectlyclear`` in the destination's folder.
@@ -269,14 +272,14 @@ class PerfectlyClearHook(BaseHook):
         return presets.find(self.get_conn(), name=name)
 
     def upload_preset(
-        self, name: str, file: str | Path | bytes | BinaryIO, description: str = "", if_exists: str = "fail"
+        self, name: str, file: Source, description: str = "", if_exists: str = "fail"
     ) -> Preset:
         """
         Make a preset of a file. What is half done when something fails is removed again, and a preset that has
         the same content already is left as it is.
 
         :param name: what corrections will call it.
-        :param file: a path or URL, bytes, or an open binary file.
+        :param file: a path, a URL, an ObjectStoragePath, bytes, or an open binary file.
         :param description: free text.
         :param if_exists: when there is one of that name: ``"replace"`` (the old one goes last), ``"skip"`` or
             ``"fail"``.
@@ -292,12 +295,12 @@ class PerfectlyClearHook(BaseHook):
         self.log.info("Preset %r: %s", name, done)
         return preset
 
-    def download_preset(self, preset_id: str, destination: str | Path | BinaryIO) -> str | None:
+    def download_preset(self, preset_id: str, destination: Target) -> str | None:
         """
         Fetch a preset's file.
 
         :param preset_id: the service's ``presetId``.
-        :param destination: a path or URL, or a file open for writing bytes.
+        :param destination: a path, a URL, an ObjectStoragePath, or a file open for writing bytes.
         :returns: the file's path or URL; None for an open file.
         :raises NotFound: there is no such preset.
         :raises ProtocolError: it has no file.

@@ -20,11 +20,12 @@ from airflow_provider_perfectlyclear.errors import (
     TooLarge,
     UrlGone,
 )
-from airflow_provider_perfectlyclear.hooks.files import Body, Source, Target, opened, put
+from airflow_provider_perfectlyclear.hooks.files import Body, opened, put
 
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import Client
     from airflow_provider_perfectlyclear.api.models import Preset
+    from airflow_provider_perfectlyclear.hooks.files import Source, Target
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_perfectlyclear.api.client import Client
-    from airflow_provider_perfectlyclear.catalog.run import Summary, Waiting
+    from airflow_provider_perfectlyclear.catalog.report.summary import Summary
+    from airflow_provider_perfectlyclear.catalog.result import Waiting
 
 #: Airflow's own timeout of a deferral is only a backstop: the trigger ends by itself before (seconds).
 BACKSTOP = 600.0

@@ -155,6 +155,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
 
         if self.file_key:
             return Sent(self.file_key, str(correction.file_type or "image"))
+        assert self.source is not None  # execute has refused an operator that has neither
         with opened(self.source, conn_id=self.source_conn_id) as (open_body, size):
             file_type = file_type_of(open_body, correction.file_type and str(correction.file_type))
             body = HashedBody(open_body)

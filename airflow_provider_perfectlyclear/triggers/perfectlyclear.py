@@ -43,7 +43,7 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
         wake_early: bool = True,
         **unknown: Any,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow gives it no hints
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
         self.job_ids = list(job_ids)
         self.poll_interval = poll_interval
@@ -71,7 +71,7 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
         """Wait, then fire once."""
         # Nothing is held while yielding: whoever runs the trigger may never come back for more.
         event = await self._wait()
-        yield TriggerEvent(event)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # likewise
 
     async def on_kill(self) -> None:
         """Say what goes on: the service has no call that cancels a job."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import ssl
 import threading
 import time
@@ -49,7 +50,8 @@ def test_a_post_carries_its_json_with_its_length(
     senders(settings).send(calls.create_preset("n", "d"))
     [request] = wire.requests
     assert (request.method, request.target) == ("POST", "/v2/presets/")
-    assert request.body == b'{"name":"n","description":"d"}'
+    assert json.loads(request.body) == {"name": "n", "description": "d"}
+    assert request.headers["content-length"] == str(len(request.body))
     assert request.headers["content-type"] == "application/json"
     assert "transfer-encoding" not in request.headers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.resources
 import inspect
 import json
@@ -11,8 +12,11 @@ from unittest.mock import MagicMock
 
 import jsonschema
 import pytest
-from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
+from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator
+from airflow.providers_manager import ProvidersManager
+from airflow.triggers.base import BaseTrigger
 
+from airflow_provider_perfectlyclear import __version__
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.errors import ConfigurationError
@@ -117,6 +121,39 @@ def test_the_metadata_is_what_airflow_asks_for():
     module, _, name = HOOK.rpartition(".")
     assert (PerfectlyClearHook.__module__, PerfectlyClearHook.__qualname__) == (module, name)
     assert connection["connection-type"] == PerfectlyClearHook.conn_type
+
+
+@pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated")
+def test_airflow_lists_the_provider_its_hook_and_its_triggers():
+    manager = ProvidersManager()
+    (ours,) = [one for name, one in manager.providers.items() if name == get_provider_info()["package-name"]]
+    assert ours.data["versions"] == [__version__]
+    assert PerfectlyClearHook.conn_type in manager.hooks
+    assert {
+        (one.trigger_class_name, one.integration_name)
+        for one in manager.trigger
+        if one.package_name == get_provider_info()["package-name"]
+    } == {("airflow_provider_perfectlyclear.triggers.perfectlyclear", "Perfectly Clear")}
+
+
+@pytest.mark.parametrize(
+    "kind, base",
+    [
+        ("operators", BaseOperator),
+        ("sensors", BaseSensorOperator),
+        ("hooks", BaseHook),
+        ("triggers", BaseTrigger),
+    ],
+)
+def test_every_module_that_the_metadata_names_has_what_it_is_named_for(kind, base):
+    integrations = {each["integration-name"] for each in get_provider_info()["integrations"]}
+    for entry in get_provider_info()[kind]:
+        assert entry["integration-name"] in integrations
+        for name in entry["python-modules"]:
+            classes = vars(importlib.import_module(name)).values()
+            assert any(
+                inspect.isclass(each) and issubclass(each, base) and each is not base for each in classes
+            )
 
 
 def test_the_form_offers_every_field_of_the_extra_that_the_connection_reads():

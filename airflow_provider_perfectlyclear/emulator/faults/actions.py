@@ -170,7 +170,7 @@ def _kill(name: str, value: Any) -> Action:
 
 def _need_psutil() -> None:
     try:
-        import psutil  # type: ignore[import-untyped]  # noqa: F401
+        import psutil  # noqa: F401
     except ImportError:
         raise BadFault("'kill' of \"peer\" needs psutil: pip install psutil, or give a process id") from None
 

@@ -148,7 +148,7 @@ class Exchange:
 
     async def _kill(self, instruction_id: str, action: Action) -> None:
         pid = self._peer if action.value["pid"] == "peer" else action.value["pid"]
-        if not send_signal(pid, action.value["signal"]):
+        if pid is None or not send_signal(pid, action.value["signal"]):
             self._book.misfire(instruction_id, f"kill: no process {action.value['pid']} to kill")
         elif action.value["signal"] == signal.SIGSTOP:
             await stopped(pid)
@@ -263,6 +263,7 @@ def _chunks(body: bytes | FilePart, size: int = CHUNK_BYTES, cut: int | None = N
             until = min(at + size, length)
             until = cut if cut is not None and at < cut < until else until
             # Reading a chunk that the page cache holds is faster than asking a thread for it.
+            # The body is bytes where there is no file, which mypy does not conclude.
             yield file.read(until - at) if file is not None else body[at:until]  # type: ignore[index]
             at = until
     finally:

@@ -33,7 +33,7 @@ class OpenProtocol(H11Protocol):
     connection had been ``idle`` since its last answer; None for its first request.
     """
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only
         """Hand the transport to the application, wrapped once for each connection."""
         super().connection_made(transport)
         app = self.app
@@ -79,7 +79,7 @@ def peer_pid(transport: asyncio.Transport) -> int | None:
 
     :return: the one with the lowest id, if several share the socket; None if it is gone.
     """
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     theirs, ours = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
     for connection in psutil.net_connections(kind="tcp"):
