@@ -146,7 +146,7 @@ class CorrectOne(CatalogRun):
             raise InvalidSource(f"there is no file {self.source.uri(self.name)}", code="SOURCE_CHANGED")
         row, digest = self.ledger.rows.get(self.output), self._prepared[""].digest
         item = Item(self.output, self.name, entry.size, entry.fingerprint, "", "new", root=self.source.place)
-        verdict = verdict_on(item, self._standing(row), row, digest, self.options.reprocess, self.run)
+        verdict = verdict_on(item, self._standing(row), row, digest, self.options, self.run)
         made = Plan(listed=1)
         if verdict == "unchanged":
             made.standing.append(self.output)
@@ -159,7 +159,7 @@ class CorrectOne(CatalogRun):
             self._claim_name(made, item, row)
         elif verdict != "open":
             item = item._replace(reason=verdict, existed=self._standing(row) is not None)
-            made.todo.append(with_hints(item, row, digest, self.options.reprocess, self.run))
+            made.todo.append(with_hints(item, row, digest, self.options, self.run))
         return made
 
     def _claim_name(self, made: Plan, item: Item, row: Row) -> None:

@@ -194,6 +194,18 @@ def test_what_failed_for_good_in_this_run_is_not_paid_again_by_its_retries(repro
     assert verdict(replace(RETRYABLE, run="tonight"), None, reprocess=reprocess) == "failed before"
 
 
+@pytest.mark.parametrize("reprocess", EVERY)
+@pytest.mark.parametrize("run", ["earlier", "tonight"])
+def test_what_only_the_check_has_refused_is_tried_without_the_check(run: str, reprocess: str) -> None:
+    cut = replace(BAD, code="TRUNCATED_SOURCE", sha256="", job_id=None, run=run)
+    options = {"check_source": False, "reprocess": reprocess}
+    assert verdict(cut, None, **options) == "failed before"
+    beside = replace(cut, output=refusal_key("a.jpg"))
+    made = planned([SAME], rows=[beside], **options)
+    assert [item.output for item in made.todo] == ["a.jpg"]
+    assert verdict(replace(BAD, code="INVALID_SOURCE"), None, check_source=False) == "known bad"
+
+
 # ---- what may spare a job
 
 
