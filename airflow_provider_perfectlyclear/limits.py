@@ -66,6 +66,11 @@ def _problem(name: str, value: Any) -> str | None:
     return None
 
 
+def is_none(value: Any) -> bool:
+    """Whether a value is None, or the text of it: that is what a template makes of a task's missing result."""
+    return value is None or (isinstance(value, str) and value.strip() == "None")
+
+
 def share(value: Any, of: int) -> int | None:
     """
     Read a count, or a share such as ``"2%"``; None when it is neither.

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_perfectlyclear.adapters.object_storage import open_file, open_place, parse_place
-from airflow_provider_perfectlyclear.errors import InvalidSource, JobTimeout
+from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource, JobTimeout
+from airflow_provider_perfectlyclear.limits import is_none
 
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import Client
@@ -93,12 +94,15 @@ def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str 
     """
     Download a finished job's file, check it and put it in its place. Under a folder it is named after its job.
 
+    :raises ConfigurationError: there is no job id, or the destination is no place.
     :raises JobFailed: or JobRejected: there is none.
     :raises JobTimeout: there is none yet.
     :raises CorruptOutput: it is not a whole picture or video.
     """
     from airflow_provider_perfectlyclear.storage import Store
 
+    if is_none(job_id):
+        raise ConfigurationError("job_id is None: did an upstream task return nothing? Give the job's id.")
     if not hasattr(destination, "write"):  # refused before anything is fetched
         parse_place(destination, conn_id=conn_id, argument="destination")
     with tempfile.TemporaryDirectory() as folder:

@@ -220,7 +220,7 @@ def test_places_may_be_airflows_paths(hook, tmp_path):
     made = hook.upload_preset("Studio 7", folder / "a.preset")
     hook.download_preset(made.preset_id, folder / "b.preset")
     assert (tmp_path / "b.preset").read_bytes() == b"warm"
-    with pytest.raises(errors.ConfigurationError, match="file is empty: name a"):
+    with pytest.raises(errors.ConfigurationError, match="file is None: did an upstream task return nothing"):
         hook.upload_preset("Studio 7", None)
 
 

@@ -276,6 +276,7 @@ def test_a_mapped_task_with_an_unknown_field_fails_for_good_before_any_request(s
         ({"source": "relative"}, "'relative' is a relative path"),
         ({"source": ["/a/b.jpg"]}, "source_root"),
         ({"source": ["/a/b.jpg"], "source_root": "/c"}, "does not lie in source_root"),
+        ({"source": 5}, "source is 5: give a folder, or a list of files"),
         ({"destination": ""}, "destination is empty"),
         ({"destination_conn_id": "aws"}, "'aws' was given for it"),
         ({"destination": "gs://google@bucket/x"}, "install the Airflow provider for gs://"),
@@ -291,6 +292,41 @@ def test_a_wrong_argument_fails_for_good_before_any_request_and_is_named(kwargs,
         run(PerfectlyClearCatalogOperator(task_id="catalog", **arguments))
     assert says in str(failed.value)
     assert requests_of(service) == 0
+
+
+@pytest.mark.parametrize(
+    ("argument", "returned"),
+    [
+        ("source", None),
+        ("source", "None"),
+        ("source", [None]),
+        ("destination", None),
+        ("state_path", "None"),
+        ("source_root", "None"),
+    ],
+)
+def test_an_upstream_task_that_returned_nothing_is_named_as_the_cause(
+    argument, returned, service, photos, out
+):
+    """What an XCom or a template has become when the task runs."""
+    operator = _catalog(photos, out)
+    setattr(operator, argument, returned)
+    if argument == "source_root" or isinstance(returned, list):
+        operator.source, operator.source_root = returned if argument == "source" else ["a.jpg"], str(photos)
+        setattr(operator, argument, returned)
+    with pytest.raises(
+        AirflowFailException, match=f"^{argument} .*None.*: did an upstream task return nothing"
+    ):
+        run(operator)
+    assert requests_of(service) == 0
+
+
+@pytest.mark.parametrize("returned", [None, "None"])
+def test_a_single_picture_from_a_task_that_returned_nothing(returned, service, photos, out):
+    operator = _one(photos / "a.jpg", f"{out}/")
+    operator.source = returned
+    with pytest.raises(AirflowFailException, match="source is None: did an upstream task return nothing"):
+        run(operator)
 
 
 def test_all_that_is_wrong_is_said_at_once_when_the_dag_is_parsed():
