@@ -104,7 +104,7 @@ def test_a_lost_state_folder_does_not_pay_for_everything_again(house: House) -> 
     with pytest.raises(PlanRefused) as refusal:
         house.correct("tuesday")
 
-    assert "40 of 40 existing outputs" in str(refusal.value)
+    assert "40 of 40 existing or paid outputs" in str(refusal.value)
     assert "max_paid_again=40" in str(refusal.value)
     assert house.accepted == len(FORTY)
     assert house.correct("tuesday", reprocess="missing")["paid"] == 0
@@ -125,7 +125,7 @@ def test_a_canary_of_another_correction_says_what_it_may_pay_again(house: House)
     house.put(*FORTY)
     house.correct("monday", {"preset": "none"})
 
-    with pytest.raises(PlanRefused, match="40 of 40 existing outputs"):
+    with pytest.raises(PlanRefused, match="40 of 40 existing or paid outputs"):
         house.correct("tuesday", {"preset": "none", "width": 100}, limit=20)
     canary = house.correct("tuesday", {"preset": "none", "width": 100}, limit=20, max_paid_again=20)
 

@@ -527,11 +527,20 @@ def test_much_that_exists_is_not_paid_again_by_accident(changed: int, existing: 
         guard(made)
     said = str(failure.value)
     assert said.startswith(
-        f"Refused: {changed} of {existing} existing outputs in s3://media/out would be paid"
+        f"Refused: {changed} of {existing} existing or paid outputs in s3://media/out would be paid"
     )
     assert f"({changed} correction changed)" in said
     assert f"max_paid_again={changed}." in said and 'reprocess="source_changed"' in said
     return None
+
+
+def test_a_paid_picture_that_failed_is_one_of_those_that_would_be_paid_again() -> None:
+    names = [f"{number:03}.jpg" for number in range(34)]
+    rows = [replace(LANDED, output=name, source=name, digest="old") for name in names]
+    rows.append(replace(BAD, output="bad.jpg", source="bad.jpg", digest="old"))
+    made = planned([*names, "bad.jpg", "new.jpg"], rows=rows, destination=dict.fromkeys(names, 50))
+    with pytest.raises(PlanRefused, match="^Refused: 35 of 35 existing or paid outputs in"):
+        guard(made)
 
 
 @pytest.mark.parametrize(

@@ -449,7 +449,7 @@ def arguments_that_cannot_be_meant(stage: Stage) -> None:
 
 @provokes(
     "jobs are needed (...) and max_new_jobs allows",
-    "existing outputs in ... would be paid for again",
+    "existing or paid outputs in ... would be paid for again",
     "No picture was found in",
     "There is no folder",
     "Without plan_only this run would be refused",

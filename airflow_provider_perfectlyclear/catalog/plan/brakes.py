@@ -53,7 +53,7 @@ def _guard_redo(made: Plan, options: Options, where: str) -> None:
     """Much would be paid for again: the ledger is lost, a default was edited, a preset changes every night."""
     if options.reprocess == "always":
         return
-    again, known = made.paid_again, max(made.existing, made.held)
+    again, known = made.paid_again, made.paid_or_there
     allowed = options.paid_again_allowed(known)
     if allowed is not None:
         fits = (again if options.limit is None else min(again, options.limit)) <= allowed
@@ -64,8 +64,8 @@ def _guard_redo(made: Plan, options: Options, where: str) -> None:
     reasons = Counter(item.reason for item in made.todo if item.paid_before and not item.free_only)
     why = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
     raise PlanRefused(
-        f"Refused: {again:,} of {known:,} existing outputs in {where} would be paid for again ({why}). Nothing was "
-        f"started. If intended, set max_paid_again={again}.{_way_out(reasons)}"
+        f"Refused: {again:,} of {known:,} existing or paid outputs in {where} would be paid for again ({why}). "
+        f"Nothing was started. If intended, set max_paid_again={again}.{_way_out(reasons)}"
     )
 
 

@@ -161,17 +161,16 @@ def _outputs(entry: Entry, options: Options, root: str) -> Iterable[Item]:
 
 def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, options: Options) -> None:
     size = size_of(item.output, known.destination)
-    made.existing += size is not None
+    row = known.rows.get(item.output)
+    made.paid_or_there += size is not None or (row is not None and row.is_paid)
     if (refusal := _refusal(item, clash, known, options.name_template)) is not None:
         made.refuse(refusal, known.rows)
         return
     if (bad := _bad_source(item, known, options)) is not None:
         made.known_bad.append(bad)
         return
-    row = known.rows.get(item.output)
     if row is not None:  # one object for each name
         item = item._replace(output=row.output)
-    made.held += row is not None and row.state is State.LANDED
     verdict = verdict_on(item, size, row, known.digests[item.rendition], options, known.run)
     if verdict == "open" or (verdict == "unchanged" and row is not None and row.run == known.run):
         made.own.append(item.output)
@@ -229,7 +228,7 @@ def with_hints(item: Item, row: Row | None, digest: str, options: Options, run: 
     :param row: what the ledger says of its output.
     :param digest: of the correction.
     """
-    paid_before = item.existed or (row is not None and row.job_id is not None and item.reason != "job lost")
+    paid_before = item.existed or (row is not None and row.is_paid and item.reason != "job lost")
     item = item._replace(by_name=_is_by_name(item, row, options.reprocess, run), paid_before=paid_before)
     if row is None:
         return item
