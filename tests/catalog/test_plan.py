@@ -586,8 +586,10 @@ def guard(made: Plan, options: Options = ANY) -> None:
 def test_a_lost_state_folder_would_pay_for_everything_again() -> None:
     names = [f"{number}.jpg" for number in range(REDO_COUNT + 1)]
     destination = dict.fromkeys(names, 50)
-    with pytest.raises(PlanRefused, match="21 not in the ledger"):
+    with pytest.raises(PlanRefused, match="21 not in the ledger") as failure:
         guard(planned(names, destination=destination))
+    said = 'set reprocess="missing" and leave it set. Edited originals are not noticed then.'
+    assert str(failure.value).endswith(said)
     guard(planned(names, destination=destination, reprocess="missing"))
 
 

@@ -73,7 +73,8 @@ def _way_out(reasons: Counter[str]) -> str:
     """What leaves alone what stands, by what most of it is about."""
     ((reason, _),) = reasons.most_common(1)
     return {
-        "not in the ledger": ' If something else corrected them before, use reprocess="missing".',
+        "not in the ledger": ' If something else corrected them before, set reprocess="missing" and leave it set. '
+        "Edited originals are not noticed then.",
         "correction changed": ' To correct only new and changed pictures, use reprocess="source_changed".',
     }.get(reason, "")
 
