@@ -57,6 +57,8 @@ def _filled(open_body: Callable[[], BinaryIO], size: int, name: str) -> Body:
 def _stored(source: Any, conn_id: str | None, argument: str) -> Body:
     store, name = open_file(source, conn_id=conn_id, argument=argument)
     entry = store.stat(name)
+    if store.has_folder(name):
+        raise ConfigurationError(f"{argument} {store.uri(name)} is a folder: name a file.")
     if entry is None:
         raise InvalidSource(f"{store.uri(name)} is not there", code="NOT_FOUND")
     return _filled(lambda: store.open(name), entry.size, store.uri(name))
@@ -81,13 +83,19 @@ def file_type_of(open_body: Callable[[], BinaryIO], wanted: str | None = None) -
     from airflow_provider_perfectlyclear.media import HEAD, kind_of, refuse_other_type
 
     with open_body() as file:
-        kind = kind_of(file.read(HEAD))
+        kind, name = kind_of(file.read(HEAD)), _name_of(file)
     if kind is not None:
         refuse_other_type(wanted, kind)
         return kind.file_type
     if wanted is None:
-        raise InvalidSource("the first bytes are those of no picture or video", code="NO_PICTURE")
+        raise InvalidSource(f"{name}the first bytes are those of no picture or video", code="NO_PICTURE")
     return wanted
+
+
+def _name_of(file: BinaryIO) -> str:
+    """What an open file says of its place, to begin a message with; of bytes nothing."""
+    name = getattr(file, "name", None) or getattr(file, "path", None)
+    return f"{name}: " if isinstance(name, str) else ""
 
 
 def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str | None = None) -> str | None:

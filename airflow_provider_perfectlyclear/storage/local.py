@@ -114,6 +114,12 @@ class LocalStore(Store):
     def is_there(self) -> bool:
         return os.path.isdir(self.root)
 
+    def file_in_the_way(self) -> str | None:
+        path = self.root
+        while not os.path.lexists(path):
+            path = os.path.dirname(path)
+        return None if os.path.isdir(path) or os.path.islink(path) else path
+
     def has_folder(self, name: str) -> bool:
         return os.path.isdir(self.path(name))
 
@@ -135,6 +141,11 @@ class LocalStore(Store):
             return Path(self.path(name)).read_bytes()
         except FileNotFoundError:
             return None
+        except NotADirectoryError:
+            raise ConfigurationError(
+                f"The folder {self.root} cannot be used: {self.file_in_the_way() or 'something in its path'} is a "
+                "file. Name another folder."
+            ) from None
         except OSError as error:
             raise StorageFailed(f"{self.path(name)} cannot be read: {short(error)}") from None
 

@@ -224,6 +224,14 @@ def test_places_may_be_airflows_paths(hook, tmp_path):
         hook.upload_preset("Studio 7", None)
 
 
+def test_what_is_no_picture_is_named(hook, tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(errors.InvalidSource, match=f"^{tmp_path}/text.jpg: its first bytes are those of no"):
+        hook.correct(tmp_path / "text.jpg", tmp_path / "out.jpg")
+    with pytest.raises(errors.ConfigurationError, match=f"source {tmp_path} is a folder: name a file"):
+        hook.upload(tmp_path)
+
+
 # ---- presets, when something goes wrong
 
 

@@ -170,6 +170,33 @@ def test_a_picture_that_the_service_rejects_fails_without_retrying(service, phot
         run(_one(photos / "a.jpg", f"{out}/"))
 
 
+def test_a_single_source_that_is_no_picture_is_named_and_still_the_next_time(service, photos, out):
+    (photos / "text.jpg").write_text("no picture")
+    for night in ("monday", "tuesday"):
+        with pytest.raises(
+            AirflowFailException, match=f"^{photos}/text.jpg: its first bytes are those of no"
+        ):
+            run(_one(photos / "text.jpg", f"{out}/"), a_context("correct", night))
+
+
+def test_a_source_that_is_a_folder_fails_one_picture_for_good(service, photos, out):
+    with pytest.raises(AirflowFailException, match=f"source {photos} is a folder: name a file, or use"):
+        run(_one(photos, f"{out}/"))
+    assert requests_of(service) == 0 and not out.exists()
+
+
+@pytest.mark.parametrize("below", ["", "/2026"])
+def test_a_destination_that_is_a_file_fails_for_good_before_any_request(below, service, photos, out):
+    out.write_text("a file")
+    says = f"^destination {out}{below} cannot be a folder: {out} is a file. Name another destination.$"
+    for operator in (_catalog(photos, f"{out}{below}"), _one(photos / "a.jpg", f"{out}{below}/")):
+        with pytest.raises(AirflowFailException, match=says):
+            run(operator)
+    with pytest.raises(AirflowFailException, match=f"The folder {out} cannot be used: {out} is a file"):
+        run(_catalog(photos, out.parent / "other", state_path=str(out)))
+    assert requests_of(service) == 0
+
+
 def test_a_job_that_is_late_fails_for_a_retry_which_goes_on_with_it(service, photos, out):
     service.fault("pfc", {"delay": {"seconds": 0, "when": "before"}})
     service.fault("status", {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=12)
