@@ -244,6 +244,9 @@ class CorrectOne(CatalogRun):
             self.state.delete(f"{self.folder}/run.json.gz")
         for failure in kept.progress.failures.values():
             raise self._error_of(failure, self.ledger.rows.get(self.output))
+        for _, code, reason in kept.progress.still_bad:
+            row = self.ledger.rows.get(self.output)
+            raise self._error_of(Failure(self.output, self.name, code, reason), row)
         if kept.progress.unbegun:
             raise errors.JobTimeout(
                 "(not started)", "the time was up before it was started; nothing was paid"

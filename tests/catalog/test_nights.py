@@ -15,6 +15,7 @@ import pytest
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
 from airflow_provider_perfectlyclear.errors import CatalogFailed, PlanRefused
 from tests.catalog.conftest import House, jpeg
 from tests.catalog.judge import judge
@@ -69,6 +70,32 @@ def test_files_touched_between_a_try_and_its_retry_are_told_of_once(house: House
 
     assert (retried["corrected"], retried["unchanged"], retried["failed"]) == (len(FORTY), 0, 1)
     judge(house)
+
+
+def test_what_is_refused_here_stays_known_bad_when_its_files_are_only_touched(house: House) -> None:
+    house.put("a.jpg", "cut.jpg", "later.jpg")
+    text, cut, later = (house.source / name for name in ("text.jpg", "cut.jpg", "later.jpg"))
+    house.correct("monday", exclude=["cut.jpg"])
+    text.write_text("no picture")
+    for path in (cut, later):
+        path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(CatalogFailed, match="3 of 3"):
+        house.correct("tuesday")
+
+    for path in (text, cut, later):
+        path.touch()
+    summary = house.correct("wednesday")
+    assert (summary["known_bad"], summary["failed"], summary["unchanged"]) == (3, 0, 1)
+    assert house.correct("thursday")["known_bad"] == 3
+    rows = read_lane(house.catalog_run("friday").state, "all").rows
+    assert all(rows[name].fingerprint for name in ("text.jpg", "cut.jpg", "/later.jpg"))
+
+    (house.source / "copy.jpg").write_bytes(cut.read_bytes())  # the check apart, nobody has tried these bytes
+    with pytest.raises(CatalogFailed, match="FAILED: The picture cannot be decoded"):
+        house.correct("saturday", check_source=False)
+    text.write_text("another text")
+    with pytest.raises(CatalogFailed, match="text.jpg INVALID_SOURCE"):
+        house.correct("sunday")
 
 
 def test_a_few_files_touched_are_no_jobs_for_max_new_jobs(house: House) -> None:

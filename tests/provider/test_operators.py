@@ -172,11 +172,21 @@ def test_a_picture_that_the_service_rejects_fails_without_retrying(service, phot
 
 def test_a_single_source_that_is_no_picture_is_named_and_still_the_next_time(service, photos, out):
     (photos / "text.jpg").write_text("no picture")
-    for night in ("monday", "tuesday"):
-        with pytest.raises(
-            AirflowFailException, match=f"^{photos}/text.jpg: its first bytes are those of no"
-        ):
+    says = f"^{photos}/text.jpg: its first bytes are those of no picture or video$"
+    for night in ("monday", "tuesday", "wednesday"):
+        with pytest.raises(AirflowFailException, match=says):
             run(_one(photos / "text.jpg", f"{out}/"), a_context("correct", night))
+        if night == "tuesday":
+            (photos / "text.jpg").touch()
+
+
+def test_a_rejected_picture_that_was_only_touched_fails_its_task_again(service, photos, out):
+    service.fault("pfc", {"outcome": {"status": "REJECTED", "statusText": "no image data"}})
+    for night in ("monday", "tuesday"):
+        with pytest.raises(AirflowFailException, match="REJECTED: no image data"):
+            run(_one(photos / "a.jpg", f"{out}/"), a_context("correct", night))
+        (photos / "a.jpg").touch()
+    assert service.bill(summary=True)["accepted"] == 1
 
 
 def test_a_source_that_is_a_folder_fails_one_picture_for_good(service, photos, out):

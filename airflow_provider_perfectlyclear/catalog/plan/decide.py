@@ -16,11 +16,9 @@ from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.catalog.types import Reprocess
 from airflow_provider_perfectlyclear.errors import InvalidSource
 from airflow_provider_perfectlyclear.media import EXTENSIONS
-from airflow_provider_perfectlyclear.reasons import Reason
+from airflow_provider_perfectlyclear.reasons import REFUSED_HERE, Reason
 from airflow_provider_perfectlyclear.storage import Entry, check_name, same_fingerprint
 
-#: What is wrong with a source itself, whatever its name and whatever stands at the destination.
-_BAD_SOURCE = frozenset({Reason.INVALID_SOURCE, Reason.TRUNCATED_SOURCE})
 #: How files with a time in the future are called in the plan's line.
 FUTURE = "with a time in the future"
 
@@ -190,7 +188,7 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
 def _bad_source(item: Item, known: Known, options: Options) -> Row | None:
     """What the ledger says of a source that was found bad beside an output that was paid for, and is bad still."""
     row = known.rows.get(refusal_key(item.output))
-    is_about_source = row is not None and row.code in _BAD_SOURCE and is_same_source(row, item)
+    is_about_source = row is not None and row.code in REFUSED_HERE and is_same_source(row, item)
     if row is None or not is_about_source or not _is_unchanged(row, item):
         return None
     return row if _is_bad(row, options, known.run) else None
