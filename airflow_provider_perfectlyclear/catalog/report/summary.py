@@ -115,6 +115,8 @@ def _is_beside(output: str, kept: Kept) -> bool:
 
 def _add_row(found: Outcome, row: Row, failure: Failure | None, kept: Kept) -> None:
     facts = {"sha256": row.sha256, "job_id": row.job_id, "file_key": row.file_key, "paid": row.paid}
+    if failure is not None and failure.source == row.source:
+        facts["root"] = row.root
     if failure is None:
         found.corrected += 1
         found.reused += not row.paid and row.paid_by == row.run
