@@ -13,7 +13,7 @@ from airflow_provider_perfectlyclear.adapters.ledger_memory import recall
 from airflow_provider_perfectlyclear.adapters.object_storage import names_below, open_folder, open_state
 from airflow_provider_perfectlyclear.adapters.task_instance import run_key, run_title
 from airflow_provider_perfectlyclear.errors import ConfigurationError
-from airflow_provider_perfectlyclear.limits import is_none
+from airflow_provider_perfectlyclear.limits import MAX_SHARDS, is_none
 from airflow_provider_perfectlyclear.operators import arguments
 from airflow_provider_perfectlyclear.operators.base import CorrectingOperator
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.catalog.options import Options
     from airflow_provider_perfectlyclear.catalog.run import CatalogRun
     from airflow_provider_perfectlyclear.storage import Store
-
-#: The most parts of a catalog, as ``shard`` takes them.
-MAX_SHARDS = 999
 
 
 class PerfectlyClearCatalogOperator(CorrectingOperator):

@@ -157,8 +157,10 @@ def test_data_alone_needs_no_destination_but_a_record(service, photos, tmp_path)
     correction = {"include_detection_data": True}
     with pytest.raises(AirflowFailException, match="state_path"):
         run(_one(photos / "a.jpg", None, correction=correction))
+    without = _one(photos / "a.jpg", None, correction="{{ none }}")
+    without.correction = None
     with pytest.raises(AirflowFailException, match="include_detection_data"):
-        run(_one(photos / "a.jpg", None))
+        run(without)
     state = str(tmp_path / "state")
     result, _ = run(_one(photos / "a.jpg", None, correction=correction, state_path=state))
     assert result["destination"] is None and isinstance(result["detection_data"], dict)
@@ -364,6 +366,95 @@ def test_a_single_picture_from_a_task_that_returned_nothing(returned, service, p
     operator.source = returned
     with pytest.raises(AirflowFailException, match="source is None: did an upstream task return nothing"):
         run(operator)
+
+
+@pytest.mark.parametrize("make", [_catalog, _one])
+@pytest.mark.parametrize("value", ["{{ params.x }}", "XComArg"])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "limit", "max_new_jobs", "max_paid_again", "max_failures", "reprocess", "job_timeout", "timeout", "min_age",
+        "transfers", "plan_only", "check_source", "verify", "accept_ledger",
+    ],
+)  # fmt: skip
+def test_a_template_in_an_argument_that_is_none_of_the_templated_is_refused_when_the_dag_is_parsed(
+    argument, value, make
+):
+    with DAG("d", schedule=None):
+        if value == "XComArg":
+            value = BaseOperator(task_id="before").output
+        if make is _one and argument not in ("timeout", "check_source", "verify", "accept_ledger"):
+            return
+        with pytest.raises(
+            ConfigurationError, match=f"{argument} is not templated, so it cannot be a template"
+        ):
+            make("/in/a", "/out/", **{argument: value})
+
+
+def test_a_subclass_may_template_more():
+    class Templated(PerfectlyClearCatalogOperator):
+        template_fields = (*PerfectlyClearCatalogOperator.template_fields, "limit")
+
+    Templated(task_id="t", source="/in", destination="/out", limit="{{ params.limit }}")
+
+
+@pytest.mark.parametrize(
+    ("make", "kwargs", "says"),
+    [
+        (
+            _catalog,
+            {"limit": "20"},
+            "limit='20' is text: give a whole number from 0 to 1,000,000,000, without",
+        ),
+        (_catalog, {"limit": 2.5}, "limit=2.5 must be a whole number from 0 to 1,000,000,000."),
+        (_catalog, {"max_new_jobs": True}, "max_new_jobs=True must be a whole number"),
+        (_catalog, {"transfers": 4.0}, "transfers=4.0 must be a whole number from 1 to 64."),
+        (_catalog, {"poll_interval": 0}, "poll_interval=0 must be a number from 0.05 to 300."),
+        (_catalog, {"job_timeout": [5]}, "job_timeout=[5] must be a number from 1 to 604,800."),
+        (_catalog, {"shard": "17/16"}, "shard='17/16' must be such as"),
+        (_catalog, {"shard": 3}, "shard=3 must be such as"),
+        (_catalog, {"pattern": 5}, "pattern is 5: give a pattern such as '*.jpg'"),
+        (
+            _catalog,
+            {"pattern": "*.{jpg,png}"},
+            "pattern '*.{jpg,png}' has braces, which match only themselves: give a",
+        ),
+        (_catalog, {"exclude": ["a*", "{b}"]}, "exclude '{b}' has braces"),
+        (_catalog, {"correction": {"preset": 5}}, "'preset' must be a preset's name in quotes, not 5"),
+        (
+            _catalog,
+            {"renditions": {"web": {"preset": 5}}},
+            "'preset' must be a preset's name in quotes, not 5",
+        ),
+        (_catalog, {"out": ""}, "destination is empty: name a folder"),
+        (_catalog, {"out": None}, "destination is None: name a folder"),
+        (_catalog, {"out": "/in/b/../"}, "source and destination are the same place, /in"),
+        (_one, {"out": "/in"}, "source and destination are the same file, /in"),
+        (_one, {"out": None}, "destination is None: name one, or ask for data alone"),
+        (_one, {"out": ""}, "destination is empty"),
+    ],
+)
+def test_a_plain_value_that_cannot_be_meant_is_refused_when_the_dag_is_parsed(make, kwargs, says):
+    kind = {_catalog: PerfectlyClearCatalogOperator, _one: PerfectlyClearCorrectOperator}[make]
+    kwargs = {"destination": kwargs.get("out", "/out/"), **kwargs}
+    kwargs.pop("out", None)
+    with pytest.raises(ConfigurationError) as failed:
+        kind(task_id="t", source="/in", **kwargs)
+    assert says in str(failed.value)
+
+
+def test_a_value_that_only_a_run_knows_is_not_refused_when_the_dag_is_parsed():
+    with DAG("d", schedule=None):
+        late = BaseOperator(task_id="before").output
+        places = {"source": "/in", "destination": "/out"}
+        make = PerfectlyClearCatalogOperator
+        make(task_id="d", **places, pattern=late, shard=late, exclude=["*.jpg", late])
+        make(task_id="e", **places, pattern=["{{ params.p }}", "[{]*"], correction={"preset": late})
+        PerfectlyClearCatalogOperator(task_id="a", source=late, destination=late)
+        PerfectlyClearCatalogOperator(task_id="b", source="{{ x }}", destination="{{ x }}")
+        PerfectlyClearCorrectOperator(task_id="c", source="/in/a.jpg", destination=None, correction=late)
+    _one("/in/a.jpg", None, correction={"include_detection_data": True}, state_path="/state")
+    _one("/in/a.jpg", "/in/", correction={"output_type": "png"})
 
 
 def test_all_that_is_wrong_is_said_at_once_when_the_dag_is_parsed():
