@@ -18,7 +18,7 @@ from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.naming import check_template, output_name, refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan import brakes
+from airflow_provider_perfectlyclear.catalog.plan import brakes, notes
 from airflow_provider_perfectlyclear.catalog.plan.brakes import REDO_COUNT
 from airflow_provider_perfectlyclear.catalog.plan.decide import Known, plan
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
@@ -336,6 +336,14 @@ def refused_rows(made: Plan) -> list[Row]:
         Row(refusal_key(item.source), State.FAILED, item.source, item.fingerprint, code=code, reason=reason)
         for item, code, reason in made.refused
     ]
+
+
+def test_many_collisions_are_ten_lines_in_the_log_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    made = planned([name for number in range(14) for name in (f"{number}.jpg", f"{number}.JPG")])
+    assert len(notes.failures_of_refused(made)) == 28
+    *named, last = [record.getMessage() for record in caplog.records]
+    assert len(named) == 10 and all("NAME_COLLISION" in line for line in named)
+    assert last == "... and 18 more NAME_COLLISION; the manifest names all"
 
 
 def test_a_collision_is_known_the_next_night_until_it_is_another() -> None:
