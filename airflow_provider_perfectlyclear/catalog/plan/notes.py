@@ -35,7 +35,7 @@ def of_refused(made: Plan) -> list[Record]:
 
 
 def failures_of_refused(made: Plan) -> dict[str, Failure]:
-    """Log the first refused sources of each code and count the others; return each failure by its name in the ledger."""
+    """Log the first refused sources of each code, and count the others. Return the failures by name in the ledger."""
     failures, counts = dict[str, Failure](), Counter[str]()
     for item, code, reason in made.refused:
         output = _row(item).output
