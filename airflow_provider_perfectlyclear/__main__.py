@@ -27,7 +27,7 @@ OUTPUT_CLOSED = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0, 1 with a message on stderr, or 141 if nobody reads the output any more."""
+    """Run a command. Returns the exit code: 0, 1 with a message on stderr, or 141 when the output is closed."""
     options = _parser().parse_args(arguments)
     try:
         state = open_state(options.state_path, open_folder(options.destination, argument="DESTINATION"))
