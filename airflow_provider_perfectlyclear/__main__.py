@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from airflow_provider_perfectlyclear.adapters.object_storage import open_folder, open_state
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog.ledger.lane import ABANDONED, Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane
@@ -91,7 +92,7 @@ def _show(state: Store, options: argparse.Namespace) -> int:
     if not options.json:
         counts = Counter(str(row.state) for row in rows)
         said = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
-        print(f"{len(rows):,} outputs: {said or 'the ledger is empty'}")
+        print(f"{counted(len(rows), 'output')}: {said or 'the ledger is empty'}")
     return 0
 
 

@@ -138,10 +138,15 @@ def open_state(state_path: Any, destination: Store | None) -> Store:
 
     :param state_path: the operator's argument; None: a folder in the destination.
     :param destination: the store of the corrected pictures.
-    :raises ConfigurationError: there is neither.
+    :raises ConfigurationError: there is neither, or a file stands in the place of ``state_path``.
     """
     if state_path:
-        return open_folder(state_path, argument="state_path")
+        state = open_folder(state_path, argument="state_path")
+        if (file := state.file_in_the_way()) is not None:
+            raise ConfigurationError(
+                f"state_path {state.uri('')} cannot be a folder: {file} is a file. Name another folder."
+            )
+        return state
     if destination is None:
         raise ConfigurationError(
             "Without a destination, state_path must say where the record of what was paid lies."

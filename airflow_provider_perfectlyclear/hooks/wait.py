@@ -39,7 +39,8 @@ def wait_for(
         raise _late(watch, timeout, len(job_ids))
     if watch.lost:
         lost = min(watch.lost)
-        raise JobLost(lost, f"the service does not know {len(watch.lost)} of {len(job_ids)} jobs")
+        which = f"{len(watch.lost)} of {len(job_ids)} jobs" if len(job_ids) > 1 else "the job"
+        raise JobLost(lost, f"the service does not know {which}")
     return {job_id: watch.final[job_id] for job_id in job_ids}
 
 

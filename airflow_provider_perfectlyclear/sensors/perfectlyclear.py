@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.adapters.task_instance import told_to_airflow
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.errors import ConfigurationError, PerfectlyClearError
 from airflow_provider_perfectlyclear.limits import is_none
 
@@ -189,9 +190,8 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         ]
         if failed:
             named = "; ".join(failed[:5])
-            raise AirflowFailException(
-                f"{len(failed)} of {len(set(self._ids()))} jobs have no corrected file: {named}"
-            )
+            jobs = counted(len(set(self._ids())), "job")
+            raise AirflowFailException(f"{len(failed)} of {jobs} without a corrected file: {named}")
 
     @contextmanager
     def _skipping_if_soft(self) -> Iterator[None]:

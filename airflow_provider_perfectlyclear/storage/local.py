@@ -141,11 +141,6 @@ class LocalStore(Store):
             return Path(self.path(name)).read_bytes()
         except FileNotFoundError:
             return None
-        except NotADirectoryError:
-            raise ConfigurationError(
-                f"The folder {self.root} cannot be used: {self.file_in_the_way() or 'something in its path'} is a "
-                "file. Name another folder."
-            ) from None
         except OSError as error:
             raise StorageFailed(f"{self.path(name)} cannot be read: {short(error)}") from None
 

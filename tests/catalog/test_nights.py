@@ -106,7 +106,7 @@ def test_a_few_files_touched_are_no_jobs_for_max_new_jobs(house: House) -> None:
 
     assert house.correct("tuesday", max_new_jobs=0)["unchanged"] == 40
     house.put("new.jpg")
-    with pytest.raises(PlanRefused, match="^1 jobs are needed"):
+    with pytest.raises(PlanRefused, match="^The plan needs 1 job "):
         house.correct("wednesday", max_new_jobs=0)
 
 
@@ -217,7 +217,7 @@ def test_always_means_once_a_run(house: House) -> None:
 def test_a_brake_stops_before_anything_is_paid(house: House) -> None:
     house.put(*FORTY)
 
-    with pytest.raises(PlanRefused, match="40 jobs are needed .* max_new_jobs allows 39"):
+    with pytest.raises(PlanRefused, match="The plan needs 40 jobs .* max_new_jobs allows 39"):
         house.correct(max_new_jobs=39)
     assert house.accepted == 0
     assert house.correct(max_new_jobs=40)["paid"] == 40
@@ -260,7 +260,7 @@ def test_a_plan_that_a_brake_would_stop_is_shown_and_says_so(
     planned = house.correct(plan_only=True, max_new_jobs=10)
 
     assert planned["not_started"] == 40
-    assert "would be refused: 40 jobs are needed (to correct: 40 (40 new)" in caplog.text
+    assert "would be refused: The plan needs 40 jobs (to correct: 40 (40 new)" in caplog.text
 
 
 @pytest.mark.parametrize("choice", ["fail", "skip", "succeed"])

@@ -204,7 +204,7 @@ def test_a_destination_that_is_a_file_fails_for_good_before_any_request(below, s
     for operator in (_catalog(photos, f"{out}{below}"), _one(photos / "a.jpg", f"{out}{below}/")):
         with pytest.raises(AirflowFailException, match=says):
             run(operator)
-    with pytest.raises(AirflowFailException, match=f"The folder {out} cannot be used: {out} is a file"):
+    with pytest.raises(AirflowFailException, match=f"state_path {out} cannot be a folder: {out} is a file"):
         run(_catalog(photos, out.parent / "other", state_path=str(out)))
     assert requests_of(service) == 0
 

@@ -11,6 +11,7 @@ import json
 import secrets
 from dataclasses import asdict, dataclass
 
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.errors import LedgerError, LedgerMismatch, LedgerNotFound
 from airflow_provider_perfectlyclear.storage import Store
 
@@ -158,7 +159,7 @@ def check_expected(
     if known is None or known.ledger != expected.ledger:
         what = "no ledger is" if known is None else f"another ledger ({known.ledger}) is"
         raise LedgerNotFound(
-            f"The last run of this task wrote ledger {expected.ledger} with {expected.outputs:,} outputs to "
+            f"The last run of this task wrote ledger {expected.ledger} with {counted(expected.outputs, 'output')} to "
             f"{state.uri('')}, and {what} there now. Mount or restore it: every worker must see it. If it is lost for "
             f"good, set accept_ledger={expected.ledger!r}."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
@@ -37,8 +38,8 @@ def brake(made: Plan, options: Options, *, where: str, knows_nothing: bool) -> N
     most = options.max_new_jobs
     if most is not None and made.payable > most:
         raise PlanRefused(
-            f"{made.payable:,} jobs are needed ({made.line()}) and max_new_jobs allows {most:,}; nothing was started. "
-            "Look at the plan with plan_only=True, or raise max_new_jobs."
+            f"The plan needs {counted(made.payable, 'job')} ({made.line()}) and max_new_jobs allows {most:,}; "
+            "nothing was started. Look at the plan with plan_only=True, or raise max_new_jobs."
         )
     _guard_redo(made, options, where)
     new = made.payable if options.limit is None else min(made.payable, options.limit)
