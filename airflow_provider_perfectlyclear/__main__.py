@@ -18,7 +18,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from airflow_provider_perfectlyclear.adapters.object_storage import open_folder, open_state
-from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.api.text import counted
+from airflow_provider_perfectlyclear.catalog.ledger.lane import ABANDONED, Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
@@ -26,9 +27,12 @@ from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 from airflow_provider_perfectlyclear.pages import find_page, list_pages, title_of
 from airflow_provider_perfectlyclear.storage import Store
 
+#: The exit code of a program whose output nobody reads any more, as shells give it: 128 + SIGPIPE.
+OUTPUT_CLOSED = 141
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0, or 1 with a message on stderr."""
+    """Run a command. Returns the exit code: 0, 1 with a message on stderr, or 141 when the output is closed."""
     options = _parser().parse_args(arguments)
     try:
         code = int(options.command(options))
@@ -37,10 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PerfectlyClearError as error:
         print(error, file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader, such as head, has enough. Python would complain about the rest at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:  # such as `ledger show | head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
+        return OUTPUT_CLOSED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,7 +116,7 @@ def _show(options: argparse.Namespace) -> int:
     if not options.json:
         counts = Counter(str(row.state) for row in rows)
         said = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
-        print(f"{len(rows):,} outputs: {said or 'the ledger is empty'}")
+        print(f"{counted(len(rows), 'output')}: {said or 'the ledger is empty'}")
     return 0
 
 
@@ -132,19 +135,45 @@ def _forget(options: argparse.Namespace) -> int:
         ledger.load()
         here = wanted & ledger.rows.keys()
         if here:
+            _say_that_it_waits(ledger)
             ledger.wait_for_owner(time.sleep)
             if not ledger.take():
                 raise PerfectlyClearError(
                     f"{store.uri('')} is being corrected now: try again when that run is over."
                 )
+            rows = [ledger.rows[output] for output in sorted(here)]
             ledger.append([{"r": "forgotten", "output": output} for output in sorted(here)])
             ledger.release()
             found |= here
+            for row in rows:
+                _warn_of_open_job(row)
     missing = [path for path in options.paths if not {path, refusal_key(path)} & found]
     print(f"{len(options.paths) - len(missing):,} forgotten")
     for path in missing:
         print(f"{path!r} is not in the ledger", file=sys.stderr)
     return 1 if missing else 0
+
+
+def _say_that_it_waits(ledger: Ledger) -> None:
+    if ledger.has_stranger and ledger.view.holder is not None:
+        print(
+            f"{ledger.store.uri('')} is locked by {ledger.view.holder.title}. Waiting up to {ABANDONED:.0f} s to see "
+            "whether it still runs.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _warn_of_open_job(row: Row) -> None:
+    """Say which forgotten output loses a result that is, or may be, paid for."""
+    if not row.state.is_open:
+        return
+    job = f"job {row.job_id} in progress, which is" if row.job_id else "an unconfirmed start, which may be"
+    print(
+        f"Warning: {row.output.lstrip('/')!r} had {job} paid for. No run downloads its result now, and the next run "
+        "pays for the output again.",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -276,10 +276,20 @@ class ItemFailed(PerfectlyClearError):
 
 
 class InvalidSource(ItemFailed):
-    """Refused here, before anything was paid: empty, no picture or video, unsafe name, changed meanwhile."""
+    """
+    Refused here, before anything was paid: empty, no picture or video, unsafe name, changed meanwhile.
+
+    :param reason: what happened, in one line.
+    :param code: the stable reason code, when it is finer than the class's own.
+    :param sha256: of the refused bytes, hex, when all of them were read: the same bytes are refused again.
+    """
 
     code = Reason.INVALID_SOURCE
     costs_nothing = True
+
+    def __init__(self, reason: str, code: Reason | str | None = None, sha256: str = "") -> None:
+        super().__init__(reason, code)
+        self.sha256 = sha256
 
 
 class SourceUnreadable(ItemFailed):

@@ -29,10 +29,14 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "limit": (0, 10**9),
     "max_new_jobs": (0, 10**9),
 }
+#: Those of them that are whole numbers.
+COUNTS = ("transfers", "max_in_flight", "limit", "max_new_jobs")
 #: Where None means: without.
 OPTIONAL = ("timeout", "limit", "max_new_jobs", "max_paid_again")
 SHARES = ("max_failures", "max_paid_again")
 SWITCHES = ("plan_only", "deferrable", "allow_unlocked_store", "case_sensitive", "check_source")
+#: The most parts of a catalog, as ``shard`` takes them.
+MAX_SHARDS = 999
 TEMPLATE_FIELDS = ("{path}", "{dir}", "{stem}", "{ext}", "{rendition}")
 
 _FIELD = re.compile("|".join(map(re.escape, TEMPLATE_FIELDS)))
@@ -55,15 +59,49 @@ def _problem(name: str, value: Any) -> str | None:
     if name in CHOICES and value not in CHOICES[name]:
         choices = ", ".join(repr(choice) for choice in CHOICES[name])
         return f"{name}={value!r} is unknown; it is one of {choices}."
-    if name in RANGES:
-        least, most = RANGES[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            return f"{name}={value!r} must be a number from {least:g} to {most:g}."
+    if name in RANGES and (wanted := _out_of_range(name, value)) is not None:
+        if isinstance(value, str):
+            return f"{name}={value!r} is text: give {wanted}, without quotes."
+        return f"{name}={value!r} must be {wanted}."
     if name in SHARES and share(value, 0) is None:
         return f'{name}={value!r} must be a count such as 3, or a share such as "2%".'
     if name in SWITCHES and not isinstance(value, bool):
         return f"{name}={value!r} must be True or False: any text would count as True."
     return None
+
+
+def _out_of_range(name: str, value: Any) -> str | None:
+    """What the value must be, if it is something else."""
+    least, most = RANGES[name]
+    kind, words = (int, "a whole number") if name in COUNTS else (int | float, "a number")
+    if isinstance(value, kind) and not isinstance(value, bool) and least <= value <= most:
+        return None
+    return f"{words} from {least:,} to {most:,}"
+
+
+def shard_of(shard: Any) -> tuple[int, int] | None:
+    """Read a shard such as ``"3/16"`` as (which, of how many), counted from 1; None when it is none."""
+    match = re.fullmatch(r"(\d+)/(\d+)", shard.strip()) if isinstance(shard, str) else None
+    if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MAX_SHARDS:
+        return None
+    return int(match[1]), int(match[2])
+
+
+def shard_problem(shard: Any) -> str | None:
+    """Say what is wrong with a shard; None: nothing."""
+    return f'shard={shard!r} must be such as "1/16" to "16/16".' if shard_of(shard) is None else None
+
+
+def pattern_problem(argument: str, pattern: str) -> str | None:
+    """Say what is wrong with a pattern of file names; None: nothing."""
+    if "{" not in pattern.replace("[{]", ""):
+        return None
+    return f"{argument} {pattern!r} has braces, which match only themselves: give a list, such as ['*.jpg', '*.png']."
+
+
+def is_none(value: Any) -> bool:
+    """Whether a value is None, or the text of it: that is what a template makes of a task's missing result."""
+    return value is None or (isinstance(value, str) and value.strip() == "None")
 
 
 def share(value: Any, of: int) -> int | None:

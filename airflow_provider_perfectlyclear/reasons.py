@@ -167,6 +167,10 @@ class Reason(StrEnum):
 PERMANENT = frozenset(reason for reason in Reason if reason.is_permanent)
 
 
+#: What was refused here for the bytes of a source, before anything was sent: no row with one of these was paid.
+REFUSED_HERE = frozenset({Reason.INVALID_SOURCE, Reason.TRUNCATED_SOURCE})
+
+
 def retry_helps(code: str) -> bool:
     """
     Return whether a later attempt may mend a failure by itself.

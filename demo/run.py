@@ -2,23 +2,28 @@
 ``make demo``: a folder of real photographs, corrected by the Dag ``nightly_catalog`` in a whole Airflow.
 
 The service is the emulator, so nothing is paid and no key is needed. Everything is kept in ``.demo/``: run it
-again and nothing is corrected; replace a picture in ``.demo/photos/catalog`` and only that one is.
+again and nothing is corrected; replace a picture in ``.demo/photos/catalog`` and only that one is. The emulator's
+port is kept, too, as a ledger belongs to the address of its service.
 """
 
 from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from airflow_provider_perfectlyclear.emulator.testing import running_emulator  # noqa: E402
+from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator  # noqa: E402
 from tests.airflow.harness import Airflow, NotSeen, until  # noqa: E402
 
 JOB_SECONDS = 20
@@ -41,7 +46,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     put_photographs_in()
     shutil.rmtree(DEMO / "airflow", ignore_errors=True)
-    with running_emulator(job_seconds=JOB_SECONDS) as emulator:
+    with emulator_of(DEMO) as emulator:
         say(f"The emulator of the service: {emulator.base_url}, {JOB_SECONDS} s for each picture.")
         env = {
             "AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT": emulator.connection_json(),
@@ -53,6 +58,32 @@ def main() -> int:
         say("Starting Airflow 3.3.2: api-server, scheduler, triggerer, dag-processor.")
         with Airflow(DEMO / "airflow", env=env) as airflow:
             return run(airflow)
+
+
+@contextmanager
+def emulator_of(folder: Path) -> Iterator[Emulator]:
+    """Run the emulator on the port that it had at the first run of the demo in this folder."""
+    file = folder / "port"
+    port = int(file.read_text()) if file.exists() else 0
+    if port and not is_free(port):
+        sys.exit(
+            f"Port {port} of the emulator is in use, perhaps by another make demo. The ledger in {folder} belongs to "
+            f"this port. End the program that uses it, or delete {folder} to begin anew."
+        )
+    with running_emulator(job_seconds=JOB_SECONDS, port=port) as emulator:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{urlsplit(emulator.base_url).port}\n")
+        yield emulator
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the emulator binds it
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def put_photographs_in() -> None:

@@ -23,11 +23,11 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from airflow_provider_perfectlyclear.adapters.masking import amask, masker
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 
@@ -48,7 +48,7 @@ def get_settings(conn_id: str) -> Settings:
     """
     from airflow.providers.common.compat.sdk import BaseHook
 
-    mask_secret = _masker()
+    mask_secret = masker()
     conn = _or_not_defined(conn_id, lambda: BaseHook.get_connection(conn_id))
     settings = settings_from(conn)
     for secret in _unmasked(conn, settings):
@@ -66,7 +66,7 @@ async def aget_settings(conn_id: str) -> Settings:
     conn = await _aget_connection(conn_id)
     settings = settings_from(conn)
     for secret in _unmasked(conn, settings):
-        await _amask(secret)
+        await amask(secret)
     return settings
 
 
@@ -376,30 +376,3 @@ def _unmasked(conn: Any, settings: Settings) -> list[str]:
     if settings.proxy and (password := urlsplit(settings.proxy).password):
         secrets.append(password)
     return secrets
-
-
-#: Modules that hold ``mask_secret``: of Airflow 3.1 and newer, 3.0, and 2.
-_MASKERS = (
-    "airflow.sdk.log",
-    "airflow.sdk.execution_time.secrets_masker",
-    "airflow.utils.log.secrets_masker",
-)
-
-
-def _masker() -> Callable[[str], None]:
-    """Return the function with which this version of Airflow hides a secret in its logs."""
-    for module in _MASKERS:
-        try:
-            return cast("Callable[[str], None]", import_module(module).mask_secret)
-        except (ImportError, AttributeError):
-            continue
-    raise ImportError(f"This Airflow has mask_secret in none of {', '.join(_MASKERS)}.")
-
-
-async def _amask(secret: str) -> None:
-    try:
-        from airflow.sdk.log import amask_secret
-    except ImportError:  # before Airflow 3.3
-        await asyncio.to_thread(_masker(), secret)
-    else:
-        await amask_secret(secret)

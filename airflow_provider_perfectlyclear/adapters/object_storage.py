@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from airflow_provider_perfectlyclear import limits
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -60,9 +61,14 @@ def parse_place(value: Any, *, conn_id: str | None = None, argument: str = "path
     :param value: a path, a URL or an ``ObjectStoragePath``.
     :param conn_id: Airflow's connection for the store; wins over one in the URL.
     :param argument: the operator's argument, for messages.
-    :raises ConfigurationError: empty, a relative local path, or a connection for a local path.
+    :raises ConfigurationError: None, empty, a relative local path, or a connection for a local path.
     """
-    text = str(value).strip() if value is not None else ""
+    if limits.is_none(value):
+        raise ConfigurationError(
+            f"{argument} is None: did an upstream task return nothing? Name a folder or a URL such as "
+            "s3://bucket/prefix."
+        )
+    text = str(value).strip()
     if not text:
         raise ConfigurationError(f"{argument} is empty: name a folder or a URL such as s3://bucket/prefix.")
     conn_id = conn_id or getattr(value, "conn_id", None) or None
@@ -132,10 +138,15 @@ def open_state(state_path: Any, destination: Store | None) -> Store:
 
     :param state_path: the operator's argument; None: a folder in the destination.
     :param destination: the store of the corrected pictures.
-    :raises ConfigurationError: there is neither.
+    :raises ConfigurationError: there is neither, or a file stands in the place of ``state_path``.
     """
     if state_path:
-        return open_folder(state_path, argument="state_path")
+        state = open_folder(state_path, argument="state_path")
+        if (file := state.file_in_the_way()) is not None:
+            raise ConfigurationError(
+                f"state_path {state.uri('')} cannot be a folder: {file} is a file. Name another folder."
+            )
+        return state
     if destination is None:
         raise ConfigurationError(
             "Without a destination, state_path must say where the record of what was paid lies."
@@ -157,6 +168,8 @@ def names_below(root: Any, files: Sequence[Any]) -> list[str]:
 
 
 def _name_below(base: Place, prefix: str, file: Any) -> str:
+    if limits.is_none(file):
+        raise ConfigurationError("source has None among its files: did an upstream task return nothing?")
     text = str(file)
     if not _URL.fullmatch(text) and not text.startswith("/"):
         return text

@@ -1,4 +1,4 @@
-"""Other people's text made safe to print: one line, short, without signatures."""
+"""Text for messages: other people's made safe to print (one line, short, without signatures), and numbers of things."""
 
 from __future__ import annotations
 
@@ -66,6 +66,25 @@ def service_words(text: object, limit: int = QUOTED) -> str:
     """
     shown = one_line(text, _LOOKED_AT)
     return one_line(_TOKEN.sub("...", shown), limit)
+
+
+def counted(number: int, thing: str) -> str:
+    """
+    Write how many of a thing there are: ``1 folder``, ``1,412 folders``.
+
+    :param thing: in the singular; its plural ends in s.
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def are(number: int) -> str:
+    """Return ``is`` for one, ``are`` for any other number."""
+    return "is" if number == 1 else "are"
+
+
+def were(number: int) -> str:
+    """Return ``was`` for one, ``were`` for any other number."""
+    return "was" if number == 1 else "were"
 
 
 def without_query(url: str) -> str:

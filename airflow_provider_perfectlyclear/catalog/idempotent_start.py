@@ -116,7 +116,7 @@ class StartOnce:
             state=self._state,
             seq=self._ledger.seq,
             accepted=self._accepted,
-            held="starts",
+            held="start",
         )
         self._ledger.wait_for_owner(time.sleep)
         self._state.prepare()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,10 +86,9 @@ class Options:
         """The shard as (which, of how many), counted from 1; None when the catalog is one."""
         if self.shard is None:
             return None
-        match = re.fullmatch(r"(\d+)/(\d+)", self.shard.strip())
-        if match is None or not 1 <= int(match[1]) <= int(match[2]) <= 999:
-            raise ConfigurationError(f'shard={self.shard!r} must be such as "1/16" to "16/16".')
-        return int(match[1]), int(match[2])
+        if said := limits.shard_problem(self.shard):
+            raise ConfigurationError(said)
+        return limits.shard_of(self.shard)
 
     @property
     def pays_for_gone(self) -> bool:

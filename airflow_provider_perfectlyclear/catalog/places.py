@@ -17,10 +17,23 @@ def check(source: Store, destination: Store | None, options: Options) -> None:
     :raises ConfigurationError: one of them is not so.
     """
     check_template(options.name_template, bool(options.renditions))
+    check_folder(destination)
     if destination is not None and source.relative(destination) == "":
         raise ConfigurationError(
             f"source and destination are the same place, {source.uri('')}; nothing is ever overwritten "
             "at the source: name another folder or prefix as destination."
+        )
+
+
+def check_folder(destination: Store | None) -> None:
+    """
+    Check that no file stands in the place of the destination's folder: each step would fail on it in words of its own.
+
+    :raises ConfigurationError: one does.
+    """
+    if destination is not None and (file := destination.file_in_the_way()) is not None:
+        raise ConfigurationError(
+            f"destination {destination.uri('')} cannot be a folder: {file} is a file. Name another destination."
         )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.catalog import places
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import DATA, SINGLES, SingleLanes, single_lane
@@ -57,6 +59,7 @@ _ABOUT_THE_SOURCE = frozenset(
         Reason.NAME_REFUSED,
     }
 )
+_NAMES_NO_PICTURE = _ABOUT_THE_SOURCE | {Reason.CORRUPT_OUTPUT}
 _LEFT_ALONE = {
     "edited": "%s was changed at the destination after it was corrected: it is left alone, and nothing is paid. Move "
     "it away and run 'ledger forget' to correct it again.",
@@ -122,8 +125,14 @@ class CorrectOne(CatalogRun):
         return SingleLanes(self.ledger, self.home, self.output, older=older)
 
     def _check_places(self) -> None:
+        if self.source.has_folder(self.name):
+            raise ConfigurationError(
+                f"source {self.source.uri(self.name)} is a folder: name a file, or use PerfectlyClearCatalogOperator "
+                "for the pictures in it."
+            )
         if self.destination is None:
             return
+        places.check_folder(self.destination)
         if self.source.relative(self.destination) == "" and self.name == self.output:
             raise ConfigurationError(
                 f"source and destination are the same file, {self.source.uri(self.name)}; a source is never "
@@ -147,7 +156,7 @@ class CorrectOne(CatalogRun):
             raise InvalidSource(f"there is no file {self.source.uri(self.name)}", code="SOURCE_CHANGED")
         row, digest = self.ledger.rows.get(self.output), self._prepared[""].digest
         item = Item(self.output, self.name, entry.size, entry.fingerprint, "", "new", root=self.source.place)
-        verdict = verdict_on(item, self._standing(row), row, digest, self.options.reprocess, self.run)
+        verdict = verdict_on(item, self._standing(row), row, digest, self.options, self.run)
         made = Plan(listed=1)
         if verdict == "unchanged":
             made.standing.append(self.output)
@@ -155,12 +164,12 @@ class CorrectOne(CatalogRun):
             (made.edited if verdict == "edited" else made.gone).append(self.output)
             log.warning(_LEFT_ALONE[verdict], one_line(self.output))
         elif verdict == "known bad" and row is not None:
-            raise _error_of(Failure(row.output, row.source, row.code or "", row.reason or ""), row)
+            raise self._error_of(Failure(row.output, row.source, row.code or "", row.reason or ""), row)
         elif verdict == "other source" and row is not None:
             self._claim_name(made, item, row)
         elif verdict != "open":
             item = item._replace(reason=verdict, existed=self._standing(row) is not None)
-            made.todo.append(with_hints(item, row, digest, self.options.reprocess, self.run))
+            made.todo.append(with_hints(item, row, digest, self.options, self.run))
         return made
 
     def _claim_name(self, made: Plan, item: Item, row: Row) -> None:
@@ -236,12 +245,21 @@ class CorrectOne(CatalogRun):
             self.state.delete(f"{self.folder}/run.json.gz")
             set_aside.clear(self.state, self.ledger.lane)
         for failure in kept.progress.failures.values():
-            raise _error_of(failure, self.ledger.rows.get(self.output))
+            raise self._error_of(failure, self.ledger.rows.get(self.output))
+        for _, code, reason in kept.progress.still_bad:
+            row = self.ledger.rows.get(self.output)
+            raise self._error_of(Failure(self.output, self.name, code, reason), row)
         if kept.progress.unbegun:
             raise errors.JobTimeout(
                 "(not started)", "the time was up before it was started; nothing was paid"
             )
         return summary
+
+    def _error_of(self, failure: Failure, row: Row | None) -> PerfectlyClearError:
+        """What failed, as an error that names the picture: a catalog's log line does so before the reason."""
+        if failure.code in _NAMES_NO_PICTURE and self.name not in failure.reason:
+            failure = replace(failure, reason=f"{self.source.uri(self.name)}: {failure.reason}")
+        return _error_of(failure, row)
 
     def _ask_for_details(self, kept: Kept) -> None:
         """Detection data of a job that an earlier try landed: asked for again, free."""

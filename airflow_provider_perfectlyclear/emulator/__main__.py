@@ -18,6 +18,8 @@ from airflow_provider_perfectlyclear.emulator.server import KEEP_ALIVE_SECONDS, 
 from airflow_provider_perfectlyclear.emulator.service.options import Options
 
 ANY_KEY = "any-key-will-do"
+#: The same at every start: a ledger belongs to the address of its service, so another port would be another service.
+PORT = 8099
 
 DESCRIPTION = """\
 The Perfectly Clear Web API v2 on this machine, to try and test against without a key and without paying.
@@ -82,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address of the API, on loopback (default: %(default)s)")
-    add("--port", type=int, default=0, help="port of the API (default: any free one)")
+    add("--port", type=int, default=PORT, help="port of the API, 0 for any free one (default: %(default)s)")
     add(
         "--name",
         action="append",

@@ -94,13 +94,14 @@ class Server(uvicorn.Server):
         self.ready = asyncio.Event()
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int, *, option: str) -> socket.socket:
     """
     Bind a socket of this machine alone.
 
     :param host: an address of the loopback network.
     :param port: 0 for any free one.
-    :raises ValueError: another address: the emulator demands no real key and obeys everybody.
+    :param option: the command line's for the port, for messages.
+    :raises ValueError: another address: the emulator demands no real key and obeys everybody. Or the port is taken.
     """
     if host != "localhost" and not _is_loopback(host):
         raise ValueError(
@@ -113,7 +114,10 @@ def listening_socket(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise ValueError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+        raise ValueError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Set {option} to another port; {option} 0 takes any "
+            "free one."
+        ) from error
     return sock
 
 
@@ -141,8 +145,8 @@ async def serve(
     :param announce: called with the :class:`House` once both origins answer.
     :param exit_with_parent: end as well when standard input ends.
     """
-    api_socket = listening_socket(listen.host, listen.port)
-    storage_socket = listening_socket(listen.storage_host, listen.storage_port)
+    api_socket = listening_socket(listen.host, listen.port, option="--port")
+    storage_socket = listening_socket(listen.storage_host, listen.storage_port, option="--storage-port")
     service = Service(options)
     api_origin, storage_origin = origin(listen.scheme, api_socket), origin(listen.scheme, storage_socket)
     house = House(service, Signer(options.url_seconds), f"{api_origin}/v2", storage_origin)

@@ -241,10 +241,10 @@ def start_emulator(**options: Any) -> Emulator:
 
     :param options: those of the command line with underscores: ``job_seconds=0.1, cache="done-only",
     echo=True``.
-        Here a job takes 0.05 seconds unless told otherwise, and the key is ``emulator-key``.
+        Here a job takes 0.05 seconds unless told otherwise, the key is ``emulator-key`` and the port any free one.
     :raises RuntimeError: it did not start; its standard error says why.
     """
-    given = {"job_seconds": 0.05, "jobs": 64, **options}
+    given = {"job_seconds": 0.05, "jobs": 64, "port": 0, **options}
     process = subprocess.Popen(
         [
             sys.executable,

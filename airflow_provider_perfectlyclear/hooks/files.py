@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
 from airflow_provider_perfectlyclear.adapters.object_storage import open_file, open_place, parse_place
-from airflow_provider_perfectlyclear.errors import InvalidSource, JobTimeout
+from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource, JobTimeout
+from airflow_provider_perfectlyclear.limits import is_none
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -66,6 +67,8 @@ def _filled(open_body: Callable[[], BinaryIO], size: int, name: str) -> Body:
 def _stored(source: Any, conn_id: str | None, argument: str) -> Body:
     store, name = open_file(source, conn_id=conn_id, argument=argument)
     entry = store.stat(name)
+    if store.has_folder(name):
+        raise ConfigurationError(f"{argument} {store.uri(name)} is a folder: name a file.")
     if entry is None:
         raise InvalidSource(f"{store.uri(name)} is not there", code="NOT_FOUND")
     return _filled(lambda: store.open(name), entry.size, store.uri(name))
@@ -90,25 +93,34 @@ def file_type_of(open_body: Callable[[], BinaryIO], wanted: str | None = None) -
     from airflow_provider_perfectlyclear.media import HEAD, kind_of, refuse_other_type
 
     with open_body() as file:
-        kind = kind_of(file.read(HEAD))
+        kind, name = kind_of(file.read(HEAD)), _name_of(file)
     if kind is not None:
         refuse_other_type(wanted, kind)
         return kind.file_type
     if wanted is None:
-        raise InvalidSource("the first bytes are those of no picture or video", code="NO_PICTURE")
+        raise InvalidSource(f"{name}the first bytes are those of no picture or video", code="NO_PICTURE")
     return wanted
+
+
+def _name_of(file: BinaryIO) -> str:
+    """What an open file says of its place, to begin a message with; of bytes nothing."""
+    name = getattr(file, "name", None) or getattr(file, "path", None)
+    return f"{name}: " if isinstance(name, str) else ""
 
 
 def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str | None = None) -> str | None:
     """
     Download a finished job's file, check it and put it in its place. Under a folder it is named after its job.
 
+    :raises ConfigurationError: there is no job id, or the destination is no place.
     :raises JobFailed: or JobRejected: there is none.
     :raises JobTimeout: there is none yet.
     :raises CorruptOutput: it is not a whole picture or video.
     """
     from airflow_provider_perfectlyclear.storage import Store
 
+    if is_none(job_id):
+        raise ConfigurationError("job_id is None: did an upstream task return nothing? Give the job's id.")
     if not _is_writable(destination):  # refused before anything is fetched
         parse_place(destination, conn_id=conn_id, argument="destination")
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,8 @@ from airflow_provider_perfectlyclear.errors import (
     TooLarge,
     UrlGone,
 )
-from airflow_provider_perfectlyclear.hooks.files import Body, opened, put
+from airflow_provider_perfectlyclear.hooks.files import Body, Source, Target, opened, put
+from airflow_provider_perfectlyclear.limits import is_none
 
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import Client
@@ -41,8 +42,10 @@ def find(client: Client, *, preset_id: str | None = None, name: str | None = Non
 
     :raises ConfigurationError: neither or both were given.
     """
+    preset_id, name = (None if is_none(value) else value for value in (preset_id, name))
     if bool(preset_id) == bool(name):
-        raise ConfigurationError("Name a preset by preset_id or by name, one of them.")
+        why = "" if name else " Neither was given: did an upstream task return nothing?"
+        raise ConfigurationError(f"Name a preset by preset_id or by name, one of them.{why}")
     if name:
         return next((preset for preset in iterate(client) if preset.name == name), None)
     try:
@@ -71,6 +74,8 @@ def upload(
     """
     if if_exists not in ("replace", "skip", "fail"):
         raise ConfigurationError(f"if_exists is {if_exists!r}: give one of 'replace', 'skip', 'fail'.")
+    if is_none(name):
+        raise ConfigurationError("name is None: did an upstream task return nothing? Name the preset.")
     with opened(file, name, argument="file") as body:
         there = [preset for preset in iterate(client) if preset.name == name]
         whole = [preset for preset in there if _is_whole(client, preset)]

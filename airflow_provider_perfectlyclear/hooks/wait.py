@@ -36,10 +36,11 @@ def wait_for(
     watch = Watch(dict.fromkeys(job_ids, poll_interval), poll_interval=poll_interval, now=now)
     _ask_until(client, watch, now + timeout)
     if watch.open:
-        raise JobTimeout(watch.open[0], _open_after(timeout, len(watch.open), len(job_ids)))
+        raise _late(watch, timeout, len(job_ids))
     if watch.lost:
         lost = min(watch.lost)
-        raise JobLost(lost, f"the service does not know {len(watch.lost)} of {len(job_ids)} jobs")
+        which = f"{len(watch.lost)} of {len(job_ids)} jobs" if len(job_ids) > 1 else "the job"
+        raise JobLost(lost, f"the service does not know {which}")
     return {job_id: watch.final[job_id] for job_id in job_ids}
 
 
@@ -73,6 +74,17 @@ def _ask(client: Client, watch: Watch, job_id: str) -> bool:
     return not watch.is_failing
 
 
-def _open_after(timeout: float, still_open: int, of: int) -> str:
-    others = f", as {still_open} of {of} jobs" if of > 1 else ""
-    return f"still open after {timeout:g} s{others}; asking again later is free"
+def _late(watch: Watch, timeout: float, of: int) -> JobTimeout:
+    """The error for jobs that are not final when the time is up: open, or unknown to the service so far."""
+    missing = watch.missing
+    known = [job_id for job_id in watch.open if job_id not in missing]
+    others = f", as {len(known or missing)} of {of} jobs" if of > 1 else ""
+    if known:
+        beside = f"; {len(missing)} unknown to the service (404)" if missing else ""
+        return JobTimeout(
+            known[0], f"still open after {timeout:g} s{others}{beside}; asking again later is free"
+        )
+    return JobTimeout(
+        missing[0],
+        f"the service does not know the job (404) after {timeout:g} s{others}. Check the job id, or wait for longer",
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_perfectlyclear import limits
-from airflow_provider_perfectlyclear.adapters.object_storage import parse_place
-from airflow_provider_perfectlyclear.errors import ConfigurationError
+from airflow_provider_perfectlyclear.adapters.object_storage import Place, parse_place
+from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidCorrection
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 #: A correction that ends so is the name of a file. JSON never does.
 FILE = ".json"
+#: Of one picture, whose correction does not ask for detection data.
+NO_DESTINATION = (
+    "destination is None: name one, or ask for data alone with include_detection_data in the correction."
+)
 
 
 def check_when_parsed(operator: BaseOperator, correction: Any, renditions: Any = None) -> None:
@@ -32,7 +37,12 @@ def check_when_parsed(operator: BaseOperator, correction: Any, renditions: Any =
     """
     if getattr(operator, "_BaseOperator__from_mapped", False):
         return
-    if said := [*_plain_problems(operator), *_place_problems(operator, correction, renditions)]:
+    said = [
+        *_plain_problems(operator),
+        *_place_problems(operator, correction, renditions),
+        *_choice_problems(operator),
+    ]
+    if said:
         raise ConfigurationError(f"Task {operator.task_id!r}: {' '.join(said)}")
     reads_files = hasattr(operator, "read_files")
     if isinstance(renditions, str):
@@ -46,16 +56,36 @@ def _plain_problems(operator: BaseOperator) -> list[str]:
     """What is wrong whatever a run knows. Templates and what upstream tasks return wait for the run."""
     known = (*limits.CHOICES, *limits.RANGES, *limits.SHARES, *limits.SWITCHES)
     values = {name: getattr(operator, name) for name in known if hasattr(operator, name)}
-    plain = {
+    values = {
         name: value.total_seconds() if isinstance(value, timedelta) else value
         for name, value in values.items()
-        if not _is_later(value) or name in limits.SWITCHES
     }
-    return limits.problems(plain)
+    late = {name for name in (*values, "accept_ledger") if _is_later(getattr(operator, name, None))}
+    said = [
+        f"{name} is not templated, so it cannot be a template or come from another task: give a plain value."
+        for name in sorted(late - set(operator.template_fields))
+    ]
+    return said + limits.problems({name: value for name, value in values.items() if name not in late})
+
+
+def _choice_problems(operator: BaseOperator) -> list[str]:
+    """What is wrong with the choice of pictures."""
+    said = list[str | None]()
+    shard = getattr(operator, "shard", None)
+    if shard not in (None, "") and not _is_later(shard):
+        said.append(limits.shard_problem(shard))
+    for name in ("pattern", "exclude"):
+        value = getattr(operator, name, None)
+        if not any(map(_is_later, [value, *(value if isinstance(value, list | tuple) else ())])):
+            try:
+                words(name, value)
+            except ConfigurationError as error:
+                said.append(str(error))
+    return [problem for problem in said if problem is not None]
 
 
 def _place_problems(operator: BaseOperator, correction: Any, renditions: Any) -> list[str]:
-    said = []
+    said = _required_problems(operator, correction)
     if renditions not in (None, "") and correction not in (None, ""):
         said.append("correction and renditions exclude each other: put each output in renditions.")
     for name in ("source", "destination", "source_root", "state_path"):
@@ -75,11 +105,61 @@ def _place_problems(operator: BaseOperator, correction: Any, renditions: Any) ->
     return said
 
 
+def _required_problems(operator: BaseOperator, correction: Any) -> list[str]:
+    """Source and destination: missing, or one and the same place."""
+    if not hasattr(operator, "destination"):
+        return []
+    needed = ["source", "destination"]
+    if not hasattr(operator, "source_root") and operator.destination is None:
+        needed = ["source"]
+        if _asks_for_no_data(correction):
+            return [NO_DESTINATION]
+    said = []
+    for name in needed:
+        value = getattr(operator, name)
+        if value is None or value == "":
+            what = "None" if value is None else "empty"
+            said.append(f"{name} is {what}: name a folder or a URL such as s3://bucket/prefix.")
+    return said or _same_place(operator)
+
+
+def _asks_for_no_data(correction: Any) -> bool:
+    """Whether a correction is known already, and does not ask for detection data."""
+    if isinstance(correction, Mapping):
+        return not (correction.get("include_detection_data") or correction.get("includeDetectionData"))
+    return correction is None
+
+
+def _same_place(operator: BaseOperator) -> list[str]:
+    places = (getattr(operator, "source", None), getattr(operator, "destination", None))
+    if not all(isinstance(place, str) and not _is_template(place) for place in places):
+        return []
+    try:
+        source, destination = (parse_place(place) for place in places)
+    except ConfigurationError:  # said elsewhere
+        return []
+    if source.scheme != destination.scheme or _normal(source) != _normal(destination):
+        return []
+    if hasattr(operator, "source_root"):
+        return [
+            f"source and destination are the same place, {places[0]}; nothing is ever overwritten at the source: "
+            "name another folder or prefix as destination."
+        ]
+    if destination.is_folder:
+        return []
+    return [
+        f"source and destination are the same file, {places[0]}; a source is never overwritten: name another "
+        "destination."
+    ]
+
+
+def _normal(place: Place) -> str:
+    return posixpath.normpath(place.path)
+
+
 def _is_later(value: Any) -> bool:
     """Whether only a run knows the value: a template, or what an upstream task returns."""
-    if isinstance(value, str):
-        return _is_template(value)
-    return not isinstance(value, int | float | bool | timedelta | None)
+    return _is_template(value) if isinstance(value, str) else hasattr(value, "iter_references")
 
 
 def read_files(operator: BaseOperator, argument: str, context: Context | None = None) -> None:
@@ -129,6 +209,11 @@ def _check_when_parsed(correction: Any) -> None:
     from airflow_provider_perfectlyclear.api.correction import Correction
 
     if isinstance(correction, Mapping):
+        preset = correction.get("preset")
+        if isinstance(preset, int | float):
+            raise InvalidCorrection(
+                f"Correction field 'preset' must be a preset's name in quotes, not {preset!r}."
+            )
         correction = {name: _or_later(value) for name, value in correction.items()}
     if isinstance(correction, str | Mapping) and correction:
         Correction.parse(correction, templates=True)
@@ -210,7 +295,7 @@ def words(argument: str, value: Any) -> tuple[str, ...] | None:
     """
     Read one pattern or several; None stays None.
 
-    :raises ConfigurationError: something else than text.
+    :raises ConfigurationError: something else than text, or braces.
     """
     if value is None or value == "":
         return None
@@ -219,4 +304,6 @@ def words(argument: str, value: Any) -> tuple[str, ...] | None:
         raise ConfigurationError(
             f"{argument} is {value!r}: give a pattern such as '*.jpg', or a list of them."
         )
+    if said := next(filter(None, (limits.pattern_problem(argument, each) for each in many)), None):
+        raise ConfigurationError(said)
     return many

@@ -202,4 +202,5 @@ def _describe(event: dict[str, Any] | None) -> str:
     if not event:
         return "the trigger said nothing"
     reason = f" ({event['reason']})" if event.get("reason") else ""
-    return f"{event.get('done')} jobs final, {event.get('open')} open, {event.get('why')}{reason}"
+    jobs = "job" if event.get("done") == 1 else "jobs"
+    return f"{event.get('done')} {jobs} final, {event.get('open')} open, {event.get('why')}{reason}"

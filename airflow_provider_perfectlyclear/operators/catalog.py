@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ from airflow_provider_perfectlyclear.adapters.ledger_memory import recall
 from airflow_provider_perfectlyclear.adapters.object_storage import names_below, open_folder, open_state
 from airflow_provider_perfectlyclear.adapters.task_instance import run_key, run_title
 from airflow_provider_perfectlyclear.errors import ConfigurationError
+from airflow_provider_perfectlyclear.limits import MAX_SHARDS, is_none
 from airflow_provider_perfectlyclear.operators import arguments
 from airflow_provider_perfectlyclear.operators.base import CorrectingOperator
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.catalog.options import Options
     from airflow_provider_perfectlyclear.catalog.run import CatalogRun
     from airflow_provider_perfectlyclear.storage import Store
-
-#: The most parts of a catalog, as ``shard`` takes them.
-MAX_SHARDS = 999
 
 
 class PerfectlyClearCatalogOperator(CorrectingOperator):
@@ -212,10 +210,13 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
 
     def _source(self) -> tuple[Store, list[str] | None]:
         """Open the source: a folder, or a list of files below their root."""
-        if isinstance(self.source, str) or hasattr(self.source, "conn_id"):
-            if self.source_root:
+        is_one = self.source is None or isinstance(self.source, str) or hasattr(self.source, "conn_id")
+        if is_one:
+            if self.source_root and not is_none(self.source):
                 raise ConfigurationError("source_root belongs to a list of files; source is one folder.")
             return open_folder(self.source, conn_id=self.source_conn_id, argument="source"), None
+        if not isinstance(self.source, Iterable):
+            raise ConfigurationError(f"source is {self.source!r}: give a folder, or a list of files.")
         if not self.source_root:
             raise ConfigurationError("source is a list of files: name the folder they lie in as source_root.")
         root = open_folder(self.source_root, conn_id=self.source_conn_id, argument="source_root")

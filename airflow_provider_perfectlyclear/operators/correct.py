@@ -159,10 +159,7 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
 
         correction = arguments.parse_correction(self.correction, file_type=self.file_type)
         if self.destination is None and not correction.include_detection_data:
-            raise ConfigurationError(
-                "destination is None: name one, or ask for data alone with include_detection_data in "
-                "the correction."
-            )
+            raise ConfigurationError(arguments.NO_DESTINATION)
         return Options(
             correction=correction,
             timeout=arguments.seconds("timeout", self.timeout),

@@ -20,7 +20,9 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.adapters.task_instance import told_to_airflow
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.errors import ConfigurationError, PerfectlyClearError
+from airflow_provider_perfectlyclear.limits import is_none
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -139,8 +141,9 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
     def _ids(self) -> list[str]:
         many = [self.job_ids] if isinstance(self.job_ids, str) else self.job_ids
         ids = list(many) if isinstance(many, Iterable) else [many]
-        if not all(isinstance(one, str) and one for one in ids):
-            raise ConfigurationError(f"job_ids is {self.job_ids!r}: give a job id, or a list of them.")
+        if not all(isinstance(one, str) and one and not is_none(one) for one in ids):
+            why = " Did an upstream task return nothing?" if any(map(is_none, ids)) else ""
+            raise ConfigurationError(f"job_ids is {self.job_ids!r}: give a job id, or a list of them.{why}")
         return ids
 
     def _check_poll_interval(self) -> None:
@@ -187,9 +190,8 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         ]
         if failed:
             named = "; ".join(failed[:5])
-            raise AirflowFailException(
-                f"{len(failed)} of {len(set(self._ids()))} jobs have no corrected file: {named}"
-            )
+            jobs = counted(len(set(self._ids())), "job")
+            raise AirflowFailException(f"{len(failed)} of {jobs} without a corrected file: {named}")
 
     @contextmanager
     def _skipping_if_soft(self) -> Iterator[None]:

@@ -207,6 +207,10 @@ class Store:
         """Whether the folder exists. A prefix of an object store always does."""
         return True
 
+    def file_in_the_way(self) -> str | None:
+        """The file that stands where the folder, or one that it lies in, would be; a store of objects has none."""
+        return None
+
     def has_folder(self, name: str) -> bool:
         """Whether a folder stands where a file of this name would go. Stores of objects know no folders."""
         return False

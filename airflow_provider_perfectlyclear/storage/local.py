@@ -114,6 +114,12 @@ class LocalStore(Store):
     def is_there(self) -> bool:
         return os.path.isdir(self.root)
 
+    def file_in_the_way(self) -> str | None:
+        path = self.root
+        while not os.path.lexists(path):
+            path = os.path.dirname(path)
+        return None if os.path.isdir(path) or os.path.islink(path) else path
+
     def has_folder(self, name: str) -> bool:
         return os.path.isdir(self.path(name))
 

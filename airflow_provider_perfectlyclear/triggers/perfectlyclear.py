@@ -10,6 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.api.polling import Watch
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.errors import ConfigurationError, PerfectlyClearError
 from airflow_provider_perfectlyclear.triggers.polling import Asking, done_of
 from airflow_provider_perfectlyclear.triggers.shared_client import shared_client
@@ -76,9 +77,9 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Say what goes on: the service has no call that cancels a job."""
         self.log.warning(
-            "Stopped waiting for %d jobs. They go on at the service, which has no way to cancel them; the "
-            "next run collects them.",
-            len(self.job_ids),
+            "Stopped waiting for %s. What runs at the service goes on, as it has no way to cancel a job; the next run "
+            "collects the results.",
+            counted(len(self.job_ids), "job"),
         )
 
     async def _wait(self) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
         until = time.monotonic() + left
         jobs = dict.fromkeys(self.job_ids, 0.0)
         watch = Watch(jobs, poll_interval=self.poll_interval, now=time.monotonic())
-        self.log.info("Waiting for %d jobs, for %.1f s at most", len(jobs), left)
+        self.log.info("Waiting for %s, for %.1f s at most", counted(len(jobs), "job"), left)
         try:
             async with shared_client(self.perfectlyclear_conn_id) as client:
                 why = await Asking(client, watch, until, wake_early=self.wake_early).until_worth_waking()

@@ -56,6 +56,25 @@ END;
 """
 
 
+#: Kills a process and all below it once whoever has started the watcher is gone, by whatever signal: what runs in a
+#: session of its own hears nothing of the end of the tests.
+WATCHER = """
+import os, sys, psutil
+while os.read(0, 1024):
+    pass
+try:
+    top = psutil.Process(int(sys.argv[1]))
+    family = [*top.children(recursive=True), top]
+except psutil.NoSuchProcess:
+    family = []
+for process in family:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        pass
+"""
+
+
 class NotSeen(AssertionError):
     """Airflow did not come to where the test wanted it."""
 
@@ -74,6 +93,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def watch_over(pid: int) -> subprocess.Popen[bytes]:
+    """Start the watcher of a process: it outlives neither this one nor a kill of the watcher."""
+    command = [sys.executable, "-c", WATCHER, str(pid)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def utcnow() -> datetime:
@@ -240,6 +265,7 @@ class Airflow(AirflowHome):
     def __init__(self, home: Path, *, env: Mapping[str, str] | None = None) -> None:
         super().__init__(home, env=env)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.watchers: dict[int, subprocess.Popen[bytes]] = {}
         self.own_env: dict[str, Mapping[str, str]] = {}
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.port}/api/v2", timeout=30, trust_env=False)
 
@@ -263,7 +289,8 @@ class Airflow(AirflowHome):
         since = utcnow()
         for component in components:
             self.own_env[component] = env or {}
-            self.processes[component] = self._spawn(component)
+            process = self.processes[component] = self._spawn(component)
+            self.watchers[process.pid] = watch_over(process.pid)
         for component in components:
             until(f"{component} healthy", lambda name=component: self._healthy(name, since), within=120)
 
@@ -320,6 +347,10 @@ class Airflow(AirflowHome):
         for member in families:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
+        for process in stopping:
+            watcher = self.watchers.pop(process.pid)
+            watcher.kill()  # before the pid can be another process's
+            watcher.communicate()
 
     def kill(self, component: str) -> None:
         """SIGKILL, as a machine that loses power; its children too."""

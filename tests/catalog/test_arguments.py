@@ -11,7 +11,9 @@ import pytest
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.catalog.engine import loop as engine
 from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError
 from airflow_provider_perfectlyclear.storage import Store
@@ -94,6 +96,39 @@ def test_detection_data_is_in_the_manifest_when_asked_for(house: House) -> None:
 
     _, line = manifest_of(summary)
     assert "facesCount" in line["detection_data"]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_each_line_of_a_manifest_names_its_source_as_a_url(
+    house: House, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.1)
+    house.put("same.jpg", "edited.jpg", "gone.jpg", "bad later.jpg")
+    (house.source / "bad.jpg").write_text("no picture")
+    with pytest.raises(CatalogFailed):
+        house.correct("monday")
+    (house.source / "bad later.jpg").write_text("no picture")
+    with pytest.raises(CatalogFailed):
+        house.correct("tuesday")
+    house.put("new #1.jpg")
+    (house.source / "new bad.jpg").write_text("no picture")
+    (house.destination / "edited.jpg").write_text("edited")
+    (house.destination / "gone.jpg").unlink()
+    house.emulator.let_pass(48)
+
+    run = house.catalog_run("night", deferrable=deferrable, max_failures=9)
+    outcome = run.execute()
+    while not isinstance(outcome, Summary):
+        run = house.catalog_run("night", deferrable=deferrable, max_failures=9)
+        outcome = run.resume()
+
+    _, *lines = manifest_of(outcome.data)
+    assert {line["state"] for line in lines} == {
+        "corrected", "failed", "unchanged", "known_bad", "edited_at_destination", "gone_from_destination",
+    }  # fmt: skip
+    assert len(lines) == 7
+    for line in lines:
+        assert line["source_uri"] == f"file://{house.source}/{line['output']}", line["state"]
 
 
 def test_a_night_without_changes_may_be_skipped(house: House) -> None:

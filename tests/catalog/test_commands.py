@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_perfectlyclear.__main__ import main
 from airflow_provider_perfectlyclear.catalog.engine import loop as engine
+from airflow_provider_perfectlyclear.catalog.ledger import lane, records
 from airflow_provider_perfectlyclear.errors import CatalogFailed
+from airflow_provider_perfectlyclear.storage import Store
 from tests.catalog.conftest import House
 
 
@@ -39,6 +44,46 @@ def test_show_as_json_can_be_piped(house: House, capsys: pytest.CaptureFixture[s
 
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["code"] == "INVALID_SOURCE"
+
+
+def test_show_ends_quietly_when_nobody_reads_its_output_any_more(house: House) -> None:
+    night_with_a_bad_file(house)
+    command = [
+        sys.executable,
+        "-m",
+        "airflow_provider_perfectlyclear",
+        "ledger",
+        "show",
+        str(house.destination),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    assert (process.wait(60), process.stderr.read()) == (141, "")
+    process.stderr.close()
+
+
+def test_forgetting_says_that_it_waits_and_which_open_job_is_lost(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "ABANDONED", 0.3)
+    monkeypatch.setattr(lane, "LOOK", 0.1)
+    state = Store.local(house.destination).child(".perfectlyclear")
+    ledger = lane.Ledger(state, "all", run="night", title="dag 'nightly' run 'monday'")
+    assert ledger.take()
+    row = records.Row("a.jpg", records.State.INTENT, "a.jpg", query={}, file_key="k")
+    ledger.append(
+        [records.intent(row), records.started("a.jpg", "job-7"), records.intent(replace(row, output="b.jpg"))]
+    )
+
+    assert main(["ledger", "forget", str(house.destination), "a.jpg", "b.jpg"]) == 0
+
+    waits, *warned = capsys.readouterr().err.splitlines()
+    assert waits == (
+        f"{state.uri('')} is locked by dag 'nightly' run 'monday'. Waiting up to 90 s to see whether it still runs."
+    )
+    assert "Warning: 'a.jpg' had job job-7 in progress, which is paid for." in warned[0]
+    assert "Warning: 'b.jpg' had an unconfirmed start, which may be paid for." in warned[1]
 
 
 def test_what_is_forgotten_is_made_again(house: House, capsys: pytest.CaptureFixture[str]) -> None:

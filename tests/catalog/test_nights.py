@@ -15,6 +15,7 @@ import pytest
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
 from airflow_provider_perfectlyclear.errors import CatalogFailed, PlanRefused
 from tests.catalog.conftest import House, jpeg
 from tests.catalog.judge import judge
@@ -71,6 +72,32 @@ def test_files_touched_between_a_try_and_its_retry_are_told_of_once(house: House
     judge(house)
 
 
+def test_what_is_refused_here_stays_known_bad_when_its_files_are_only_touched(house: House) -> None:
+    house.put("a.jpg", "cut.jpg", "later.jpg")
+    text, cut, later = (house.source / name for name in ("text.jpg", "cut.jpg", "later.jpg"))
+    house.correct("monday", exclude=["cut.jpg"])
+    text.write_text("no picture")
+    for path in (cut, later):
+        path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(CatalogFailed, match="3 of 3"):
+        house.correct("tuesday")
+
+    for path in (text, cut, later):
+        path.touch()
+    summary = house.correct("wednesday")
+    assert (summary["known_bad"], summary["failed"], summary["unchanged"]) == (3, 0, 1)
+    assert house.correct("thursday")["known_bad"] == 3
+    rows = read_lane(house.catalog_run("friday").state, "all").rows
+    assert all(rows[name].fingerprint for name in ("text.jpg", "cut.jpg", "/later.jpg"))
+
+    (house.source / "copy.jpg").write_bytes(cut.read_bytes())  # the check apart, nobody has tried these bytes
+    with pytest.raises(CatalogFailed, match="FAILED: The picture cannot be decoded"):
+        house.correct("saturday", check_source=False)
+    text.write_text("another text")
+    with pytest.raises(CatalogFailed, match="text.jpg INVALID_SOURCE"):
+        house.correct("sunday")
+
+
 def test_a_few_files_touched_are_no_jobs_for_max_new_jobs(house: House) -> None:
     house.put(*FORTY)
     house.correct("monday")
@@ -79,7 +106,7 @@ def test_a_few_files_touched_are_no_jobs_for_max_new_jobs(house: House) -> None:
 
     assert house.correct("tuesday", max_new_jobs=0)["unchanged"] == 40
     house.put("new.jpg")
-    with pytest.raises(PlanRefused, match="^1 jobs are needed"):
+    with pytest.raises(PlanRefused, match="^The plan needs 1 job "):
         house.correct("wednesday", max_new_jobs=0)
 
 
@@ -104,7 +131,7 @@ def test_a_lost_state_folder_does_not_pay_for_everything_again(house: House) -> 
     with pytest.raises(PlanRefused) as refusal:
         house.correct("tuesday")
 
-    assert "40 of 40 existing outputs" in str(refusal.value)
+    assert "40 of 40 existing or paid outputs" in str(refusal.value)
     assert "max_paid_again=40" in str(refusal.value)
     assert house.accepted == len(FORTY)
     assert house.correct("tuesday", reprocess="missing")["paid"] == 0
@@ -125,7 +152,7 @@ def test_a_canary_of_another_correction_says_what_it_may_pay_again(house: House)
     house.put(*FORTY)
     house.correct("monday", {"preset": "none"})
 
-    with pytest.raises(PlanRefused, match="40 of 40 existing outputs"):
+    with pytest.raises(PlanRefused, match="40 of 40 existing or paid outputs"):
         house.correct("tuesday", {"preset": "none", "width": 100}, limit=20)
     canary = house.correct("tuesday", {"preset": "none", "width": 100}, limit=20, max_paid_again=20)
 
@@ -190,7 +217,7 @@ def test_always_means_once_a_run(house: House) -> None:
 def test_a_brake_stops_before_anything_is_paid(house: House) -> None:
     house.put(*FORTY)
 
-    with pytest.raises(PlanRefused, match="40 jobs are needed .* max_new_jobs allows 39"):
+    with pytest.raises(PlanRefused, match="The plan needs 40 jobs .* max_new_jobs allows 39"):
         house.correct(max_new_jobs=39)
     assert house.accepted == 0
     assert house.correct(max_new_jobs=40)["paid"] == 40
@@ -233,7 +260,7 @@ def test_a_plan_that_a_brake_would_stop_is_shown_and_says_so(
     planned = house.correct(plan_only=True, max_new_jobs=10)
 
     assert planned["not_started"] == 40
-    assert "would be refused: 40 jobs are needed (to correct: 40 (40 new)" in caplog.text
+    assert "would be refused: The plan needs 40 jobs (to correct: 40 (40 new)" in caplog.text
 
 
 @pytest.mark.parametrize("choice", ["fail", "skip", "succeed"])

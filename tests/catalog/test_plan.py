@@ -18,7 +18,7 @@ from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.naming import check_template, output_name, refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan import brakes
+from airflow_provider_perfectlyclear.catalog.plan import brakes, notes
 from airflow_provider_perfectlyclear.catalog.plan.brakes import REDO_COUNT
 from airflow_provider_perfectlyclear.catalog.plan.decide import Known, plan
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
@@ -194,6 +194,18 @@ def test_what_failed_for_good_in_this_run_is_not_paid_again_by_its_retries(repro
     assert verdict(replace(RETRYABLE, run="tonight"), None, reprocess=reprocess) == "failed before"
 
 
+@pytest.mark.parametrize("reprocess", EVERY)
+@pytest.mark.parametrize("run", ["earlier", "tonight"])
+def test_what_only_the_check_has_refused_is_tried_without_the_check(run: str, reprocess: str) -> None:
+    cut = replace(BAD, code="TRUNCATED_SOURCE", sha256="", job_id=None, run=run)
+    options = {"check_source": False, "reprocess": reprocess}
+    assert verdict(cut, None, **options) == "failed before"
+    beside = replace(cut, output=refusal_key("a.jpg"))
+    made = planned([SAME], rows=[beside], **options)
+    assert [item.output for item in made.todo] == ["a.jpg"]
+    assert verdict(replace(BAD, code="INVALID_SOURCE"), None, check_source=False) == "known bad"
+
+
 # ---- what may spare a job
 
 
@@ -324,6 +336,14 @@ def refused_rows(made: Plan) -> list[Row]:
         Row(refusal_key(item.source), State.FAILED, item.source, item.fingerprint, code=code, reason=reason)
         for item, code, reason in made.refused
     ]
+
+
+def test_many_collisions_are_ten_lines_in_the_log_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    made = planned([name for number in range(14) for name in (f"{number}.jpg", f"{number}.JPG")])
+    assert len(notes.failures_of_refused(made)) == 28
+    *named, last = [record.getMessage() for record in caplog.records]
+    assert len(named) == 10 and all("NAME_COLLISION" in line for line in named)
+    assert last == "... and 18 more NAME_COLLISION; the manifest names all"
 
 
 def test_a_collision_is_known_the_next_night_until_it_is_another() -> None:
@@ -515,11 +535,20 @@ def test_much_that_exists_is_not_paid_again_by_accident(changed: int, existing: 
         guard(made)
     said = str(failure.value)
     assert said.startswith(
-        f"Refused: {changed} of {existing} existing outputs in s3://media/out would be paid"
+        f"Refused: {changed} of {existing} existing or paid outputs in s3://media/out would be paid"
     )
     assert f"({changed} correction changed)" in said
     assert f"max_paid_again={changed}." in said and 'reprocess="source_changed"' in said
     return None
+
+
+def test_a_paid_picture_that_failed_is_one_of_those_that_would_be_paid_again() -> None:
+    names = [f"{number:03}.jpg" for number in range(34)]
+    rows = [replace(LANDED, output=name, source=name, digest="old") for name in names]
+    rows.append(replace(BAD, output="bad.jpg", source="bad.jpg", digest="old"))
+    made = planned([*names, "bad.jpg", "new.jpg"], rows=rows, destination=dict.fromkeys(names, 50))
+    with pytest.raises(PlanRefused, match="^Refused: 35 of 35 existing or paid outputs in"):
+        guard(made)
 
 
 @pytest.mark.parametrize(
@@ -565,8 +594,10 @@ def guard(made: Plan, options: Options = ANY) -> None:
 def test_a_lost_state_folder_would_pay_for_everything_again() -> None:
     names = [f"{number}.jpg" for number in range(REDO_COUNT + 1)]
     destination = dict.fromkeys(names, 50)
-    with pytest.raises(PlanRefused, match="21 not in the ledger"):
+    with pytest.raises(PlanRefused, match="21 not in the ledger") as failure:
         guard(planned(names, destination=destination))
+    said = 'set reprocess="missing" and leave it set. Edited originals are not noticed then.'
+    assert str(failure.value).endswith(said)
     guard(planned(names, destination=destination, reprocess="missing"))
 
 

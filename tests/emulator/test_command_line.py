@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from airflow_provider_perfectlyclear.emulator.__main__ import PORT, _parser
 from airflow_provider_perfectlyclear.emulator.testing import start_emulator
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def run(*arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_where_it_is_and_ends_cleanly(number):
-    process = run("--key", "it's a key")
+    process = run("--key", "it's a key", "--port", "0")
     where, export = process.stdout.readline(), process.stdout.readline()
     assert "stand-in" in where
     name, _, value = shlex.split(export)[1].partition("=")
@@ -68,10 +69,17 @@ def test_it_listens_on_loopback_only(option, host):
     assert "loopback only" in errors
 
 
-def test_a_port_in_use_is_said_plainly(emulator):
+@pytest.mark.parametrize("option", ["--port", "--storage-port"])
+def test_a_port_in_use_is_said_plainly(emulator, option):
     port = httpx.URL(emulator.base_url).port
-    process = run("--port", str(port))
-    assert f"Cannot listen on 127.0.0.1:{port}" in process.communicate(timeout=20)[1]
+    process = run("--port", "0", option, str(port))
+    said = process.communicate(timeout=20)[1]
+    assert f"Cannot listen on 127.0.0.1:{port}: Address already in use. Set {option} to another port" in said
+
+
+def test_its_address_is_the_same_every_day_unless_told_otherwise():
+    # A ledger belongs to the address of its service.
+    assert _parser().parse_args([]).port == PORT > 0
 
 
 def test_files_are_kept_where_told_and_else_removed(started, jpeg, tmp_path):

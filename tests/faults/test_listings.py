@@ -211,7 +211,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_others_go_on(
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(CatalogFailed) as failure:
         catalog(house, exclude=("skipped/*",)).execute()
-    assert "1 folders of the source could not be read: private: Permission denied" in str(failure.value)
+    assert "1 folder of the source could not be read: private: Permission denied" in str(failure.value)
     assert failure.value.retry_helps and house.outputs == NAMES
     monkeypatch.undo()
     assert done(catalog(house, "tuesday").execute())["unchanged"] == 4
@@ -230,7 +230,7 @@ def test_what_network_drives_leave_in_folders_is_passed_over(
         (house.source / folder / "thumb.jpg").write_bytes(jpeg(80))
     summary = done(catalog(house).execute())
     assert (summary["corrected"], summary["listed"]) == (4, 4)
-    assert "2 folders @eaDir passed over" in caplog.text and "1 folders recycle passed over" in caplog.text
+    assert "2 folders @eaDir passed over" in caplog.text and "1 folder recycle passed over" in caplog.text
     row.consumed("seven folders")
     row.held(judge(house))
 
@@ -244,7 +244,7 @@ def test_another_catalogs_outputs_are_no_originals(
     done(catalog(house, "other", destination=house.source / "web").execute())
     summary = done(catalog(house, "monday").execute())
     assert (summary["corrected"], summary["paid"], house.outputs) == (4, 4, NAMES)
-    assert "1 folders of other catalogs' outputs passed over" in caplog.text
+    assert "1 folder of another catalog's outputs passed over" in caplog.text
     chained = done(
         catalog(house, "chain", source=house.source / "web", destination=house.root / "x").execute()
     )
@@ -260,7 +260,7 @@ def test_a_file_from_the_future_is_taken(row: Row, house: House, caplog: pytest.
     for name in NAMES:
         os.utime(house.source / name, (ahead, ahead))
     assert done(catalog(house, min_age=3600).execute())["corrected"] == 4
-    assert "4 files have a time in the future" in caplog.text
+    assert "4 files with a time in the future" in caplog.text
     row.consumed("a day ahead")
     row.held(judge(house))
 

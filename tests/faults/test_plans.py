@@ -157,7 +157,7 @@ def test_a_night_that_would_pay_for_everything_again_stops_before_it_pays(
 
     for said in refused:
         came_to(house, said, row.outcome, THIRTY)
-        assert "30 of 30 existing outputs" in said["message"]
+        assert "30 of 30 existing or paid outputs" in said["message"]
         assert f"({redo.why}). Nothing was started." in said["message"]
         assert "max_paid_again=30" in said["message"] and f'reprocess="{redo.way_out}"' in said["message"]
     assert (free["summary"]["unchanged"], free["summary"]["paid"]) == (30, 0)

@@ -173,6 +173,17 @@ def test_a_source_that_is_cut_short_may_be_sent_all_the_same(house: House) -> No
     assert house.accepted == 1
 
 
+def test_a_source_that_was_refused_as_cut_short_may_be_sent_the_next_night(house: House) -> None:
+    house.put(*NAMES)
+    (house.source / "a.jpg").write_bytes((house.source / "a.jpg").read_bytes()[:-2])
+    with pytest.raises(CatalogFailed, match="send it all the same with check_source=False"):
+        catalog(house).execute()
+    assert done(catalog(house, "again").execute())["known_bad"] == 1
+    with pytest.raises(CatalogFailed, match="FAILED: The picture cannot be decoded"):
+        catalog(house, "sent", check_source=False).execute()
+    assert house.accepted == 4
+
+
 @pytest.mark.fault("F67", "a motion photo", "hidden")
 def test_a_picture_with_something_behind_its_end_lands(row: Row, house: House) -> None:
     house.put(*NAMES)

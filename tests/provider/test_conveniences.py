@@ -210,7 +210,7 @@ def test_metrics_that_cannot_be_sent_fail_nothing(service, photos, out, stats, c
 
 def test_what_fails_before_it_begins_sends_no_metrics(service, photos, out, stats):
     with pytest.raises(AirflowFailException):
-        run(catalog(photos, out, shard="17/16"))
+        run(catalog(photos, out, state_path="s3://nowhere@bucket/state"))
     assert stats.sent == []
 
 
@@ -497,5 +497,5 @@ def test_lineage_of_a_list_is_its_root_and_of_nonsense_nothing():
     operator.destination = "relative"
     lineage = operator.get_openlineage_facets_on_complete(None)
     assert named(lineage.inputs) == [("s3://media", "in")] and lineage.outputs == []
-    data_only = one("/in/a.jpg", None).get_openlineage_facets_on_complete(None)
+    data_only = one("/in/a.jpg", None, correction="{{ x }}").get_openlineage_facets_on_complete(None)
     assert named(data_only.inputs) == [("file", "/in/a.jpg")] and data_only.outputs == []

@@ -81,7 +81,7 @@ def test_the_plan_line_is_quoted_as_it_is():
 
 
 def test_the_brakes_are_quoted_as_they_are():
-    made = Plan(existing=412, listed=412)
+    made = Plan(paid_or_there=412, listed=412)
     made.todo = items("not in the ledger", 412, paid_before=True)
     with pytest.raises(PlanRefused) as guard:
         brakes.brake(made, Options(correction=Correction()), where="s3://media/corrected", knows_nothing=True)

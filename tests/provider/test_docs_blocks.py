@@ -41,6 +41,7 @@ NOT_RUN = {
 #: Messages that are put together from several literals, and the tests that make them.
 MADE_ELSEWHERE = {
     "all: to correct: 410": "test_the_plan_line_is_quoted_as_it_is",
+    "The plan needs 1,412": "test_the_brakes_are_quoted_as_they_are",
     "Refused: 412 of 412": "test_the_brakes_are_quoted_as_they_are",
 }
 #: Each has a test here.

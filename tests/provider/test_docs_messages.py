@@ -450,8 +450,8 @@ def arguments_that_cannot_be_meant(stage: Stage) -> None:
 
 
 @provokes(
-    "jobs are needed (...) and max_new_jobs allows",
-    "existing outputs in ... would be paid for again",
+    "The plan needs ... (...) and max_new_jobs allows",
+    "existing or paid outputs in ... would be paid for again",
     "No picture was found in",
     "There is no folder",
     "Without plan_only this run would be refused",
@@ -642,7 +642,7 @@ def a_trigger_of_another_version(stage: Stage) -> None:
     stage.attempt(lambda: first_event(PerfectlyClearJobsTrigger(CONN_ID, ["a"], deadline=0.0, something=1)))
 
 
-@provokes("Jobs are still open after", "jobs have no corrected file")
+@provokes("Jobs are still open after", "without a corrected file")
 def a_sensor_that_gives_up(stage: Stage) -> None:
     stage.service.fault("pfc", {"outcome": "stuck"})
     stage.service.fault({"route": "pfc", "nth": 2}, {"outcome": "FAILED"})

@@ -83,6 +83,20 @@ def test_waiting_for_many_returns_every_end_in_the_order_given(hook):
         hook.download(jobs[0], io.BytesIO())
 
 
+def test_waiting_for_a_job_that_the_service_does_not_know_says_so(hook, service):
+    with pytest.raises(errors.JobTimeout) as late:
+        hook.wait("nobody-s-job", timeout=0.5, poll_interval=0.1)
+    assert str(late.value) == (
+        "Job nobody-s-job TIMEOUT: the service does not know the job (404) after 0.5 s. Check the job id, or wait for "
+        "longer"
+    )
+    service.fault("pfc", {"outcome": "stuck"})
+    job_id = hook.start(hook.upload(picture()))
+    says = f"Job {job_id} TIMEOUT: still open after 0.5 s, as 1 of 2 jobs; 1 unknown to the service \\(404\\)"
+    with pytest.raises(errors.JobTimeout, match=says):
+        hook.wait_all(["nobody-s-job", job_id], timeout=0.5, poll_interval=0.1)
+
+
 def test_waiting_ends_in_time_and_names_the_job(hook, service):
     service.fault("pfc", {"outcome": "stuck"})
     job_id = hook.start(hook.upload(picture()))
@@ -220,8 +234,16 @@ def test_places_may_be_airflows_paths(hook, tmp_path):
     made = hook.upload_preset("Studio 7", folder / "a.preset")
     hook.download_preset(made.preset_id, folder / "b.preset")
     assert (tmp_path / "b.preset").read_bytes() == b"warm"
-    with pytest.raises(errors.ConfigurationError, match="file is empty: name a"):
+    with pytest.raises(errors.ConfigurationError, match="file is None: did an upstream task return nothing"):
         hook.upload_preset("Studio 7", None)
+
+
+def test_what_is_no_picture_is_named(hook, tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(errors.InvalidSource, match=f"^{tmp_path}/text.jpg: its first bytes are those of no"):
+        hook.correct(tmp_path / "text.jpg", tmp_path / "out.jpg")
+    with pytest.raises(errors.ConfigurationError, match=f"source {tmp_path} is a folder: name a file"):
+        hook.upload(tmp_path)
 
 
 # ---- presets, when something goes wrong

@@ -157,8 +157,10 @@ def test_data_alone_needs_no_destination_but_a_record(service, photos, tmp_path)
     correction = {"include_detection_data": True}
     with pytest.raises(AirflowFailException, match="state_path"):
         run(_one(photos / "a.jpg", None, correction=correction))
+    without = _one(photos / "a.jpg", None, correction="{{ none }}")
+    without.correction = None
     with pytest.raises(AirflowFailException, match="include_detection_data"):
-        run(_one(photos / "a.jpg", None))
+        run(without)
     state = str(tmp_path / "state")
     result, _ = run(_one(photos / "a.jpg", None, correction=correction, state_path=state))
     assert result["destination"] is None and isinstance(result["detection_data"], dict)
@@ -168,6 +170,43 @@ def test_a_picture_that_the_service_rejects_fails_without_retrying(service, phot
     service.fault("pfc", {"outcome": "REJECTED"})
     with pytest.raises(AirflowFailException, match="REJECTED"):
         run(_one(photos / "a.jpg", f"{out}/"))
+
+
+def test_a_single_source_that_is_no_picture_is_named_and_still_the_next_time(service, photos, out):
+    (photos / "text.jpg").write_text("no picture")
+    says = f"^{photos}/text.jpg: its first bytes are those of no picture or video$"
+    for night in ("monday", "tuesday", "wednesday"):
+        with pytest.raises(AirflowFailException, match=says):
+            run(_one(photos / "text.jpg", f"{out}/"), a_context("correct", night))
+        if night == "tuesday":
+            (photos / "text.jpg").touch()
+
+
+def test_a_rejected_picture_that_was_only_touched_fails_its_task_again(service, photos, out):
+    service.fault("pfc", {"outcome": {"status": "REJECTED", "statusText": "no image data"}})
+    for night in ("monday", "tuesday"):
+        with pytest.raises(AirflowFailException, match="REJECTED: no image data"):
+            run(_one(photos / "a.jpg", f"{out}/"), a_context("correct", night))
+        (photos / "a.jpg").touch()
+    assert service.bill(summary=True)["accepted"] == 1
+
+
+def test_a_source_that_is_a_folder_fails_one_picture_for_good(service, photos, out):
+    with pytest.raises(AirflowFailException, match=f"source {photos} is a folder: name a file, or use"):
+        run(_one(photos, f"{out}/"))
+    assert requests_of(service) == 0 and not out.exists()
+
+
+@pytest.mark.parametrize("below", ["", "/2026"])
+def test_a_destination_that_is_a_file_fails_for_good_before_any_request(below, service, photos, out):
+    out.write_text("a file")
+    says = f"^destination {out}{below} cannot be a folder: {out} is a file. Name another destination.$"
+    for operator in (_catalog(photos, f"{out}{below}"), _one(photos / "a.jpg", f"{out}{below}/")):
+        with pytest.raises(AirflowFailException, match=says):
+            run(operator)
+    with pytest.raises(AirflowFailException, match=f"state_path {out} cannot be a folder: {out} is a file"):
+        run(_catalog(photos, out.parent / "other", state_path=str(out)))
+    assert requests_of(service) == 0
 
 
 def test_a_job_that_is_late_fails_for_a_retry_which_goes_on_with_it(service, photos, out):
@@ -276,6 +315,7 @@ def test_a_mapped_task_with_an_unknown_field_fails_for_good_before_any_request(s
         ({"source": "relative"}, "'relative' is a relative path"),
         ({"source": ["/a/b.jpg"]}, "source_root"),
         ({"source": ["/a/b.jpg"], "source_root": "/c"}, "does not lie in source_root"),
+        ({"source": 5}, "source is 5: give a folder, or a list of files"),
         ({"destination": ""}, "destination is empty"),
         ({"destination_conn_id": "aws"}, "'aws' was given for it"),
         ({"destination": "gs://google@bucket/x"}, "install the Airflow provider for gs://"),
@@ -291,6 +331,130 @@ def test_a_wrong_argument_fails_for_good_before_any_request_and_is_named(kwargs,
         run(PerfectlyClearCatalogOperator(task_id="catalog", **arguments))
     assert says in str(failed.value)
     assert requests_of(service) == 0
+
+
+@pytest.mark.parametrize(
+    ("argument", "returned"),
+    [
+        ("source", None),
+        ("source", "None"),
+        ("source", [None]),
+        ("destination", None),
+        ("state_path", "None"),
+        ("source_root", "None"),
+    ],
+)
+def test_an_upstream_task_that_returned_nothing_is_named_as_the_cause(
+    argument, returned, service, photos, out
+):
+    """What an XCom or a template has become when the task runs."""
+    operator = _catalog(photos, out)
+    setattr(operator, argument, returned)
+    if argument == "source_root" or isinstance(returned, list):
+        operator.source, operator.source_root = returned if argument == "source" else ["a.jpg"], str(photos)
+        setattr(operator, argument, returned)
+    with pytest.raises(
+        AirflowFailException, match=f"^{argument} .*None.*: did an upstream task return nothing"
+    ):
+        run(operator)
+    assert requests_of(service) == 0
+
+
+@pytest.mark.parametrize("returned", [None, "None"])
+def test_a_single_picture_from_a_task_that_returned_nothing(returned, service, photos, out):
+    operator = _one(photos / "a.jpg", f"{out}/")
+    operator.source = returned
+    with pytest.raises(AirflowFailException, match="source is None: did an upstream task return nothing"):
+        run(operator)
+
+
+@pytest.mark.parametrize("make", [_catalog, _one])
+@pytest.mark.parametrize("value", ["{{ params.x }}", "XComArg"])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "limit", "max_new_jobs", "max_paid_again", "max_failures", "reprocess", "job_timeout", "timeout", "min_age",
+        "transfers", "plan_only", "check_source", "verify", "accept_ledger",
+    ],
+)  # fmt: skip
+def test_a_template_in_an_argument_that_is_none_of_the_templated_is_refused_when_the_dag_is_parsed(
+    argument, value, make
+):
+    with DAG("d", schedule=None):
+        if value == "XComArg":
+            value = BaseOperator(task_id="before").output
+        if make is _one and argument not in ("timeout", "check_source", "verify", "accept_ledger"):
+            return
+        with pytest.raises(
+            ConfigurationError, match=f"{argument} is not templated, so it cannot be a template"
+        ):
+            make("/in/a", "/out/", **{argument: value})
+
+
+def test_a_subclass_may_template_more():
+    class Templated(PerfectlyClearCatalogOperator):
+        template_fields = (*PerfectlyClearCatalogOperator.template_fields, "limit")
+
+    Templated(task_id="t", source="/in", destination="/out", limit="{{ params.limit }}")
+
+
+@pytest.mark.parametrize(
+    ("make", "kwargs", "says"),
+    [
+        (
+            _catalog,
+            {"limit": "20"},
+            "limit='20' is text: give a whole number from 0 to 1,000,000,000, without",
+        ),
+        (_catalog, {"limit": 2.5}, "limit=2.5 must be a whole number from 0 to 1,000,000,000."),
+        (_catalog, {"max_new_jobs": True}, "max_new_jobs=True must be a whole number"),
+        (_catalog, {"transfers": 4.0}, "transfers=4.0 must be a whole number from 1 to 64."),
+        (_catalog, {"poll_interval": 0}, "poll_interval=0 must be a number from 0.05 to 300."),
+        (_catalog, {"job_timeout": [5]}, "job_timeout=[5] must be a number from 1 to 604,800."),
+        (_catalog, {"shard": "17/16"}, "shard='17/16' must be such as"),
+        (_catalog, {"shard": 3}, "shard=3 must be such as"),
+        (_catalog, {"pattern": 5}, "pattern is 5: give a pattern such as '*.jpg'"),
+        (
+            _catalog,
+            {"pattern": "*.{jpg,png}"},
+            "pattern '*.{jpg,png}' has braces, which match only themselves: give a",
+        ),
+        (_catalog, {"exclude": ["a*", "{b}"]}, "exclude '{b}' has braces"),
+        (_catalog, {"correction": {"preset": 5}}, "'preset' must be a preset's name in quotes, not 5"),
+        (
+            _catalog,
+            {"renditions": {"web": {"preset": 5}}},
+            "'preset' must be a preset's name in quotes, not 5",
+        ),
+        (_catalog, {"out": ""}, "destination is empty: name a folder"),
+        (_catalog, {"out": None}, "destination is None: name a folder"),
+        (_catalog, {"out": "/in/b/../"}, "source and destination are the same place, /in"),
+        (_one, {"out": "/in"}, "source and destination are the same file, /in"),
+        (_one, {"out": None}, "destination is None: name one, or ask for data alone"),
+        (_one, {"out": ""}, "destination is empty"),
+    ],
+)
+def test_a_plain_value_that_cannot_be_meant_is_refused_when_the_dag_is_parsed(make, kwargs, says):
+    kind = {_catalog: PerfectlyClearCatalogOperator, _one: PerfectlyClearCorrectOperator}[make]
+    kwargs = {"destination": kwargs.get("out", "/out/"), **kwargs}
+    kwargs.pop("out", None)
+    with pytest.raises(ConfigurationError) as failed:
+        kind(task_id="t", source="/in", **kwargs)
+    assert says in str(failed.value)
+
+
+def test_a_value_that_only_a_run_knows_is_not_refused_when_the_dag_is_parsed():
+    with DAG("d", schedule=None):
+        late = BaseOperator(task_id="before").output
+        places = {"source": "/in", "destination": "/out"}
+        make = PerfectlyClearCatalogOperator
+        make(task_id="d", **places, pattern=late, shard=late, exclude=["*.jpg", late])
+        make(task_id="e", **places, pattern=["{{ params.p }}", "[{]*"], correction={"preset": late})
+        PerfectlyClearCatalogOperator(task_id="a", source=late, destination=late)
+        PerfectlyClearCatalogOperator(task_id="b", source="{{ x }}", destination="{{ x }}")
+        PerfectlyClearCorrectOperator(task_id="c", source="/in/a.jpg", destination=None, correction=late)
+    _one("/in/a.jpg", None, correction={"include_detection_data": True}, state_path="/state")
+    _one("/in/a.jpg", "/in/", correction={"output_type": "png"})
 
 
 def test_all_that_is_wrong_is_said_at_once_when_the_dag_is_parsed():

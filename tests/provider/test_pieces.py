@@ -225,6 +225,24 @@ def test_job_ids_that_are_none_are_named(job_ids, service):
         run(_sensor(job_ids))
 
 
+@pytest.mark.parametrize("returned", [None, "None"])
+def test_an_upstream_task_that_returned_nothing_is_named_as_the_cause(returned, service, tmp_path):
+    """None, or what a template makes of it."""
+    for attempt in (
+        lambda: run(_sensor(returned)),
+        lambda: run(_sensor(["id", returned])),
+        lambda: run(_download(returned, "/out/")),
+        lambda: run(_download("id", returned)),
+        lambda: _preset(PerfectlyClearUploadPresetOperator, name=returned, file=str(tmp_path / "a")),
+        lambda: _preset(PerfectlyClearUploadPresetOperator, name="Studio", file=returned),
+        lambda: _preset(PerfectlyClearGetPresetOperator, name=returned),
+        lambda: _preset(PerfectlyClearDeletePresetOperator, preset_id=returned),
+    ):
+        with pytest.raises(AirflowFailException, match="[Dd]id an upstream task return nothing"):
+            attempt()
+    assert requests_of(service) == 0
+
+
 @BOTH
 def test_a_service_that_does_not_answer_for_a_moment_is_asked_again(deferrable, service, photos):
     job_id, _ = run(_start(source=str(photos / "a.jpg")))

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+from airflow_provider_perfectlyclear.api.text import counted, were
 from airflow_provider_perfectlyclear.catalog.ledger import identity
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected, Identity
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
@@ -142,8 +143,9 @@ class Claim:
         old = [row for row in rows.values() if not row.root]
         if old:
             log.info(
-                "%s outputs were recorded by an earlier version of this package; their sources are taken to lie in %s",
-                f"{len(old):,}",
+                "%s %s recorded by an earlier version of this package; the sources are taken to lie in %s",
+                counted(len(old), "output"),
+                were(len(old)),
                 self._root,
             )
         for row in old:

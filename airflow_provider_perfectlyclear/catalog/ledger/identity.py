@@ -11,6 +11,7 @@ import json
 import secrets
 from dataclasses import asdict, dataclass
 
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.errors import LedgerError, LedgerMismatch, LedgerNotFound
 from airflow_provider_perfectlyclear.storage import Store
 
@@ -150,14 +151,14 @@ def check_expected(
     state: Store,
     seq: int,
     accepted: str | None,
-    held: str = "outputs",
+    held: str = "output",
 ) -> None:
     """
     Make sure that the ledger that the task's last run wrote is the one that stands here.
 
     :param seq: the highest sequence number that was read.
     :param accepted: ``accept_ledger``.
-    :param held: what the ledger holds, for the message.
+    :param held: one of the things that the ledger holds, for the message.
     :raises LedgerNotFound: it is not here, or an older copy of it is.
     """
     if expected is None or expected.place != state.uri("") or accepted == expected.ledger:
@@ -167,7 +168,7 @@ def check_expected(
     if known is None or known.ledger != expected.ledger:
         what = "no ledger is" if known is None else f"another ledger ({known.ledger}) is"
         raise LedgerNotFound(
-            f"The last run of this task wrote ledger {expected.ledger} with {expected.outputs:,} {held} to "
+            f"The last run of this task wrote ledger {expected.ledger} with {counted(expected.outputs, held)} to "
             f"{state.uri('')}, and {what} there now. Mount or restore it: every worker must see it. If it is lost for "
             f"good, set accept_ledger={expected.ledger!r}."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
+from airflow_provider_perfectlyclear.reasons import REFUSED_HERE
 
 #: A checkpoint names so many replaced contents in one record.
 _KEYS_PER_RECORD = 1000
@@ -64,8 +65,9 @@ class ContentIndex:
             self.add(row)
 
     def add(self, row: Row) -> None:
-        """Take in a row that has landed or failed for good; others say nothing about what was paid."""
-        if not row.sha256 or not (row.state is State.LANDED or row.is_known_bad):
+        """Take in a row that has landed or failed for good at the service; others say nothing about what was paid."""
+        failed_there = row.is_known_bad and row.code not in REFUSED_HERE
+        if not row.sha256 or not (row.state is State.LANDED or failed_there):
             return
         first = self._first.setdefault(row.sha256, row)
         if first is not row:

@@ -15,7 +15,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
-from airflow_provider_perfectlyclear.errors import JobError, JobLost, PerfectlyClearError
+from airflow_provider_perfectlyclear.errors import InvalidSource, JobError, JobLost, PerfectlyClearError
 from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 
 log = logging.getLogger(__name__)
@@ -132,12 +132,26 @@ class Book:
         reason = getattr(error, "reason", None) or str(error)
         code = self._code_of(row, error)
         beside = error.costs_nothing and code in PERMANENT and self._knows_more(row)
+        if isinstance(error, InvalidSource) and error.sha256:
+            row = replace(row, sha256=error.sha256)
+            if (before := self._refused_before(row, code, beside)) is not None:
+                self.note(records.seen(before.output, row.fingerprint))
+                self.progress.still_bad.append([row.output, before.code or "", before.reason or ""])
+                return
         if close or code in PERMANENT or self._is_worth_noting(row, error):
             noted = replace(row, output=refusal_key(row.output)) if beside else row
             self.note(records.failed(noted, code, reason))
         self.failure(Failure(row.output, row.source, code, reason))
         if not error.costs_nothing:  # which says nothing about the next
             self._count_streak(f"{error.code} {reason}" if isinstance(error, JobError) else error.code)
+
+    def _refused_before(self, row: Row, code: str, beside: bool) -> Row | None:
+        """What the ledger says of the same bytes of the same source if an earlier run has refused them alike."""
+        before = self.ledger.rows.get(refusal_key(row.output) if beside else row.output)
+        if before is None or before.run == self.ledger.run:
+            return None
+        is_same = (before.code, before.sha256, before.source_uri) == (code, row.sha256, row.source_uri)
+        return before if is_same and before.is_known_bad else None
 
     def _is_worth_noting(self, row: Row, error: PerfectlyClearError) -> bool:
         """

@@ -113,6 +113,11 @@ class Row:
         return self.state is State.FAILED and not self.is_known_bad and self.job_id is None
 
     @property
+    def is_paid(self) -> bool:
+        """Whether a job was started for it, or shared with another output; what became of the job is another matter."""
+        return self.job_id is not None
+
+    @property
     def is_known_bad(self) -> bool:
         return self.state is State.FAILED and self.code in PERMANENT
 

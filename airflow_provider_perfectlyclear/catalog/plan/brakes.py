@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
@@ -37,8 +38,8 @@ def brake(made: Plan, options: Options, *, where: str, knows_nothing: bool) -> N
     most = options.max_new_jobs
     if most is not None and made.payable > most:
         raise PlanRefused(
-            f"{made.payable:,} jobs are needed ({made.line()}) and max_new_jobs allows {most:,}; nothing was started. "
-            "Look at the plan with plan_only=True, or raise max_new_jobs."
+            f"The plan needs {counted(made.payable, 'job')} ({made.line()}) and max_new_jobs allows {most:,}; "
+            "nothing was started. Look at the plan with plan_only=True, or raise max_new_jobs."
         )
     _guard_redo(made, options, where)
     new = made.payable if options.limit is None else min(made.payable, options.limit)
@@ -53,7 +54,7 @@ def _guard_redo(made: Plan, options: Options, where: str) -> None:
     """Much would be paid for again: the ledger is lost, a default was edited, a preset changes every night."""
     if options.reprocess == "always":
         return
-    again, known = made.paid_again, max(made.existing, made.held)
+    again, known = made.paid_again, made.paid_or_there
     allowed = options.paid_again_allowed(known)
     if allowed is not None:
         fits = (again if options.limit is None else min(again, options.limit)) <= allowed
@@ -64,8 +65,8 @@ def _guard_redo(made: Plan, options: Options, where: str) -> None:
     reasons = Counter(item.reason for item in made.todo if item.paid_before and not item.free_only)
     why = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
     raise PlanRefused(
-        f"Refused: {again:,} of {known:,} existing outputs in {where} would be paid for again ({why}). Nothing was "
-        f"started. If intended, set max_paid_again={again}.{_way_out(reasons)}"
+        f"Refused: {again:,} of {known:,} existing or paid outputs in {where} would be paid for again ({why}). "
+        f"Nothing was started. If intended, set max_paid_again={again}.{_way_out(reasons)}"
     )
 
 
@@ -73,7 +74,8 @@ def _way_out(reasons: Counter[str]) -> str:
     """What leaves alone what stands, by what most of it is about."""
     ((reason, _),) = reasons.most_common(1)
     return {
-        "not in the ledger": ' If something else corrected them before, use reprocess="missing".',
+        "not in the ledger": ' If something else corrected them before, set reprocess="missing" and leave it set. '
+        "Edited originals are not noticed then.",
         "correction changed": ' To correct only new and changed pictures, use reprocess="source_changed".',
     }.get(reason, "")
 

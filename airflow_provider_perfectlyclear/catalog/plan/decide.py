@@ -16,11 +16,9 @@ from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.catalog.types import Reprocess
 from airflow_provider_perfectlyclear.errors import InvalidSource
 from airflow_provider_perfectlyclear.media import EXTENSIONS
-from airflow_provider_perfectlyclear.reasons import Reason
+from airflow_provider_perfectlyclear.reasons import REFUSED_HERE, Reason
 from airflow_provider_perfectlyclear.storage import Entry, check_name, same_fingerprint
 
-#: What is wrong with a source itself, whatever its name and whatever stands at the destination.
-_BAD_SOURCE = frozenset({Reason.INVALID_SOURCE, Reason.TRUNCATED_SOURCE})
 #: How files with a time in the future are called in the plan's line.
 FUTURE = "with a time in the future"
 
@@ -161,18 +159,17 @@ def _outputs(entry: Entry, options: Options, root: str) -> Iterable[Item]:
 
 def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, options: Options) -> None:
     size = size_of(item.output, known.destination)
-    made.existing += size is not None
+    row = known.rows.get(item.output)
+    made.paid_or_there += size is not None or (row is not None and row.is_paid)
     if (refusal := _refusal(item, clash, known, options.name_template)) is not None:
         made.refuse(refusal, known.rows)
         return
     if (bad := _bad_source(item, known, options)) is not None:
         made.known_bad.append(bad)
         return
-    row = known.rows.get(item.output)
     if row is not None:  # one object for each name
         item = item._replace(output=row.output)
-    made.held += row is not None and row.state is State.LANDED
-    verdict = verdict_on(item, size, row, known.digests[item.rendition], options.reprocess, known.run)
+    verdict = verdict_on(item, size, row, known.digests[item.rendition], options, known.run)
     if verdict == "open" or (verdict == "unchanged" and row is not None and row.run == known.run):
         made.own.append(item.output)
     elif verdict == "unchanged":
@@ -185,16 +182,16 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
         (made.edited if verdict == "edited" else made.gone).append(item.output)
     else:
         item = item._replace(reason=verdict, existed=size is not None)
-        made.todo.append(with_hints(item, row, known.digests[item.rendition], options.reprocess, known.run))
+        made.todo.append(with_hints(item, row, known.digests[item.rendition], options, known.run))
 
 
 def _bad_source(item: Item, known: Known, options: Options) -> Row | None:
     """What the ledger says of a source that was found bad beside an output that was paid for, and is bad still."""
     row = known.rows.get(refusal_key(item.output))
-    is_about_source = row is not None and row.code in _BAD_SOURCE and is_same_source(row, item)
+    is_about_source = row is not None and row.code in REFUSED_HERE and is_same_source(row, item)
     if row is None or not is_about_source or not _is_unchanged(row, item):
         return None
-    return row if _stays_bad(row, options.reprocess) or row.run == known.run else None
+    return row if _is_bad(row, options, known.run) else None
 
 
 def _refusal(item: Item, clash: list[str] | None, known: Known, template: str | None) -> Refusal | None:
@@ -220,7 +217,7 @@ def _refusal(item: Item, clash: list[str] | None, known: Known, template: str | 
     return None
 
 
-def with_hints(item: Item, row: Row | None, digest: str, reprocess: Reprocess, run: str) -> Item:
+def with_hints(item: Item, row: Row | None, digest: str, options: Options, run: str) -> Item:
     """
     Add what may spare a job, or forbids one: a result still at the service, the bytes that the verdict of before was
     about, whether the user has asked for it by name.
@@ -229,8 +226,8 @@ def with_hints(item: Item, row: Row | None, digest: str, reprocess: Reprocess, r
     :param row: what the ledger says of its output.
     :param digest: of the correction.
     """
-    paid_before = item.existed or (row is not None and row.job_id is not None and item.reason != "job lost")
-    item = item._replace(by_name=_is_by_name(item, row, reprocess, run), paid_before=paid_before)
+    paid_before = item.existed or (row is not None and row.is_paid and item.reason != "job lost")
+    item = item._replace(by_name=_is_by_name(item, row, options.reprocess, run), paid_before=paid_before)
     if row is None:
         return item
     if item.reason == "output missing":
@@ -238,8 +235,8 @@ def with_hints(item: Item, row: Row | None, digest: str, reprocess: Reprocess, r
         return item._replace(job_id=row.job_id if is_its_own else None, free_only=not item.by_name)
     if item.reason == "job lost":
         return item._replace(job_id=row.job_id)
-    settled = (row.state is State.LANDED and item.existed) or _stays_bad(row, reprocess)
-    if item.reason == "source changed" and settled and _same_correction(row, digest, reprocess):
+    settled = (row.state is State.LANDED and item.existed) or _stays_bad(row, options)
+    if item.reason == "source changed" and settled and _same_correction(row, digest, options.reprocess):
         return item._replace(sha256=row.sha256 or None)
     return item
 
@@ -257,13 +254,24 @@ def _same_correction(row: Row, digest: str, reprocess: Reprocess) -> bool:
     return row.digest == digest or reprocess in ("source_changed", "missing")
 
 
-def _stays_bad(row: Row, reprocess: Reprocess) -> bool:
-    return row.is_known_bad and reprocess not in ("failed", "always")
+def _is_bad(row: Row, options: Options, run: str) -> bool:
+    """Whether a failure is not to be tried again; what this run tried, its retries leave alone."""
+    return _stays_bad(row, options) or (
+        row.is_known_bad and row.run == run and not _is_let_through(row, options)
+    )
 
 
-def verdict_on(
-    item: Item, size: int | None, row: Row | None, digest: str, reprocess: Reprocess, run: str
-) -> str:
+def _stays_bad(row: Row, options: Options) -> bool:
+    tried_again = options.reprocess in ("failed", "always") or _is_let_through(row, options)
+    return row.is_known_bad and not tried_again
+
+
+def _is_let_through(row: Row, options: Options) -> bool:
+    """Whether only the check that has refused a source is left out now: it was never tried."""
+    return row.code == Reason.TRUNCATED_SOURCE and not options.check_source
+
+
+def verdict_on(item: Item, size: int | None, row: Row | None, digest: str, options: Options, run: str) -> str:
     """
     ``unchanged``, ``known bad``, ``edited``, ``open``, ``gone``, ``other source``, or the reason why an output is to
     be made.
@@ -272,6 +280,7 @@ def verdict_on(
     :param row: what the ledger says, None when it says nothing.
     :param digest: of the correction.
     """
+    reprocess = options.reprocess
     if row is None:
         if size is None:
             return "new"
@@ -283,8 +292,7 @@ def verdict_on(
     if row.state is State.FAILED:
         if reprocess == "missing" and size is not None and row.code != Reason.COPY_INTERRUPTED:
             return "unchanged"
-        bad = _stays_bad(row, reprocess) or (row.is_known_bad and row.run == run)
-        return _verdict_on_failed(row, same_source, same_correction, bad)
+        return _verdict_on_failed(row, same_source, same_correction, _is_bad(row, options, run))
     if not is_same_source(row, item):
         return "other source"
     if reprocess == "always" and row.paid_by != run:
@@ -321,7 +329,7 @@ def _verdict_on_missing(
 
 
 def _verdict_on_failed(row: Row, same_source: bool, same_correction: bool, bad: bool) -> str:
-    """:param bad: failed for good, and not to be tried again; what this run tried, its retries leave alone."""
+    """:param bad: failed for good, and not to be tried again."""
     if not same_source:
         return "source changed"
     if not same_correction:

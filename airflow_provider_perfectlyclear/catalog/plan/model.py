@@ -70,8 +70,8 @@ class Plan:
     :param standing: outputs that are unchanged.
     :param own: outputs that earlier tries of the same run have landed, or left open.
     :param claims: outputs whose name belongs to another source in the ledger; the bytes tell whether it has moved.
-    :param existing: how many of the listed outputs stand at the destination.
-    :param held: how many of the listed outputs the ledger holds as landed.
+    :param paid_or_there: how many of the listed outputs stand at the destination or were paid for: ``paid_again`` is of
+        these.
     :param elsewhere: how many outputs of other shards were seen.
     :param unread: folders of the source that could not be read, each with why.
     :param notes: what else a person should read in the plan's line: a word or folder name -> how often.
@@ -87,8 +87,7 @@ class Plan:
     claims: list[tuple[Item, Row]] = field(default_factory=list)
     listed: int = 0
     ignored: int = 0
-    existing: int = 0
-    held: int = 0
+    paid_or_there: int = 0
     elsewhere: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     unread: list[list[str]] = field(default_factory=list)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from airflow_provider_perfectlyclear.api.text import one_line
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
+from airflow_provider_perfectlyclear.catalog.ledger.journal import FAILURES_NAMED
 from airflow_provider_perfectlyclear.catalog.ledger.records import failed, seen
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
@@ -37,12 +39,17 @@ def of_refused(made: Plan) -> list[Record]:
 
 
 def failures_of_refused(made: Plan) -> dict[str, Failure]:
-    """Log every refused source, and return its failure by its name in the ledger."""
-    failures = dict[str, Failure]()
+    """Log the first refused sources of each code, and count the others. Return the failures by name in the ledger."""
+    failures, counts = dict[str, Failure](), Counter[str]()
     for item, code, reason in made.refused:
         output = _row(item).output
         failures[output] = Failure(output, item.source, code, reason)
-        log.warning("%s: %s %s", one_line(item.source), code, one_line(reason))
+        counts[code] += 1
+        if counts[code] <= FAILURES_NAMED:
+            log.warning("%s: %s %s", one_line(item.source), code, one_line(reason))
+    for code, count in counts.items():
+        if count > FAILURES_NAMED:
+            log.warning("... and %s more %s; the manifest names all", f"{count - FAILURES_NAMED:,}", code)
     return failures
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.api.text import counted, one_line
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.catalog.naming import add_composed, refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
@@ -101,11 +101,14 @@ class Survey:
         for folder, why in self._seen.unread[:10]:
             log.error("Folder %s of the source cannot be read: %s", one_line(folder), why)
         for name, count in self._seen.skipped.items():
-            made.notes[f"folders {one_line(name, 40)} passed over"] = count
-        if self._seen.destinations:
-            made.notes["folders of other catalogs' outputs passed over"] = len(self._seen.destinations)
+            made.notes[f"folder{'s' * (count != 1)} {one_line(name, 40)} passed over"] = count
+        if others := len(self._seen.destinations):
+            whose = "folder of another catalog's" if others == 1 else "folders of other catalogs'"
+            made.notes[f"{whose} outputs passed over"] = others
         if early := made.notes.get(FUTURE):
-            log.warning("%d files have a time in the future; min_age does not hold them back", early)
+            log.warning(
+                "%s with a time in the future: min_age does not hold them back", counted(early, "file")
+            )
 
     def _look_for(self, name: str) -> Entry | None:
         """One of the given files. An unsafe name is not even looked for: it may lead out of the source."""
@@ -161,7 +164,9 @@ class Survey:
         if not made.claims:
             return []
         names = list(dict.fromkeys(item.source for item, _ in made.claims))
-        log.info("%d outputs were made from sources at another place; the bytes are compared", len(names))
+        log.info(
+            "%s made from sources at another place: the bytes are compared", counted(len(names), "output")
+        )
         moved = made.settle_claims(self._digests(names), rows, own)
         log.info("%d of them have only moved; now %s", len(moved), made.line())
         return moved
@@ -177,7 +182,9 @@ class Survey:
         names = list(dict.fromkeys(item.source for item in touched))
         if not names:
             return []
-        log.info("%d files have another size, ETag or time; their bytes are compared first", len(names))
+        log.info(
+            "%s with another size, ETag or time: the bytes are compared first", counted(len(names), "file")
+        )
         settled = made.settle(self._digests(names), rows, own)
         log.info("%d of them have the same bytes as before; now %s", len(settled), made.line())
         return settled
@@ -247,8 +254,9 @@ class Survey:
             pattern = (
                 f"pattern {list(self.options.pattern)}" if self.options.pattern else "the usual extensions"
             )
+            ignored = f"{counted(made.ignored, 'file')} not matching {pattern}"
             raise PlanRefused(
-                f"No picture was found in {self.source.uri('')} ({made.ignored:,} files do not match {pattern}). "
+                f"No picture was found in {self.source.uri('')} ({ignored}). "
                 'If that may be, set if_empty="succeed" or "skip".'
             )
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.rows import source_uri
+from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Plan
 from airflow_provider_perfectlyclear.catalog.report.summary import Outcome
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, writing
+from airflow_provider_perfectlyclear.errors import RunStopped
 from airflow_provider_perfectlyclear.storage import Store
 
 #: How many that failed in earlier runs the manifest's first line names.
@@ -43,6 +46,9 @@ class Writer:
         first = {"summary": dict(summary), "known_bad": known[:KNOWN_NAMED], "unread": kept.counts.unread}
         lines: Iterable[dict[str, Any]] = (self._with_places(line) for line in outcome.lines)
         if self._options.manifest == "all":
+            with suppress(RunStopped):  # after a deferral the run knows its own rows only
+                if self._ledger.owned:
+                    self._ledger.read_rest()
             lines = chain(lines, self._unchanged(kept), self._known_bad(kept, outcome))
         everything: Iterable[Mapping[str, Any]] = chain((first,), lines)
         with _written(everything) as file:
@@ -69,11 +75,16 @@ class Writer:
             yield file
 
     def _with_places(self, line: dict[str, Any]) -> dict[str, Any]:
-        output, root = line["output"], line.pop("root", "")
+        """Add where the output and its source are; of a source that the line does not name, as the ledger has it."""
+        output = line["output"]
         if self._destination is not None and not output.startswith("/"):
             line["uri"] = self._destination.uri(output)
-        if line.get("source"):
-            line["source_uri"] = f"{root}/{line['source']}" if root else self._source.uri(line["source"])
+        row = self._ledger.rows.get(output)
+        source, root = line.get("source"), line.pop("root", "")
+        if not source and row is not None:
+            source, root = row.source, row.root
+        if source:
+            line["source_uri"] = source_uri(root or self._source.place, source)
         return line
 
     def _unchanged(self, kept: Kept) -> Iterator[dict[str, Any]]:
@@ -84,6 +95,7 @@ class Writer:
             if row is not None:
                 facts = {
                     "source": row.source,
+                    "root": row.root,
                     "bytes": row.size,
                     "digest": row.digest,
                     "run": row.run,
@@ -95,8 +107,13 @@ class Writer:
         """Name a refused source by its key in the ledger if the output itself, made from another source, has a line."""
         told = {line["output"] for line in outcome.lines}
         for name, code, reason in known_bad(kept):
-            output = f"/{name}" if name in told else name
-            yield self._with_places({"output": output, "state": "known_bad", "code": code, "reason": reason})
+            output, rows = f"/{name}" if name in told else name, self._ledger.rows
+            # The row beside that of an output that was paid for, or the output's own.
+            found = (rows.get(key) for key in (refusal_key(name), name))
+            row = next((row for row in found if row is not None and row.code == code), None)
+            made_from = {} if row is None else {"source": row.source, "root": row.root}
+            line = {"output": output, "state": "known_bad", **made_from, "code": code, "reason": reason}
+            yield self._with_places(line)
 
 
 def known_bad(kept: Kept) -> list[list[str]]:

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.api.text import are, counted, one_line, were
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
@@ -115,6 +115,8 @@ def _is_beside(output: str, kept: Kept) -> bool:
 
 def _add_row(found: Outcome, row: Row, failure: Failure | None, kept: Kept) -> None:
     facts = {"sha256": row.sha256, "job_id": row.job_id, "file_key": row.file_key, "paid": row.paid}
+    if failure is not None and failure.source == row.source:
+        facts["root"] = row.root
     if failure is None:
         found.corrected += 1
         found.reused += not row.paid and row.paid_by == row.run
@@ -203,12 +205,16 @@ def done_line(summary: Mapping[str, Any], options: Options) -> str:
     """The end of a run in a sentence, with the manifest's place and what ``limit`` has left."""
     left = summary["not_started"]
     later = (
-        f" {left:,} were left for later runs by limit={options.limit}."
+        f" {left:,} {were(left)} left for later runs by limit={options.limit}."
         if left and options.limit is not None
         else ""
     )
     gone = summary["gone_from_destination"]
-    moved = f" {gone:,} are gone from the destination and were not paid for again." if gone else ""
+    moved = (
+        f" {gone:,} {are(gone)} gone from the destination and {were(gone)} not paid for again."
+        if gone
+        else ""
+    )
     return (
         f"Done: {summary['corrected']:,} corrected, {summary['unchanged']:,} unchanged, {summary['failed']:,} failed; "
         f"{summary['paid']:,} paid.{later}{moved} Each output is listed in {summary['manifest']}."
@@ -225,12 +231,13 @@ def failure_message(
 ) -> str:
     """``3 of 412 pictures failed; 409 are in ... b/07.jpg REJECTED: no image data; ...``"""
     failed = len(outcome.failures)
-    text = f"{failed:,} of {attempted:,} pictures failed; {outcome.corrected:,} are in {destination}."
+    landed = f"{outcome.corrected:,} {are(outcome.corrected)} in {destination}"
+    text = f"{failed:,} of {counted(attempted, 'picture')} failed; {landed}."
     if outcome.not_started:
-        text += f" {outcome.not_started:,} were not started."
+        text += f" {outcome.not_started:,} {were(outcome.not_started)} not started."
     if unread:
         folders = "; ".join(one_line(f"{folder}: {why}", 200) for folder, why in unread[:NAMED])
-        text += f" {len(unread):,} folders of the source could not be read: {folders}."
+        text += f" {counted(len(unread), 'folder')} of the source could not be read: {folders}."
     named = "; ".join(_named(failure) for failure in outcome.failures[:NAMED])
     more = f"; and {failed - NAMED:,} more" if failed > NAMED else ""
     said = f" {named}{more}." if named else ""

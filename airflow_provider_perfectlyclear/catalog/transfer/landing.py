@@ -93,12 +93,13 @@ def staged(
             raise _changed(name)
         kind = kind_of(head)
         if kind is None:
-            raise InvalidSource("its first bytes are those of no picture or video")
+            raise InvalidSource("its first bytes are those of no picture or video", sha256=sha256)
         path = Path(source.path(name)) if local else copy
         if check and (missing := _missing(whole, path)):
             raise InvalidSource(
                 f"the file is cut short: {missing}. Replace it, or send it all the same with check_source=False",
                 code="TRUNCATED_SOURCE",
+                sha256=sha256,
             )
 
         def unchanged() -> None:
