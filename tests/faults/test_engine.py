@@ -215,8 +215,9 @@ def test_an_answer_to_another_question_is_none(
     names = [f"{number}.jpg" for number in range(8)]
     house.put(*names)
     house.emulator.fault({"route": route, "nth": 4}, do)
-    # One upload at a time goes over one kept connection: the fault gives the last answer on it again.
-    summary = done(catalog(house, max_in_flight=2, transfers=1).execute())
+    # One picture at a time goes over one kept connection: the fault gives the last answer on it again.
+    in_flight = 1 if route == "upload" else 2
+    summary = done(catalog(house, max_in_flight=in_flight, transfers=1).execute())
     # The picture that was asked about, and the one whose job was named, if that has not ended.
     ambiguous = {1, 2} if row.outcome == "1 or 2 ambiguous" else {0}
     assert summary["corrected"] == 8 and summary["possibly_paid_twice"] in ambiguous
