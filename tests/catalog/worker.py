@@ -30,6 +30,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -50,6 +51,9 @@ from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 from airflow_provider_perfectlyclear.storage import Store, open_store
 
 log = logging.getLogger("worker")
+
+#: A single picture's run is resumed after so many seconds, in the same process.
+DEFERRED = 0.3
 
 tls_context(True)  # read once, by the process that forks all workers
 
@@ -149,8 +153,8 @@ def correct_each(client: Client, config: dict[str, Any]) -> dict[str, Any]:
 
     facts: dict[str, dict[str, Any]] = {}
 
-    def correct(name: str) -> str:
-        one = CorrectOne(
+    def run_of(name: str) -> CorrectOne:
+        return CorrectOne(
             client=client,
             source=store_at(config["source"], storage_options),
             name=name,
@@ -160,8 +164,16 @@ def correct_each(client: Client, config: dict[str, Any]) -> dict[str, Any]:
             options=options_of(config),
             title=f"run {config['run']!r}",
         )
+
+    def correct(name: str) -> str:
+        one = run_of(name)
         try:
-            one.execute()
+            outcome = one.execute()
+            while isinstance(outcome, Waiting):
+                facts[name] = one.facts()
+                time.sleep(min(outcome.timeout, DEFERRED))  # what the trigger does
+                one = run_of(name)
+                outcome = one.resume()
         except PerfectlyClearError as error:
             return f"{type(error).__name__}: {error}"
         finally:

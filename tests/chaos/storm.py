@@ -81,6 +81,7 @@ class Storm:
     """
 
     def __init__(self, seed: int, emulator: Emulator, root: Path) -> None:
+        self.seed = seed
         self.script = Script(seed)
         self.house = House(root, emulator, run="storm", options=self.script.options)
         self.house.source.mkdir()
@@ -133,7 +134,7 @@ class Storm:
             told["source"] = str(self.neighbour_source)
         elif run == SINGLES:
             told |= {"pictures": self.script.singles, "threads": 2}
-            more = {"options": {**self.options_that_pay_once(), "deferrable": False}, **more}
+            more = {"options": {**self.options_that_pay_once(), "deferrable": self.seed % 2 == 1}, **more}
         return self.house.start(run=run, resume=resume, **{**told, **more})
 
     def expects(self, run: str) -> dict[str, Any] | None:
