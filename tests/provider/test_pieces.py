@@ -199,7 +199,7 @@ def test_what_one_map_index_has_seen_is_not_said_of_another(deferrable, service,
     bad, good = (run(_start(source=str(photos / name)))[0] for name in ("a.jpg", "b/c.jpg"))
     template = _sensor(bad, deferrable=deferrable)
     first, second = copy.copy(template), copy.copy(template)
-    with pytest.raises(AirflowFailException, match=f"1 of 1 jobs .*{bad} FAILED"):
+    with pytest.raises(AirflowFailException, match=f"1 of 1 job .*{bad} FAILED"):
         run(first)
     second.job_ids = good
     assert run(second)[0] == good
