@@ -293,7 +293,7 @@ class CatalogRun:
             return self._finish(kept)
         if not self._claim.take():
             return None
-        if noted := [*notes.of_seen(touched, moved), *notes.of_refused(made)]:
+        if noted := [*notes.of_seen(touched, moved, self._claim.leaves), *notes.of_refused(made)]:
             self.ledger.append(noted)
         kept.progress.failures |= notes.failures_of_refused(made) | locked
         todo = within_limit(made.todo, self.options.limit, self.ledger.bill)

@@ -18,7 +18,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane, segment_name
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
-from airflow_provider_perfectlyclear.catalog.plan.notes import failures_of_locked
+from airflow_provider_perfectlyclear.catalog.plan.notes import failures_of_locked, of_seen
 from airflow_provider_perfectlyclear.errors import LaneLost, LedgerNotFound
 from airflow_provider_perfectlyclear.storage import Store
 
@@ -128,6 +128,8 @@ def test_a_catalog_leaves_a_picture_to_the_single_task_that_works_on_it(both: Bo
         OUTPUT: "LOCKED",
     }
     assert [item.output for item in made.todo] == ["c.jpg"]
+    touched = [Item(name, name, 1, "2-a", "", "source changed") for name in (OUTPUT, "c.jpg")]
+    assert [record["output"] for record in of_seen(touched, [], lanes.leaves)] == ["c.jpg"]
 
 
 def test_a_catalog_sees_that_a_single_task_has_begun_when_its_first_segments_are_gone(both: Both) -> None:

@@ -21,16 +21,18 @@ log = logging.getLogger(__name__)
 LOCKED = "a task for this picture alone works on it; a retry tries again"
 
 
-def of_seen(touched: Iterable[Item], moved: Iterable[Item]) -> list[Record]:
+def of_seen(touched: Iterable[Item], moved: Iterable[Item], leaves: Callable[[str], bool]) -> list[Record]:
     """
     Return the records of sources whose bytes have not changed.
 
     :param touched: items with a new fingerprint.
     :param moved: items whose source lies elsewhere now.
+    :param leaves: whether a task for the picture alone works on an output: a record makes the row newer than what that
+        task is about to write.
     """
     records: list[Record] = [seen(item.output, item.fingerprint) for item in touched]
     records += [seen(item.output, item.fingerprint, root=item.root, source=item.source) for item in moved]
-    return records
+    return [record for record in records if not leaves(record["output"])]
 
 
 def of_refused(made: Plan) -> list[Record]:
