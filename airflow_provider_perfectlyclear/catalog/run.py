@@ -370,7 +370,7 @@ class CatalogRun:
         """Keep what a resume needs, then let go of the lane. The trigger only waits."""
         jobs = engine.open_jobs
         kept.todo = engine.left
-        kept.keep_rows(self.ledger, self.run)
+        kept.keep_rows(self.ledger, self.run, self._claim.leaves)
         kept.digests = {name: prepared.digest for name, prepared in self._prepared.items()}
         kept.queries = {name: prepared.correction.query() for name, prepared in self._prepared.items()}
         kept.keep_time(None if self._ends is None else self._ends - time.monotonic(), now=time.time())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -105,16 +106,20 @@ class Kept:
             self.waited += max(0.0, now - self.parked)
             self.parked = None
 
-    def keep_rows(self, ledger: Ledger, run: str) -> None:
+    def keep_rows(
+        self, ledger: Ledger, run: str, leaves: Callable[[str], bool] = lambda output: False
+    ) -> None:
         """
         Keep what a resume needs of the ledger, which is parked with its next segment.
 
         :param run: the run's key.
+        :param leaves: whether an output is left to a task for this picture alone, with its open job.
         """
         self.rows = [
             row
             for row in ledger.rows.values()
-            if row.state.is_open or row.run == run or row.code == JobLost.code
+            if (row.state.is_open or row.run == run or row.code == JobLost.code)
+            and not (row.state.is_open and leaves(row.output))
         ]
         self.bill, self.checkpoint = ledger.bill, ledger.view.checkpoint
         self.head, self.seq = ledger.head + 1, ledger.seq + 1
