@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
+from typing import Any
 
 from greenlet import getcurrent, greenlet  # Airflow's SQLAlchemy requires it
 
@@ -23,7 +24,7 @@ class Process:
     One process of a worker.
 
     :param asleep_until: seconds; until then the process is stopped (SIGSTOP, a machine that swaps).
-    :param is_away: the mount of its machine is away: it sees an empty folder.
+    :param is_away: the mount of its machine is away: it sees an empty folder, one of ``own``.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -32,6 +33,7 @@ class Process:
         self.is_dead = False
         self.asleep_until = 0.0
         self.is_away = False
+        self.own: dict[int, Any] = {}
 
     def spawn(self, work: Callable[[], None]) -> Thread:
         """Start a thread."""

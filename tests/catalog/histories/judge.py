@@ -194,7 +194,12 @@ class Judge:
             return None
         for output, made in attempt.knows.items():
             same = made.key[1:] == intent.key[1:] and made.has_landed and made.lane == "lanes/all"
-            if same and output != intent.key[0] and self.made[output] == made:
+            if (
+                same
+                and output != intent.key[0]
+                and output not in self._world.late
+                and self.made[output] == made
+            ):
                 if stands(self._world.outside.destination, output, *made.key[1:]):
                     return output
         return None

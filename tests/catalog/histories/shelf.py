@@ -21,12 +21,12 @@ class Folder:
     """
     What a store holds: name -> bytes, number of its version, and Unix seconds.
 
-    :param hides: what a process sees in its place while the mount of its machine is away.
+    :param can_go: it is a mount. While it is away, a process sees the empty folder of its own machine.
     """
 
     files: dict[str, tuple[bytes, int, float]] = field(default_factory=dict)
     versions: int = 0
-    hides: Folder | None = None
+    can_go: bool = False
 
     def put(self, name: str, data: bytes, now: float) -> None:
         self.versions += 1
@@ -62,8 +62,9 @@ class Shelf:
 
     @property
     def _here(self) -> Folder:
-        hidden = self.folder.hides
-        return hidden if hidden is not None and self.process.is_away else self.folder
+        if not (self.folder.can_go and self.process.is_away):
+            return self.folder
+        return self.process.own.setdefault(id(self.folder), Folder())
 
     def _pause(self) -> None:
         clock = self.process.clock

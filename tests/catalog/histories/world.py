@@ -48,9 +48,9 @@ class World:
         self.seen = Counter[str]()
         self.clock = TIME.clock = Clock(dice, self.harm)
         self.sources = {IN: Folder(), OTHER: Folder()}
-        self.state, self.destination = Folder(hides=Folder()), Folder()
+        self.state, self.destination = Folder(can_go=True), Folder()
         if dice.random() < 0.5:  # the ledger lies in the destination: both are away together
-            self.destination.hides = Folder()
+            self.destination.can_go = True
         nowhere = Process(self.clock)
         self.outside = Outside(
             Shelf(nowhere, self.destination, "/out"), Shelf(nowhere, self.state, "/out/.perfectlyclear")
