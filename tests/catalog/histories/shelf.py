@@ -170,6 +170,9 @@ class Shelf:
     def is_there(self) -> bool:
         return True
 
+    def file_in_the_way(self) -> None:
+        return None
+
 
 class OverwritingShelf(Shelf):
     """As an old s3fs: asked to create, it replaces. There is no fence."""
