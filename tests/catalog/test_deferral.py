@@ -121,7 +121,7 @@ def test_failures_of_before_a_deferral_are_reported_after_it(house: House) -> No
 
 def test_a_run_that_was_deferred_before_it_planned_knows_what_other_runs_made(house: House) -> None:
     house.put(*NAMES[:3])
-    work_through(house, run_in(house, "sunday").execute())
+    work_through(house, run_in(house, "sunday").execute(), key="sunday")
     house.put(*NAMES[3:6])
     stuck(house)
     assert isinstance(run_in(house, "monday").execute(), Waiting)  # and nobody comes back for it
@@ -138,7 +138,7 @@ def test_a_run_that_was_deferred_before_it_planned_knows_what_other_runs_made(ho
 @pytest.mark.fault("F62", "a copy that is sent after a deferral", "hidden")
 def test_what_other_runs_have_paid_for_is_known_after_a_deferral(row: Row, house: House) -> None:
     house.put("a.jpg")
-    run_in(house, "monday").execute()
+    work_through(house, run_in(house, "monday").execute(), key="monday")
     house.put("b.jpg")
     (house.source / "c.jpg").write_bytes((house.source / "a.jpg").read_bytes())
     stopped = stuck(house)
@@ -155,7 +155,7 @@ def test_what_other_runs_have_paid_for_is_known_after_a_deferral(row: Row, house
 def test_a_source_that_is_bad_for_one_night_is_not_paid_again(row: Row, house: House) -> None:
     house.put("z.jpg")
     good = (house.source / "z.jpg").read_bytes()
-    run_in(house, "monday").execute()
+    work_through(house, run_in(house, "monday").execute(), key="monday")
     house.put("b.jpg")
     (house.source / "z.jpg").write_bytes(b"no picture")
     stopped = stuck(house)
@@ -239,7 +239,7 @@ def test_the_deadline_is_kept_across_a_deferral(house: House) -> None:
 
     assert "TIMEOUT" in str(failure.value)
     house.emulator.clear_faults()
-    summary = work_through(house, run_in(house, "monday").execute())
+    summary = work_through(house, run_in(house, "monday").execute(), key="monday")
     assert summary.data["corrected"] == len(NAMES)
     assert house.emulator.bill()["accepted"] == len(NAMES)
 
