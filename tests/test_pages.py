@@ -21,7 +21,7 @@ def test_docs_lists_every_page_with_its_title(capsys: pytest.CaptureFixture[str]
     assert {page.name for page in (ROOT / "docs").glob("*.md")} == {
         name.removeprefix("docs/") for name in listed if name.startswith("docs/")
     }
-    assert listed["docs/presets.md"] == "Presets"
+    assert listed["docs/presets.md"] == "Manage presets"
     assert listed["example_dags/nightly_catalog.py"] == "A catalog of photographs, corrected every night."
 
 
@@ -63,4 +63,4 @@ def test_a_reader_that_stops_early_causes_no_traceback() -> None:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-    assert process.returncode == 1
+    assert process.returncode == 141  # as shells say of SIGPIPE
