@@ -20,7 +20,7 @@ from airflow_provider_perfectlyclear.errors import (
     TooLarge,
     UrlGone,
 )
-from airflow_provider_perfectlyclear.hooks.files import Body, Source, Target, opened, put
+from airflow_provider_perfectlyclear.hooks.files import Body, opened, put
 from airflow_provider_perfectlyclear.limits import is_none
 
 if TYPE_CHECKING:
