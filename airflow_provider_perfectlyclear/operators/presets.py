@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.adapters.task_instance import told_to_airflow
 from airflow_provider_perfectlyclear.errors import ConfigurationError, NotFound
+from airflow_provider_perfectlyclear.operators import arguments
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -66,6 +67,7 @@ class PerfectlyClearUploadPresetOperator(PresetOperator):
         self.description = description
         self.if_exists = if_exists
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
+        arguments.check_plain_when_parsed(self)
 
     def _do(self, hook: PerfectlyClearHook) -> str:
         made = hook.upload_preset(self.name, self.file, self.description, if_exists=self.if_exists)
@@ -148,6 +150,7 @@ class PerfectlyClearDeletePresetOperator(PresetOperator):
         self.name = name
         self.if_missing = if_missing
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
+        arguments.check_plain_when_parsed(self)
 
     def _do(self, hook: PerfectlyClearHook) -> bool:
         if self.if_missing not in ("ignore", "fail"):

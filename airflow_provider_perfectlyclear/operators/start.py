@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_perfectlyclear import limits
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.adapters.events import harmless
 from airflow_provider_perfectlyclear.adapters.ledger_memory import recall, remember
@@ -98,7 +99,11 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
         with told_to_airflow(), PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
-            if bool(self.source) == bool(self.file_key):
+            if not self.source and limits.is_none(self.file_key or None):
+                raise ConfigurationError(
+                    "Give source or file_key, one of them. Neither was given: did an upstream task return nothing?"
+                )
+            if self.source and self.file_key:
                 raise ConfigurationError("Give source or file_key, one of them.")
             correction = arguments.parse_correction(self.correction, file_type=self.file_type)
             start = self._start_once if self.state_path else self._start

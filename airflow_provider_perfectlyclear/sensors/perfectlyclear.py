@@ -18,11 +18,11 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_perfectlyclear import limits
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.adapters.task_instance import told_to_airflow
 from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.errors import ConfigurationError, PerfectlyClearError
-from airflow_provider_perfectlyclear.limits import is_none
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -74,6 +74,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         self.poll_interval = poll_interval
         self.deferrable = deferrable
         self._forget()
+        self._check_when_parsed()
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask about the jobs, oldest first, up to the first that is still open."""
@@ -141,15 +142,22 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
     def _ids(self) -> list[str]:
         many = [self.job_ids] if isinstance(self.job_ids, str) else self.job_ids
         ids = list(many) if isinstance(many, Iterable) else [many]
-        if not all(isinstance(one, str) and one and not is_none(one) for one in ids):
-            why = " Did an upstream task return nothing?" if any(map(is_none, ids)) else ""
+        if not all(isinstance(one, str) and one and not limits.is_none(one) for one in ids):
+            why = " Did an upstream task return nothing?" if any(map(limits.is_none, ids)) else ""
             raise ConfigurationError(f"job_ids is {self.job_ids!r}: give a job id, or a list of them.{why}")
         return ids
 
     def _check_poll_interval(self) -> None:
-        given = self.poll_interval
-        if isinstance(given, bool) or not isinstance(given, int | float) or not 0.05 <= given <= 300:
-            raise ConfigurationError(f"poll_interval={given!r} must be a number of seconds from 0.05 to 300.")
+        if said := limits.problems({"poll_interval": self.poll_interval}):
+            raise ConfigurationError(" ".join(said))
+
+    def _check_when_parsed(self) -> None:
+        """Refuse what no run can make right; a mapped sensor is made on a worker, where ``execute`` checks."""
+        if getattr(self, "_BaseOperator__from_mapped", False):
+            return
+        values = {"poll_interval": self.poll_interval, "deferrable": self.deferrable}
+        if said := limits.parse_problems(values, self.template_fields):
+            raise ConfigurationError(f"Task {self.task_id!r}: {' '.join(said)}")
 
     def _result(self) -> str | list[str]:
         return self.job_ids if isinstance(self.job_ids, str) else self._ids()
