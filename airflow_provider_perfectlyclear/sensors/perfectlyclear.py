@@ -1,4 +1,4 @@
-"""Waiting for jobs that another task started."""
+"""Sensor that waits for jobs of other tasks."""
 
 from __future__ import annotations
 
@@ -39,21 +39,22 @@ BACKSTOP = 600.0
 
 class PerfectlyClearJobSensor(BaseSensorOperator):
     """
-    Wait until jobs are final, and return their ids, so that downloads can follow.
+    Task that waits until jobs are final and returns their ids, so that downloads can follow. Status checks are free.
 
-    When all are final and some are FAILED, REJECTED or lost, the sensor fails without retrying and says which
-    and why; when the time is up, it fails without retrying as well. Ten minutes of nothing but failed questions
-    fail it so that a retry asks again. With ``soft_fail`` or ``never_fail`` it skips instead.
+    If a job is FAILED, REJECTED or lost, or the time is up, the sensor fails and Airflow does not retry it. Ten
+    minutes with nothing but failed status checks also fail it, but then Airflow retries it. With ``soft_fail`` or
+    ``never_fail`` it skips instead.
 
-    Poking and deferring mean the same; only ``mode="reschedule"`` keeps no account of failed questions, and goes
-    on until its time is up. Asking costs nothing.
+    Poking and deferring have the same result. In the mode ``"reschedule"`` the sensor does not count failed status
+    checks and continues until its time is up.
 
     Airflow's own ``timeout``, ``soft_fail``, ``never_fail``, ``poke_interval`` and ``mode`` apply.
 
-    :param job_ids: the service's job id, or several.
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
-    :param poll_interval: while deferred, seconds between two questions about a young job.
-    :param deferrable: wait in the triggerer, without holding a worker slot.
+    :param job_ids: One job id of the service, or a list.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
+    :param poll_interval: Initial seconds between status checks of a job while deferred. Default 2.0.
+    :param deferrable: Wait in the triggerer instead of in the worker. Requires a running triggerer. Default: Airflow's
+        ``default_deferrable``.
     """
 
     template_fields: Sequence[str] = ("job_ids", "perfectlyclear_conn_id")
@@ -77,7 +78,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         self._check_when_parsed()
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask about the jobs, oldest first, up to the first that is still open."""
+        """Check the jobs, oldest first, up to the first that is in progress."""
         with self._skipping_if_soft():
             with told_to_airflow(), self._hook() as hook:
                 done = self._look(hook)
@@ -90,7 +91,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         return PokeReturnValue(is_done=done, xcom_value=self._result() if done else None)
 
     def execute(self, context: Context) -> Any:
-        """Wait in the worker, or look once and leave the rest to the trigger."""
+        """Wait in the worker, or check once and defer to the trigger."""
         self._forget()
         if not self.deferrable:
             with self._skipping_if_never():
@@ -102,9 +103,9 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
-        Look once more after the trigger has fired.
+        Check once more after the trigger has fired.
 
-        :param event: the trigger's word.
+        :param event: The trigger's event.
         """
         self._forget()
         with self._skipping_if_soft():
