@@ -7,7 +7,7 @@ One place decides, and two ask: the operator when its Dag is parsed, and the run
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -17,6 +17,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "verify": ("strict", "fail", "warn"),
     "on_ambiguous": ("auto", "fail", "restart"),
     "manifest": ("all", "changed"),
+    "if_exists": ("replace", "skip", "fail"),
+    "if_missing": ("ignore", "fail"),
 }
 #: Seconds, where it is a time.
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -97,6 +99,31 @@ def pattern_problem(argument: str, pattern: str) -> str | None:
     if "{" not in pattern.replace("[{]", ""):
         return None
     return f"{argument} {pattern!r} has braces, which match only themselves: give a list, such as ['*.jpg', '*.png']."
+
+
+def is_template(value: str) -> bool:
+    """Return whether a text has Jinja in it."""
+    return any(marker in value for marker in ("{{", "{%", "{#"))
+
+
+def is_later(value: Any) -> bool:
+    """Return whether only a run knows the value: a template, or what an upstream task returns."""
+    return is_template(value) if isinstance(value, str) else hasattr(value, "iter_references")
+
+
+def parse_problems(values: Mapping[str, Any], templated: Iterable[str]) -> list[str]:
+    """
+    Say what is wrong with arguments while a Dag is parsed, when templates and results of upstream tasks are not known.
+
+    :param values: name -> value, as in :func:`problems`.
+    :param templated: names of the arguments that Airflow renders.
+    """
+    late = {name for name, value in values.items() if is_later(value)}
+    said = [
+        f"{name} is not templated, so it cannot be a template or come from another task: give a plain value."
+        for name in sorted(late - set(templated))
+    ]
+    return said + problems({name: value for name, value in values.items() if name not in late})
 
 
 def is_none(value: Any) -> bool:

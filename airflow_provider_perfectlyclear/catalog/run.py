@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog import places
 from airflow_provider_perfectlyclear.catalog.corrections import as_planned, prepare
 from airflow_provider_perfectlyclear.catalog.engine.lines import deferral_line, progress_line
@@ -235,7 +236,10 @@ class CatalogRun:
         if jobs and not self.options.plan_only:
             if not self._claim.take():
                 return None
-            log.info("%d jobs of earlier tries or runs are in progress; they are landed first", len(jobs))
+            log.info(
+                "%s in progress from earlier attempts or runs: downloading the results first, free",
+                counted(len(jobs), "job"),
+            )
             return self._work(kept, [], jobs, fresh=True)
         return self._plan_and_work(kept)
 

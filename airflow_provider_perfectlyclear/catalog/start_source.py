@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self, cast
 
-from airflow_provider_perfectlyclear.errors import InvalidSource, SourceUnreadable
+from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidSource, SourceUnreadable
 from airflow_provider_perfectlyclear.storage import Store, digest_of, short
 
 
@@ -53,6 +53,8 @@ class StartSource:
 def _fingerprint(store: Store, name: str) -> str:
     entry = store.stat(name)
     if entry is None:
+        if store.has_folder(name):
+            raise ConfigurationError(f"source {store.uri(name)} is a folder: name a file.")
         raise InvalidSource(f"there is no file {store.uri(name)}", code="SOURCE_CHANGED")
     return entry.fingerprint
 

@@ -1,4 +1,4 @@
-"""One file corrected from end to end by the hook, with the same record as the operators'."""
+"""The hook's ``correct``: one file from upload to output, with the same ledger as the operators."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Corrected:
     """
-    A corrected file in its place.
+    Result of :meth:`PerfectlyClearHook.correct`.
 
-    :param destination: its path or URL.
-    :param job_id: the service's job id.
-    :param file_key: the service's ``fileKey`` of the source.
-    :param size: bytes.
-    :param usage: the service's counters.
-    :param detection_data: faces and scene, if asked for.
+    :param destination: Path or URL of the output.
+    :param job_id: The service's job id.
+    :param file_key: The service's ``fileKey`` of the source file.
+    :param size: Size of the output in bytes.
+    :param usage: The service's counters.
+    :param detection_data: Faces, scene and so on, if the correction asked for them.
     """
 
     destination: str | None
@@ -55,7 +55,7 @@ def correct(
     timeout: float,
     state_path: str | None,
 ) -> Corrected:
-    """Run one picture as the operator does, waiting here. Parameters as the hook's ``correct``."""
+    """Correct one picture as the operator does, and wait here. Parameters as of the hook's ``correct``."""
     from airflow_provider_perfectlyclear.api.models import Correction
     from airflow_provider_perfectlyclear.catalog.options import Options
     from airflow_provider_perfectlyclear.catalog.single import CorrectOne

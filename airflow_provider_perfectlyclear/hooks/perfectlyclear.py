@@ -1,4 +1,4 @@
-"""The service for custom operators and tasks: every step by itself, or a whole correction with its record."""
+"""Hook for custom operators and tasks: each step as a method, or a whole correction with a ledger."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _ONE_AT_A_TIME = threading.Lock()
 
 class PerfectlyClearHook(BaseHook):
     """
-    The Perfectly Clear Web API v2, by an Airflow connection.
+    Client of the Perfectly Clear Web API v2 for one Airflow connection.
 
-    ``correct`` keeps a record, so that a repeated call goes on instead of paying again. The single steps
-    (``upload``, ``start``, ``wait``, ``download``) keep none: each ``start`` is one paid call.
+    ``correct`` writes a ledger, so a repeated call continues instead of paying again. The single steps (``upload``,
+    ``start``, ``wait``, ``download``) write none: each ``start`` is one paid call.
 
-    What goes wrong is raised as :class:`~airflow_provider_perfectlyclear.errors.PerfectlyClearError`. Use as a context
-    manager, or call :meth:`close`, to give back the sockets at once.
+    All errors derive from :class:`~airflow_provider_perfectlyclear.errors.PerfectlyClearError`. Use the hook as a
+    context manager, or call :meth:`close`, to close its sockets at once.
 
-    :param perfectlyclear_conn_id: Airflow's connection id.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
     """
 
     conn_name_attr = "perfectlyclear_conn_id"
@@ -68,7 +68,7 @@ class PerfectlyClearHook(BaseHook):
 
     def get_conn(self) -> Client:
         """
-        Return the hook's client, made at the first call; it may be used by several threads.
+        Return the hook's client, which the first call creates. Several threads may use it.
 
         :raises ConfigurationError: the connection is missing, has no API key, or a field of it is wrong.
         """
@@ -82,7 +82,7 @@ class PerfectlyClearHook(BaseHook):
 
     async def async_client(self) -> AsyncClient:
         """
-        Make a client for triggers; close it with ``await client.aclose()``. Never blocks the event loop.
+        Return a new client for triggers, without blocking the event loop. Close it with ``await client.aclose()``.
 
         :raises ConfigurationError: the connection is missing, has no API key, or a field of it is wrong.
         """
@@ -92,16 +92,16 @@ class PerfectlyClearHook(BaseHook):
         return AsyncClient(settings, renew=arenewer(settings))
 
     def close(self) -> None:
-        """Give back the sockets. The hook may be used again."""
+        """Close the sockets. You may use the hook again."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
 
     def test_connection(self) -> tuple[bool, str]:
         """
-        List one preset, which costs nothing, and say which part is at fault if that fails. Under 10 seconds.
+        List one preset, which is free, and say which part fails if it fails. Takes less than 10 s.
 
-        :returns: whether it works, and a sentence.
+        :returns: Whether it works, and a sentence.
         """
         from airflow_provider_perfectlyclear.hooks.connection_test import diagnose
 
@@ -111,15 +111,15 @@ class PerfectlyClearHook(BaseHook):
 
     def upload(self, source: Source, *, file_type: str = "image", name: str | None = None) -> str:
         """
-        Upload a picture or video, which costs nothing.
+        Upload a picture or video, which is free.
 
-        :param source: a path, a URL (``s3://conn_id@bucket/a.jpg``), an ObjectStoragePath, bytes, or an open
-            binary file.
-        :param file_type: the service's ``fileType``, ``image`` or ``video``.
-        :param name: what messages call it, where the source has no name.
-        :returns: the service's ``fileKey``; it may be corrected more than once.
-        :raises InvalidSource: it is empty or is not there.
-        :raises TransferFailed: the upload did not come through.
+        :param source: A path, a URL (``s3://conn_id@bucket/a.jpg``), an ``ObjectStoragePath``, bytes, or an open binary
+            file.
+        :param file_type: The service's ``fileType``: ``"image"`` (the default) or ``"video"``.
+        :param name: Name for messages, if the source has none. Default None.
+        :returns: The service's ``fileKey``. You may start it more than once.
+        :raises InvalidSource: The file is empty or not there.
+        :raises TransferFailed: The upload failed, after all repeats.
         """
         from airflow_provider_perfectlyclear.hooks.files import opened
 
@@ -131,15 +131,16 @@ class PerfectlyClearHook(BaseHook):
 
     def start(self, file_key: str, correction: Mapping[str, Any] | Correction | str | None = None) -> str:
         """
-        Start a correction. **One paid call**: never sent twice, so calling ``start`` again pays again.
+        Start a correction. **This is one paid call**, and calling ``start`` again pays again.
 
-        :param file_key: the ``fileKey`` of :meth:`upload`.
-        :param correction: parameters of ``/pfc`` in snake case; None: the service's AI preset selection. What this hook
-            has uploaded as a video is corrected as one; for a file key from elsewhere say ``file_type="video"`` here.
-        :returns: the service's job id.
-        :raises InvalidCorrection: before anything is sent.
-        :raises StartRefused: the service said no; nothing was started.
-        :raises StartUnknown: the answer was lost: it may have been started; the error holds the file key.
+        :param file_key: The ``fileKey`` of :meth:`upload`.
+        :param correction: Parameters of ``/pfc`` in snake case: a mapping, a ``Correction`` or JSON. The hook knows
+            the videos that it has uploaded; for a video of another hook, add ``file_type="video"``. Default None: the
+            service chooses a preset.
+        :returns: The service's job id.
+        :raises InvalidCorrection: A name or value is wrong. The hook sent nothing.
+        :raises StartRefused: The service refused the call and started nothing.
+        :raises StartUnknown: The paid call got no response, so the job may be running. The error has the file key.
         """
         from airflow_provider_perfectlyclear.api import calls
         from airflow_provider_perfectlyclear.api.models import Correction, FileType
@@ -151,11 +152,11 @@ class PerfectlyClearHook(BaseHook):
 
     def status(self, job_id: str) -> JobStatus:
         """
-        Ask how a job does, which costs nothing.
+        Return the status of a job, which is free.
 
-        :param job_id: the job id of :meth:`start`.
-        :returns: its state, the service's words, and what it found.
-        :raises NotFound: the service does not know the job.
+        :param job_id: The job id of :meth:`start`.
+        :returns: The job's state, the service's words, and detection data.
+        :raises NotFound: The service does not know the job.
         """
         from airflow_provider_perfectlyclear.api import calls
 
@@ -163,15 +164,15 @@ class PerfectlyClearHook(BaseHook):
 
     def wait(self, job_id: str, *, timeout: float = 3600, poll_interval: float = 2.0) -> JobStatus:
         """
-        Wait until a job is final, whatever its end: COMPLETED, FAILED or REJECTED.
+        Wait until a job is final: COMPLETED, FAILED or REJECTED.
 
-        :param job_id: the job id of :meth:`start`.
-        :param timeout: seconds.
-        :param poll_interval: seconds between two questions while the job is young.
-        :returns: the job's last status.
-        :raises JobTimeout: still open when the time was up; asking again later is free.
-        :raises JobLost: the service does not know the job: nothing but 404 for a minute.
-        :raises Unavailable: nothing but failures for ten minutes.
+        :param job_id: The job id of :meth:`start`.
+        :param timeout: Maximum seconds to wait. Default 3600.
+        :param poll_interval: Initial seconds between status checks. Grows with the job's age. Default 2.0.
+        :returns: The job's last status.
+        :raises JobTimeout: The job is still in progress. Checking it again later is free.
+        :raises JobLost: The service answered 404 for a minute.
+        :raises Unavailable: Every status check failed for ten minutes.
         """
         return self.wait_all([job_id], timeout=timeout, poll_interval=poll_interval)[job_id]
 
@@ -179,15 +180,15 @@ class PerfectlyClearHook(BaseHook):
         self, job_ids: Sequence[str], *, timeout: float = 3600, poll_interval: float = 2.0
     ) -> dict[str, JobStatus]:
         """
-        Wait until all jobs are final, whatever their ends.
+        Wait until all jobs are final: COMPLETED, FAILED or REJECTED.
 
-        :param job_ids: job ids of :meth:`start`, oldest first.
-        :param timeout: seconds for all of them.
-        :param poll_interval: seconds between two questions about a young job.
-        :returns: job id -> status, in the order given.
-        :raises JobTimeout: some were still open when the time was up.
-        :raises JobLost: the service does not know one of them; raised when the others are final.
-        :raises Unavailable: nothing but failures for ten minutes.
+        :param job_ids: Job ids of :meth:`start`, oldest first.
+        :param timeout: Maximum seconds to wait for all of them. Default 3600.
+        :param poll_interval: Initial seconds between status checks of a job. Grows with the job's age. Default 2.0.
+        :returns: Job id -> status, in the order given.
+        :raises JobTimeout: Some jobs are still in progress.
+        :raises JobLost: The service answered 404 for one of the jobs for a minute. Raised when the others are final.
+        :raises Unavailable: Every status check failed for ten minutes.
         """
         from airflow_provider_perfectlyclear.hooks.wait import wait_for
 
@@ -195,15 +196,15 @@ class PerfectlyClearHook(BaseHook):
 
     def download(self, job_id: str, destination: Target) -> str | None:
         """
-        Fetch a finished job's corrected file, check it, and put it in its place, whole.
+        Download a finished job's result, check it, and publish it whole. This is free.
 
-        :param job_id: the job id of :meth:`start`.
-        :param destination: a path, a URL, an ObjectStoragePath, or a file open for writing bytes. With a slash at
-            the end it is a folder, in which the file is named after its job.
-        :returns: the file's path or URL; None for an open file.
-        :raises JobFailed: or JobRejected: there is no corrected file, for the service's reason.
-        :raises JobTimeout: there is none yet: the job is still open.
-        :raises CorruptOutput: what came is not a whole picture or video.
+        :param job_id: The job id of :meth:`start`.
+        :param destination: A path, a URL, an ``ObjectStoragePath``, or a file open for writing bytes. If it ends in
+            ``/``, the file is named after its job.
+        :returns: The file's path or URL. None for an open file.
+        :raises JobFailed: or JobRejected: The job has no result. The error has the service's reason.
+        :raises JobTimeout: The job is still in progress.
+        :raises CorruptOutput: The result is not a whole picture or video, after three downloads.
         """
         from airflow_provider_perfectlyclear.hooks.files import fetch_job
 
@@ -221,19 +222,21 @@ class PerfectlyClearHook(BaseHook):
         state_path: str | None = None,
     ) -> Corrected:
         """
-        Correct one file and wait for it. A repeated call goes on with what is paid already.
+        Correct one file and wait for the result. A repeated call continues from the ledger.
 
-        :param source: a path, a URL or an ObjectStoragePath.
-        :param destination: likewise; a slash at the end keeps the name.
-        :param correction: parameters of ``/pfc`` in snake case; None: the service's AI preset selection.
-        :param timeout: seconds.
-        :param state_path: where the record lies. None: ``.perfectlyclear`` in the destination's folder.
-        :returns: where it is, its job, its file key, its size in bytes and the service's counters.
-        :raises InvalidSource: it is not there, is empty, or no picture or video; nothing was paid.
-        :raises JobFailed: or JobRejected: the service's verdict.
-        :raises JobTimeout: not done in time; a repeated call goes on with the same job.
-        :raises StartUnknown: it may have been started and paid, and is not started again by itself.
-        :raises LaneHeld: somebody else corrects this output now.
+        :param source: A path, a URL or an ``ObjectStoragePath``.
+        :param destination: A path, a URL or an ``ObjectStoragePath``. If it ends in ``/``, the output keeps the source
+            file's name.
+        :param correction: Parameters of ``/pfc`` in snake case: a mapping, a ``Correction`` or JSON. Default None: the
+            service chooses a preset.
+        :param timeout: Maximum seconds to wait. Default 3600.
+        :param state_path: Folder of the ledger. Default None: ``.perfectlyclear`` in the destination's folder.
+        :returns: The output's place, job id, file key, size in bytes, and the service's counters.
+        :raises InvalidSource: The file is not there, is empty, or is not a picture or video. Nothing was paid.
+        :raises JobFailed: or JobRejected: The job's final status.
+        :raises JobTimeout: The job is still in progress. A repeated call continues with it.
+        :raises StartUnknown: The paid call got no response, and ``cache`` is False, so it is not sent again.
+        :raises LaneHeld: Another run is correcting this output.
         """
         from airflow_provider_perfectlyclear.hooks.correct import correct
 
@@ -244,17 +247,17 @@ class PerfectlyClearHook(BaseHook):
     # --- presets
 
     def iter_presets(self) -> Iterator[Preset]:
-        """List all presets of the account, page by page."""
+        """Yield all presets of the account, read page by page."""
         from airflow_provider_perfectlyclear.hooks import presets
 
         return presets.iterate(self.get_conn())
 
     def get_preset(self, preset_id: str) -> Preset:
         """
-        Ask for one preset.
+        Return one preset.
 
-        :param preset_id: the service's ``presetId``.
-        :raises NotFound: there is none.
+        :param preset_id: The service's ``presetId``.
+        :raises NotFound: The service has no such preset.
         """
         from airflow_provider_perfectlyclear.api import calls
 
@@ -262,10 +265,10 @@ class PerfectlyClearHook(BaseHook):
 
     def find_preset(self, name: str) -> Preset | None:
         """
-        Find a preset by its exact name.
+        Return the preset with an exact name.
 
-        :param name: the name that a correction's ``preset`` would say.
-        :returns: None when there is none.
+        :param name: The name, as corrections use it.
+        :returns: None if no preset has the name.
         """
         from airflow_provider_perfectlyclear.hooks import presets
 
@@ -275,17 +278,17 @@ class PerfectlyClearHook(BaseHook):
         self, name: str, file: Source, description: str = "", if_exists: str = "fail"
     ) -> Preset:
         """
-        Make a preset of a file. What is half done when something fails is removed again, and a preset that has
-        the same content already is left as it is.
+        Upload a preset. If the upload fails, the hook removes the incomplete preset. A preset that has the same content
+        already is left alone.
 
-        :param name: what corrections will call it.
-        :param file: a path, a URL, an ObjectStoragePath, bytes, or an open binary file.
-        :param description: free text.
-        :param if_exists: when there is one of that name: ``"replace"`` (the old one goes last), ``"skip"`` or
-            ``"fail"``.
-        :returns: the preset, with its new id if it was made.
-        :raises ConfigurationError: one of that name has other content, and ``if_exists`` is ``"fail"``.
-        :raises TransferFailed: the file did not go up, or the other's did not come down to be compared.
+        :param name: The preset's exact name, as corrections use it.
+        :param file: A path, a URL, an ``ObjectStoragePath``, bytes, or an open binary file.
+        :param description: Free text. Default ``""``.
+        :param if_exists: What to do if a preset of that name has other content: ``"fail"`` (the default), ``"skip"``,
+            or ``"replace"``, which uploads the new one first and deletes the old one last.
+        :returns: The preset, with its new id if the hook created it.
+        :raises ConfigurationError: A preset of that name has other content, and ``if_exists`` is ``"fail"``.
+        :raises TransferFailed: The upload failed, or the download of the existing preset's file to compare it.
         """
         from airflow_provider_perfectlyclear.hooks import presets
 
@@ -297,14 +300,14 @@ class PerfectlyClearHook(BaseHook):
 
     def download_preset(self, preset_id: str, destination: Target) -> str | None:
         """
-        Fetch a preset's file.
+        Download a preset's file.
 
-        :param preset_id: the service's ``presetId``.
-        :param destination: a path, a URL, an ObjectStoragePath, or a file open for writing bytes.
-        :returns: the file's path or URL; None for an open file.
-        :raises NotFound: there is no such preset.
-        :raises ProtocolError: it has no file.
-        :raises TooLarge: the file has more than 16 MB.
+        :param preset_id: The service's ``presetId``.
+        :param destination: A path, a URL, an ``ObjectStoragePath``, or a file open for writing bytes.
+        :returns: The file's path or URL. None for an open file.
+        :raises NotFound: The service has no such preset.
+        :raises ProtocolError: The preset has no file.
+        :raises TooLarge: The file has more than 16 MiB.
         """
         from airflow_provider_perfectlyclear.hooks import presets
 
@@ -314,8 +317,8 @@ class PerfectlyClearHook(BaseHook):
         """
         Delete a preset.
 
-        :param preset_id: the service's ``presetId``.
-        :raises NotFound: there is none; one that a lost answer leaves gone was deleted.
+        :param preset_id: The service's ``presetId``.
+        :raises NotFound: The service has no such preset, and an earlier request of this call did not delete it.
         """
         from airflow_provider_perfectlyclear.api import calls
 

@@ -1,4 +1,4 @@
-"""Waiting in the worker, with the same questions as the trigger's."""
+"""The hook's ``wait`` and ``wait_all``: status checks in the worker, as in the trigger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def wait_for(
     client: Client, job_ids: Sequence[str], *, timeout: float, poll_interval: float
 ) -> dict[str, JobStatus]:
-    """Ask until all jobs are final. Parameters and errors as the hook's ``wait_all``."""
+    """Check the status of jobs until all are final. Parameters and errors as of the hook's ``wait_all``."""
     from airflow_provider_perfectlyclear.api.polling import Watch
 
     if isinstance(job_ids, str):

@@ -35,7 +35,7 @@ def check_when_parsed(operator: BaseOperator, correction: Any, renditions: Any =
     :param renditions: likewise.
     :raises InvalidCorrection: with the nearest known name.
     """
-    if getattr(operator, "_BaseOperator__from_mapped", False):
+    if _is_made_by_mapping(operator):
         return
     said = [
         *_plain_problems(operator),
@@ -46,10 +46,27 @@ def check_when_parsed(operator: BaseOperator, correction: Any, renditions: Any =
         raise ConfigurationError(f"Task {operator.task_id!r}: {' '.join(said)}")
     reads_files = hasattr(operator, "read_files")
     if isinstance(renditions, str):
-        renditions = {} if _is_file(renditions) or _is_template(renditions) else renditions_of(renditions)
+        renditions = (
+            {} if _is_file(renditions) or limits.is_template(renditions) else renditions_of(renditions)
+        )
     for each in (correction, *(renditions.values() if isinstance(renditions, Mapping) else ())):
         if not (reads_files and _is_file(each)):
             _check_when_parsed(each)
+
+
+def check_plain_when_parsed(operator: BaseOperator) -> None:
+    """
+    Refuse, while the Dag is parsed, wrong plain values alone: for operators without pictures.
+
+    :param operator: a mapped one is let through, as by :func:`check_when_parsed`.
+    :raises ConfigurationError: with the remedy.
+    """
+    if not _is_made_by_mapping(operator) and (said := _plain_problems(operator)):
+        raise ConfigurationError(f"Task {operator.task_id!r}: {' '.join(said)}")
+
+
+def _is_made_by_mapping(operator: BaseOperator) -> bool:
+    return bool(getattr(operator, "_BaseOperator__from_mapped", False))
 
 
 def _plain_problems(operator: BaseOperator) -> list[str]:
@@ -60,23 +77,19 @@ def _plain_problems(operator: BaseOperator) -> list[str]:
         name: value.total_seconds() if isinstance(value, timedelta) else value
         for name, value in values.items()
     }
-    late = {name for name in (*values, "accept_ledger") if _is_later(getattr(operator, name, None))}
-    said = [
-        f"{name} is not templated, so it cannot be a template or come from another task: give a plain value."
-        for name in sorted(late - set(operator.template_fields))
-    ]
-    return said + limits.problems({name: value for name, value in values.items() if name not in late})
+    values["accept_ledger"] = getattr(operator, "accept_ledger", None)
+    return limits.parse_problems(values, operator.template_fields)
 
 
 def _choice_problems(operator: BaseOperator) -> list[str]:
     """What is wrong with the choice of pictures."""
     said = list[str | None]()
     shard = getattr(operator, "shard", None)
-    if shard not in (None, "") and not _is_later(shard):
+    if shard not in (None, "") and not limits.is_later(shard):
         said.append(limits.shard_problem(shard))
     for name in ("pattern", "exclude"):
         value = getattr(operator, name, None)
-        if not any(map(_is_later, [value, *(value if isinstance(value, list | tuple) else ())])):
+        if not any(map(limits.is_later, [value, *(value if isinstance(value, list | tuple) else ())])):
             try:
                 words(name, value)
             except ConfigurationError as error:
@@ -90,13 +103,13 @@ def _place_problems(operator: BaseOperator, correction: Any, renditions: Any) ->
         said.append("correction and renditions exclude each other: put each output in renditions.")
     for name in ("source", "destination", "source_root", "state_path"):
         value = getattr(operator, name, None)
-        if isinstance(value, str) and value and not _is_template(value):
+        if isinstance(value, str) and value and not limits.is_template(value):
             try:
                 parse_place(value, argument=name)
             except ConfigurationError as error:
                 said.append(str(error))
     template = getattr(operator, "name_template", None)
-    if isinstance(template, str) and template and not _is_template(template):
+    if isinstance(template, str) and template and not limits.is_template(template):
         problem = limits.template_problem(template, renditions=renditions not in (None, ""))
         said += [problem] if problem else []
     is_list = isinstance(getattr(operator, "source", None), list | tuple)
@@ -132,7 +145,7 @@ def _asks_for_no_data(correction: Any) -> bool:
 
 def _same_place(operator: BaseOperator) -> list[str]:
     places = (getattr(operator, "source", None), getattr(operator, "destination", None))
-    if not all(isinstance(place, str) and not _is_template(place) for place in places):
+    if not all(isinstance(place, str) and not limits.is_template(place) for place in places):
         return []
     try:
         source, destination = (parse_place(place) for place in places)
@@ -157,11 +170,6 @@ def _normal(place: Place) -> str:
     return posixpath.normpath(place.path)
 
 
-def _is_later(value: Any) -> bool:
-    """Whether only a run knows the value: a template, or what an upstream task returns."""
-    return _is_template(value) if isinstance(value, str) else hasattr(value, "iter_references")
-
-
 def read_files(operator: BaseOperator, argument: str, context: Context | None = None) -> None:
     """
     Put what is in a file in the place of its name: a correction, renditions, or one rendition's correction.
@@ -180,7 +188,7 @@ def read_files(operator: BaseOperator, argument: str, context: Context | None = 
 
 
 def _read(operator: BaseOperator, argument: str, value: Any, context: Context | None) -> Any:
-    if not _is_file(value) or (context is None and _is_template(value)):
+    if not _is_file(value) or (context is None and limits.is_template(value)):
         return value
     from jinja2 import TemplateNotFound
 
@@ -199,10 +207,6 @@ def _read(operator: BaseOperator, argument: str, value: Any, context: Context | 
 
 def _is_file(value: Any) -> bool:
     return isinstance(value, str) and value.strip().endswith(FILE)
-
-
-def _is_template(value: str) -> bool:
-    return any(marker in value for marker in ("{{", "{%", "{#"))
 
 
 def _check_when_parsed(correction: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the correcting operators do alike: open, run, wait in the trigger, go on, fail in Airflow's words."""
+"""Base class of the correcting operators: run, defer, resume, and report the end to Airflow."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ BACKSTOP = 600.0
 
 
 class Run(Protocol):
-    """A catalog's run, or one picture's."""
+    """Run of a catalog or of one picture."""
 
     def execute(self) -> Waiting | Summary:
-        """Plan, start, land; return when only waiting is left."""
+        """Plan, start jobs and download results. Return when the run is done or can only wait."""
 
     def resume(self) -> Waiting | Summary:
-        """Go on after a wait."""
+        """Continue after a wait."""
 
     def cancel(self) -> None:
-        """Start nothing more. Only sets a flag."""
+        """Start no more jobs. Only sets a flag."""
 
     def tally(self) -> dict[str, float]:
-        """What this try did so far, its deferrals included."""
+        """Return the counts of this attempt so far, its deferrals included."""
 
     def facts(self) -> dict[str, Any]:
-        """What this run did over all its tries."""
+        """Return the counts of this run over all its attempts."""
 
     def report(self) -> str | None:
-        """Where a person can look."""
+        """Return the address of the manifest or output, None before there is one."""
 
     def ledger_memory(self) -> dict[str, Any] | None:
-        """What the next run should expect of the ledger."""
+        """Return the ledger's id and position for the next run."""
 
     def summary_data(self) -> dict[str, Any] | None:
-        """What the run would return, as far as it has come."""
+        """Return the summary so far, None before there is one."""
 
 
 class CorrectingOperator(BaseOperator):
-    """The life of a run in a task: fresh, deferred, resumed on any machine, killed."""
+    """Task that runs a correction: it begins, defers, resumes on any machine, or is killed."""
 
     perfectlyclear_conn_id: str
     poll_interval: float
@@ -68,31 +68,32 @@ class CorrectingOperator(BaseOperator):
     _facts: Mapping[str, Any] = {}
 
     def execute(self, context: Context) -> Any:
-        """Begin, or take up what an earlier try of this run left open."""
+        """Start the run, or continue from the ledger of an earlier attempt."""
         return self._go("execute", context)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
-        Go on after the trigger has fired.
+        Continue after the trigger has fired.
 
-        :param event: the trigger's word; only a wake-up: what became of the jobs is asked and recorded here.
+        :param event: The trigger's event. It only wakes the task, which checks the status of the jobs itself.
         """
         self.log.info("Woken up: %s", _describe(event))
         return self._go("resume", context)
 
     def prepare_template(self) -> None:
-        """While the Dag is parsed: what stands in files is read, checked, and rendered later."""
+        """Read and check JSON files while Airflow parses the Dag. They are rendered later."""
         self.read_files()
 
     def read_files(self, context: Context | None = None) -> None:
         """
-        Put corrections that stand in files into their places.
+        Replace the names of JSON files by their content.
 
-        :param context: None while the Dag is parsed. Names that only a run knows, and mapped tasks, wait for one.
+        :param context: The task's context, to render the files. None while the Dag is parsed: names that are
+            templates, and mapped tasks, wait for a run.
         """
 
     def on_kill(self) -> None:
-        """Start nothing more. Runs inside a signal handler, so it only sets flags."""
+        """Start no more jobs. Runs inside a signal handler, so it only sets flags."""
         self._killed = True
         if self._run is not None:
             self._run.cancel()
@@ -138,10 +139,10 @@ class CorrectingOperator(BaseOperator):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """
-        Name source, destination and counts for OpenLineage; it asks for a failed task too.
+        Return source, destination and counts for OpenLineage, also for a failed task.
 
-        :param task_instance: Airflow's.
-        :returns: None without OpenLineage's provider.
+        :param task_instance: Airflow's task instance.
+        :returns: None without the OpenLineage provider.
         """
         try:
             from airflow_provider_perfectlyclear.adapters.openlineage import lineage_of

@@ -1,4 +1,4 @@
-"""A whole catalog of pictures, corrected by one task."""
+"""Operator that corrects a catalog of pictures, and names of its shards."""
 
 from __future__ import annotations
 
@@ -29,60 +29,70 @@ if TYPE_CHECKING:
 
 class PerfectlyClearCatalogOperator(CorrectingOperator):
     """
-    Correct a folder of photographs and videos, each paid for once.
+    Task that corrects a folder or prefix of photographs and videos, and pays for each only once.
 
-    What is unchanged since the last run costs nothing. Everything that can be landed is landed, then the task
-    fails if more pictures failed than ``max_failures`` allows. A retry goes on where the last try ended.
+    Outputs that are unchanged since the last run cost nothing. The task downloads all results that it can, and then
+    fails if more pictures failed than ``max_failures`` allows. A retry continues from the ledger.
 
-    Returns a summary of the counts (under 2 kB); every picture that was not unchanged is in its ``manifest``.
+    The task returns a summary of less than 2 kB. Its ``manifest`` is the URI of a file with one line for each output.
 
-    :param source: a folder or prefix, or a list of files (then ``source_root`` is required): an absolute
-        local path, a URL such as ``s3://bucket/prefix`` or ``s3://conn_id@bucket/prefix``, or an
-        ObjectStoragePath.
-    :param destination: the folder or prefix of the corrected pictures; local folders are made when missing.
-    :param correction: parameters of the service's ``/pfc``, in snake case, as a mapping, a ``Correction`` or
-        JSON; or the name of a file of JSON, ending in ``.json``, beside the Dag's file or in its
-        ``template_searchpath``. None: the service's AI preset selection.
-    :param renditions: instead of ``correction``: name -> correction, as a mapping, JSON or the name of such a
-        file; one upload makes several outputs.
-    :param reprocess: what is done again: ``"changed"`` (source or correction changed), ``"source_changed"``,
-        ``"missing"`` (only what has no output), ``"failed"`` (also what failed for good), ``"always"``.
-    :param pattern: which files, such as ``"*.jpg"``, one or several. None: every type the service takes.
-    :param exclude: which of them not.
-    :param min_age: leave files younger than this (seconds) for the next run.
-    :param source_root: the folder that a list of files lies in; names in the destination are relative to it.
-    :param name_template: how outputs are named, of ``{path}``, ``{dir}``, ``{stem}``, ``{ext}`` and
-        ``{rendition}``. None: ``{path}``, with renditions ``{rendition}/{path}``.
-    :param shard: ``"3/16"``: only this part of the catalog, by a hash of the path; see :func:`shards`.
-    :param plan_only: say what would be done and what it would cost; start nothing.
-    :param max_new_jobs: maximum number of paid calls: if the plan needs more, the task fails before it starts any.
-        A first run of more than 1,000 needs it as a confirmation.
-    :param max_paid_again: how many outputs that were paid for before may be paid for again: a count, or a share such
-        as ``"10%"``. None: the redo guard decides.
-    :param limit: start at most this many in this Dag run; the rest waits for the next.
-    :param max_failures: how many pictures may fail: a count, or a share such as ``"2%"``.
-    :param if_empty: when the source has no picture: ``"fail"``, ``"skip"`` or ``"succeed"``.
-    :param if_unchanged: when there is nothing to do: ``"succeed"`` or ``"skip"`` (no asset event).
-    :param timeout: seconds (or timedelta) for the whole task, deferrals included. None: no limit.
-    :param job_timeout: seconds (or timedelta) for one job, from its start.
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
-    :param source_conn_id: Airflow's connection to the source's store.
-    :param destination_conn_id: Airflow's connection to the destination's store.
-    :param deferrable: wait in the triggerer, without holding a worker slot.
-    :param transfers: how many pictures are uploaded or downloaded at the same time.
-    :param max_in_flight: how many jobs may be open at the same time, at most 1,000.
-    :param poll_interval: seconds between two questions about a young job; older jobs are asked less often.
-    :param verify: what to do when an output's type or size differs from the request: ``"fail"`` fails on another type,
-        ``"strict"`` also on another size, ``"warn"`` on neither.
-    :param on_ambiguous: when the answer to a paid call was lost: ``"auto"``, ``"fail"`` or ``"restart"``.
-    :param state_path: where the record of what was paid lies. None: ``.perfectlyclear`` in the destination.
-    :param allow_unlocked_store: allow a store without atomic create-if-absent. The lock does not work there: make
-        sure runs never overlap.
-    :param accept_ledger: the id of a ledger whose absence, or whose other destination or service, is accepted; a
-        message names it.
-    :param manifest: ``"all"``: the manifest lists every output; ``"changed"``: only those that were not unchanged.
-    :param case_sensitive: whether ``pattern`` and ``exclude`` tell ``.JPG`` from ``.jpg``.
-    :param check_source: refuse an original that is evidently cut short, before it is paid.
+    :param source: Folder or prefix of the source files: an absolute local path, a URL such as ``s3://bucket/prefix`` or
+        ``s3://conn_id@bucket/prefix``, or an ``ObjectStoragePath``. Or a list of files, which requires ``source_root``.
+    :param destination: Folder or prefix of the outputs. Must differ from ``source``. The operator creates local
+        folders.
+    :param correction: Parameters of the service's ``/pfc`` in snake case: a mapping, a ``Correction`` or JSON. Or the
+        name of a JSON file that ends in ``.json``, beside the Dag's file or in its ``template_searchpath``. Default
+        None: the service chooses a preset.
+    :param renditions: Mapping of name to correction, JSON, or the name of such a file, instead of ``correction``. One
+        upload makes one output for each rendition. Default None.
+    :param reprocess: Which outputs to correct again: ``"changed"`` (source file or correction changed; the default),
+        ``"source_changed"``, ``"missing"`` (only outputs that do not exist), ``"failed"`` (also permanent failures) or
+        ``"always"``.
+    :param pattern: Which files to correct, such as ``"*.jpg"``: one pattern or several. Default None: every type that
+        the service takes.
+    :param exclude: Which of these files to leave out: one pattern or several. Default None.
+    :param min_age: Seconds. Younger files are left for the next run. Default 0.
+    :param source_root: Folder that contains a list of files. Output names are relative to it. Default None.
+    :param name_template: How to name outputs. Fields: ``{path}``, ``{dir}``, ``{stem}``, ``{ext}`` and ``{rendition}``.
+        Default None: ``{path}``, or ``{rendition}/{path}`` with renditions.
+    :param shard: Part of the catalog, such as ``"3/16"``; see :func:`shards`. Default None: the whole catalog.
+    :param plan_only: Log the plan and start nothing. Default False.
+    :param max_new_jobs: Maximum number of paid calls. If the plan needs more, the task fails before it starts any. A
+        first run with more than 1,000 jobs requires it. Default None: no limit.
+    :param max_paid_again: Number or share (``"10%"``) of existing outputs that may be paid for again. Default None: the
+        redo guard decides.
+    :param limit: Maximum number of jobs that one Dag run starts, retries included. The rest waits for the next run.
+        Default None: no limit.
+    :param max_failures: Number or share (``"2%"``) of pictures that may fail before the task fails. Default 0.
+    :param if_empty: What to do if the source has no picture: ``"fail"`` (the default), ``"skip"`` or ``"succeed"``.
+    :param if_unchanged: What to do if there is nothing to do: ``"succeed"`` (the default), or ``"skip"``, which sends
+        no asset event.
+    :param timeout: Maximum seconds (or a timedelta) for one attempt of the task, deferrals included. Default None: no
+        limit.
+    :param job_timeout: Maximum seconds (or a timedelta) to wait for one job, from its start. Default 3600.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
+    :param source_conn_id: Airflow connection to the source's store. Takes precedence over one in the URL. Default None.
+    :param destination_conn_id: Airflow connection to the destination's store. Takes precedence over one in the URL.
+        Default None.
+    :param deferrable: Wait in the triggerer instead of in the worker. Requires a running triggerer. Default: Airflow's
+        ``default_deferrable``.
+    :param transfers: Number of files to upload or download at the same time, 1 to 64. Default 4.
+    :param max_in_flight: Number of jobs in progress at the same time, 1 to 1,000. Default 200.
+    :param poll_interval: Initial seconds between status checks of a job. Grows with the job's age, up to 30. Default
+        2.0.
+    :param verify: What to do when an output's type or size differs from the request: ``"fail"`` (the default) fails on
+        another type, ``"strict"`` also on another size, ``"warn"`` on neither.
+    :param on_ambiguous: What to do about an unconfirmed start: ``"auto"`` (the default), ``"fail"`` or ``"restart"``.
+    :param state_path: Folder of the ledger. Default None: ``.perfectlyclear`` in the destination.
+    :param allow_unlocked_store: Allow a store without atomic create-if-absent. The lock does not work there: make sure
+        runs never overlap. Default False.
+    :param accept_ledger: Id of a ledger. Accept that this ledger is absent, or belongs to another destination or
+        service. The error message names the id. Default None.
+    :param manifest: ``"all"`` (the default) lists every output in the manifest. ``"changed"`` leaves out outputs that
+        are unchanged or ``known_bad``.
+    :param case_sensitive: Whether ``pattern`` and ``exclude`` tell ``.JPG`` from ``.jpg``. Default False.
+    :param check_source: Refuse a source file that is evidently cut short, before paying for it. ``False`` sends such
+        files, also those that earlier runs refused. Default True.
     """
 
     template_fields: Sequence[str] = (
@@ -182,7 +192,7 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         arguments.check_when_parsed(self, correction, renditions)
 
     def read_files(self, context: Context | None = None) -> None:
-        """Put corrections that stand in files into their places."""
+        """Replace the names of JSON files by their content."""
         arguments.read_files(self, "correction", context)
         arguments.read_files(self, "renditions", context)
         if context is None:
@@ -260,12 +270,12 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
 
 def shards(n: int) -> list[str]:
     """
-    Name every part of a catalog that is corrected by several mapped tasks: ``.expand(shard=shards(16))``.
+    Return the names of all shards of a catalog, for mapped tasks: ``.expand(shard=shards(16))``.
 
-    :param n: how many parts, 1 to 999. Another number later pays nothing again: a run
-        reads the records of other numbers too.
+    :param n: Number of shards, 1 to 999. You can change it later without paying again: a run reads the ledger of other
+        numbers too.
     :returns: ``["1/16", ..., "16/16"]``.
-    :raises ConfigurationError: ``n`` is something else.
+    :raises ConfigurationError: ``n`` is not such a number.
     """
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_SHARDS:
         raise ConfigurationError(f"shards({n!r}): give a whole number from 1 to {MAX_SHARDS}.")

@@ -33,34 +33,38 @@ if TYPE_CHECKING:
 
 class PerfectlyClearCorrectOperator(CorrectingOperator):
     """
-    Correct one picture or video. A retry goes on with the same job; it never pays again in silence.
+    Task that corrects one picture or video.
 
-    Returns ``{"destination", "job_id", "file_key", "bytes", "usage", "detection_data"}``. For more than a few
-    pictures use :class:`PerfectlyClearCatalogOperator`: one task, one record, the same promise.
+    A retry continues with the same job and never causes an unreported second charge. The task returns
+    ``{"destination", "job_id", "file_key", "bytes", "usage", "detection_data"}``. For more than a few pictures use
+    :class:`PerfectlyClearCatalogOperator`: one task, one ledger, the same guarantees.
 
-    :param source: the file: an absolute local path, a URL such as ``s3://bucket/a.jpg`` or
-        ``s3://conn_id@bucket/a.jpg``, or an ObjectStoragePath.
-    :param destination: where the corrected file goes; a slash at the end keeps the name. None together with
-        ``include_detection_data``: only the data is wanted (then ``state_path`` is required).
-    :param correction: parameters of the service's ``/pfc``, in snake case, as a mapping, a ``Correction`` or
-        JSON; or the name of a file of JSON, ending in ``.json``, beside the Dag's file or in its
-        ``template_searchpath``. None: the service's AI preset selection.
-    :param file_type: ``"image"`` or ``"video"``. None: found out from the first bytes.
-    :param timeout: seconds (or timedelta) for the whole task, deferrals included.
-    :param poll_interval: seconds between two questions about a young job.
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
-    :param source_conn_id: Airflow's connection to the source's store.
-    :param destination_conn_id: Airflow's connection to the destination's store.
-    :param deferrable: wait in the triggerer, without holding a worker slot.
-    :param verify: what to do when the output's type or size differs from the request: ``"fail"`` fails on another
-        type, ``"strict"`` also on another size, ``"warn"`` on neither.
-    :param on_ambiguous: when the answer to a paid call was lost: ``"auto"``, ``"fail"`` or ``"restart"``.
-    :param allow_unlocked_store: allow a store without atomic create-if-absent. The lock does not work there: make
-        sure runs never overlap.
-    :param accept_ledger: the id of a ledger whose absence, or whose other destination or service, is accepted; a
-        message names it.
-    :param check_source: refuse an original that is evidently cut short, before it is paid.
-    :param state_path: where the record of what was paid lies. None: ``.perfectlyclear`` in the destination.
+    :param source: The file: an absolute local path, a URL such as ``s3://bucket/a.jpg`` or
+        ``s3://conn_id@bucket/a.jpg``, or an ``ObjectStoragePath``.
+    :param destination: The output. If it ends in ``/``, the output keeps the source file's name. None together with
+        ``include_detection_data`` returns data only and requires ``state_path``.
+    :param correction: Parameters of the service's ``/pfc`` in snake case: a mapping, a ``Correction`` or JSON. Or the
+        name of a JSON file that ends in ``.json``, beside the Dag's file or in its ``template_searchpath``. Default
+        None: the service chooses a preset.
+    :param file_type: ``"image"`` or ``"video"``. Default None: from the first bytes.
+    :param timeout: Maximum seconds (or a timedelta) for the task, deferrals included. Default 3600.
+    :param poll_interval: Initial seconds between status checks of the job. Grows with the job's age, up to 30.
+        Default 2.0.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
+    :param source_conn_id: Airflow connection to the source's store. Takes precedence over one in the URL. Default None.
+    :param destination_conn_id: Airflow connection to the destination's store. Takes precedence over one in the URL.
+        Default None.
+    :param deferrable: Wait in the triggerer instead of in the worker. Requires a running triggerer. Default: Airflow's
+        ``default_deferrable``.
+    :param verify: What to do when the output's type or size differs from the request: ``"fail"`` (the default) fails on
+        another type, ``"strict"`` also on another size, ``"warn"`` on neither.
+    :param on_ambiguous: What to do about an unconfirmed start: ``"auto"`` (the default), ``"fail"`` or ``"restart"``.
+    :param state_path: Folder of the ledger. Default None: ``.perfectlyclear`` in the destination's folder.
+    :param allow_unlocked_store: Allow a store without atomic create-if-absent. The lock does not work there: make sure
+        runs never overlap. Default False.
+    :param accept_ledger: Id of a ledger. Accept that this ledger is absent, or belongs to another destination or
+        service. The error message names the id. Default None.
+    :param check_source: Refuse a source file that is evidently cut short, before paying for it. Default True.
     """
 
     template_fields: Sequence[str] = (
@@ -117,7 +121,7 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
         arguments.check_when_parsed(self, correction)
 
     def read_files(self, context: Context | None = None) -> None:
-        """Put a correction that stands in a file into its place."""
+        """Replace the name of a JSON file by its content."""
         arguments.read_files(self, "correction", context)
         if context is None:
             arguments.check_when_parsed(self, self.correction)

@@ -1,4 +1,4 @@
-"""Presets as tasks. Done twice, none of them changes anything the second time."""
+"""Operators that upload, list, get and delete presets. A second execution of a task changes nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.adapters.task_instance import told_to_airflow
 from airflow_provider_perfectlyclear.errors import ConfigurationError, NotFound
+from airflow_provider_perfectlyclear.operators import arguments
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class PresetOperator(BaseOperator):
-    """What the preset operators share: one connection, errors in Airflow's words."""
+    """Base class of the preset operators: one connection, and errors as Airflow's exceptions."""
 
     perfectlyclear_conn_id: str
     ui_color = "#e8f1fb"
 
     def execute(self, context: Context) -> Any:
-        """Do it, with a hook of one's own."""
+        """Call the service with a hook of the task's own."""
         from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
         with told_to_airflow(), PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
@@ -37,15 +38,17 @@ class PresetOperator(BaseOperator):
 
 class PerfectlyClearUploadPresetOperator(PresetOperator):
     """
-    Make a preset of a file; return its id. A preset that has the same content already is left as it is.
+    Task that uploads a preset file and returns the preset's id.
 
-    :param name: what corrections will call it.
-    :param file: the preset file: an absolute local path, a URL such as ``s3://bucket/a.preset``, or an
-        ObjectStoragePath.
-    :param description: free text.
-    :param if_exists: when there is one of that name with other content: ``"replace"`` (the new one first, the
-        old one goes last), ``"skip"`` or ``"fail"``.
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    A preset that has the same content already is left alone.
+
+    :param name: The preset's exact name, as corrections use it.
+    :param file: The preset file: an absolute local path, a URL such as ``s3://bucket/a.preset``, or an
+        ``ObjectStoragePath``.
+    :param description: Free text. Default ``""``.
+    :param if_exists: What to do if a preset of that name has other content: ``"fail"`` (the default), ``"skip"``, or
+        ``"replace"``, which uploads the new one first and deletes the old one last.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
     """
 
     template_fields: Sequence[str] = ("name", "file", "description", "perfectlyclear_conn_id")
@@ -66,6 +69,7 @@ class PerfectlyClearUploadPresetOperator(PresetOperator):
         self.description = description
         self.if_exists = if_exists
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
+        arguments.check_plain_when_parsed(self)
 
     def _do(self, hook: PerfectlyClearHook) -> str:
         made = hook.upload_preset(self.name, self.file, self.description, if_exists=self.if_exists)
@@ -74,9 +78,9 @@ class PerfectlyClearUploadPresetOperator(PresetOperator):
 
 class PerfectlyClearListPresetsOperator(PresetOperator):
     """
-    Return all presets of the account as ``[{"preset_id", "name", "description"}]``.
+    Task that returns all presets of the account: ``[{"preset_id", "name", "description"}]``.
 
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
     """
 
     template_fields: Sequence[str] = ("perfectlyclear_conn_id",)
@@ -91,12 +95,14 @@ class PerfectlyClearListPresetsOperator(PresetOperator):
 
 class PerfectlyClearGetPresetOperator(PresetOperator):
     """
-    Return a preset as ``{"preset_id", "name", "description", "destination"}``, and fetch its file if asked to.
+    Task that returns a preset: ``{"preset_id", "name", "description", "destination"}``.
 
-    :param preset_id: the service's ``presetId``.
-    :param name: instead of the id: its exact name.
-    :param destination: where its file goes. None: it is not fetched.
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    It can also download the preset's file.
+
+    :param preset_id: The service's ``presetId``. Give this or ``name``.
+    :param name: The preset's exact name. Give this or ``preset_id``.
+    :param destination: Where to save the preset's file. Default None: no download.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
     """
 
     template_fields: Sequence[str] = ("preset_id", "name", "destination", "perfectlyclear_conn_id")
@@ -124,12 +130,12 @@ class PerfectlyClearGetPresetOperator(PresetOperator):
 
 class PerfectlyClearDeletePresetOperator(PresetOperator):
     """
-    Delete a preset; return whether there was one.
+    Task that deletes a preset and returns whether it existed.
 
-    :param preset_id: the service's ``presetId``.
-    :param name: instead of the id: its exact name.
-    :param if_missing: when there is none: ``"ignore"`` or ``"fail"``.
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
+    :param preset_id: The service's ``presetId``. Give this or ``name``.
+    :param name: The preset's exact name. Give this or ``preset_id``.
+    :param if_missing: What to do if the preset does not exist: ``"ignore"`` (the default) or ``"fail"``.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
     """
 
     template_fields: Sequence[str] = ("preset_id", "name", "perfectlyclear_conn_id")
@@ -148,6 +154,7 @@ class PerfectlyClearDeletePresetOperator(PresetOperator):
         self.name = name
         self.if_missing = if_missing
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
+        arguments.check_plain_when_parsed(self)
 
     def _do(self, hook: PerfectlyClearHook) -> bool:
         if self.if_missing not in ("ignore", "fail"):

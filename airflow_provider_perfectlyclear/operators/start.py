@@ -1,4 +1,4 @@
-"""A correction in steps, for Dags that do something between them: start, (wait with the sensor,) download."""
+"""Operators that correct in separate steps: start and download. The sensor waits in between."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_perfectlyclear import limits
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.adapters.events import harmless
 from airflow_provider_perfectlyclear.adapters.ledger_memory import recall, remember
@@ -33,28 +34,28 @@ FILE_KEY = "file_key"
 
 class PerfectlyClearStartCorrectionOperator(BaseOperator):
     """
-    Upload a file and start its correction; return the job id.
+    Task that uploads a file and starts its correction. It returns the job id, and the file key as XCom ``file_key``.
 
-    **Without ``state_path`` each try is one paid call: a retry may pay again**, and when the answer to the paid call
-    is lost, the task fails without retrying. With it, the intent is recorded before the call and the job id after it:
-    a retry or clear in the same Dag run returns the job that was started for this source and correction, as long as
-    the source has the same bytes, also under another map index. Another Dag run starts, and pays, anew.
+    **Without ``state_path`` each attempt is one paid call, so a retry may pay again.** If the paid call gets no
+    response, the task fails and Airflow does not retry it. With ``state_path``, the operator records the start before
+    the call and the job id after it. A retry or clear in the same Dag run returns the same job, also under another
+    map index, as long as the source file has the same bytes. Another Dag run starts, and pays for, another job.
 
-    If a try died in between, or its answer was lost, the next one asks once more with the same file key, at the
-    earliest a minute later. If the service refuses that, the next one uploads the file anew. Both may pay twice, and
-    the log says so.
+    After an unconfirmed start, the next attempt sends the call once more with the same file key, at the earliest a
+    minute later. If the service refuses that call, the attempt after it uploads the file again. Both may pay twice,
+    and the log says so.
 
-    The file key is under a second XCom key, ``file_key``.
-
-    :param source: the file: an absolute local path, a URL such as ``s3://bucket/a.jpg``, or an ObjectStoragePath.
-    :param file_key: instead of ``source``: the service's ``fileKey`` of a file that is uploaded already.
-    :param correction: parameters of the service's ``/pfc``, in snake case, as a mapping, a ``Correction`` or
-        JSON. None: the service's AI preset selection.
-    :param file_type: ``"image"`` or ``"video"``. None: found out from the first bytes; with a ``file_key``, image.
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
-    :param source_conn_id: Airflow's connection to the source's store.
-    :param state_path: a folder or prefix for the record of what was started; many tasks may share one.
-    :param accept_ledger: the id of a record whose absence is accepted; a message names it.
+    :param source: The file to upload: an absolute local path, a URL such as ``s3://bucket/a.jpg``, or an
+        ``ObjectStoragePath``. Give this or ``file_key``.
+    :param file_key: The service's ``fileKey`` of a file that is uploaded already. Give this or ``source``.
+    :param correction: Parameters of the service's ``/pfc`` in snake case: a mapping, a ``Correction`` or JSON. Default
+        None: the service chooses a preset.
+    :param file_type: ``"image"`` or ``"video"``. Default None: from the first bytes; with ``file_key``, image.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
+    :param source_conn_id: Airflow connection to the source's store. Takes precedence over one in the URL. Default None.
+    :param state_path: Folder of the ledger of started jobs. Several tasks may share it. Default None: no ledger.
+    :param accept_ledger: Id of a ledger. Accept that this ledger is absent. The error message names the id. Default
+        None.
     """
 
     template_fields: Sequence[str] = (
@@ -94,11 +95,15 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         arguments.check_when_parsed(self, correction)
 
     def execute(self, context: Context) -> str:
-        """Upload, then make the one paid call."""
+        """Upload the file, then send the paid call."""
         from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
         with told_to_airflow(), PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
-            if bool(self.source) == bool(self.file_key):
+            if not self.source and limits.is_none(self.file_key or None):
+                raise ConfigurationError(
+                    "Give source or file_key, one of them. Neither was given: did an upstream task return nothing?"
+                )
+            if self.source and self.file_key:
                 raise ConfigurationError("Give source or file_key, one of them.")
             correction = arguments.parse_correction(self.correction, file_type=self.file_type)
             start = self._start_once if self.state_path else self._start
@@ -165,14 +170,16 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
 
 class PerfectlyClearDownloadOperator(BaseOperator):
     """
-    Fetch a finished job's corrected file, check it, and put it in its place, whole; return its path or URL.
+    Task that downloads a finished job's result, checks it and publishes it whole.
 
-    Costs nothing, so a retry does not either.
+    It returns the path or URL. A retry is free.
 
-    :param job_id: the service's job id.
-    :param destination: where the file goes; with a slash at the end it is named after its job.
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
-    :param destination_conn_id: Airflow's connection to the destination's store.
+    :param job_id: The service's job id.
+    :param destination: The output: a path, a URL or an ``ObjectStoragePath``. If it ends in ``/``, the output is
+        named after the job.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
+    :param destination_conn_id: Airflow connection to the destination's store. Takes precedence over one in the URL.
+        Default None.
     """
 
     template_fields: Sequence[str] = (
@@ -199,7 +206,7 @@ class PerfectlyClearDownloadOperator(BaseOperator):
         self.destination_conn_id = destination_conn_id
 
     def execute(self, context: Context) -> str | None:
-        """Land the file."""
+        """Download and publish the file."""
         from airflow_provider_perfectlyclear.hooks.files import fetch_job
         from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 

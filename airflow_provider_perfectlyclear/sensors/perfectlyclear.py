@@ -1,4 +1,4 @@
-"""Waiting for jobs that another task started."""
+"""Sensor that waits for jobs of other tasks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_perfectlyclear import limits
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
 from airflow_provider_perfectlyclear.adapters.task_instance import told_to_airflow
 from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.errors import ConfigurationError, PerfectlyClearError
-from airflow_provider_perfectlyclear.limits import is_none
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -39,21 +39,22 @@ BACKSTOP = 600.0
 
 class PerfectlyClearJobSensor(BaseSensorOperator):
     """
-    Wait until jobs are final, and return their ids, so that downloads can follow.
+    Task that waits until jobs are final and returns their ids, so that downloads can follow. Status checks are free.
 
-    When all are final and some are FAILED, REJECTED or lost, the sensor fails without retrying and says which
-    and why; when the time is up, it fails without retrying as well. Ten minutes of nothing but failed questions
-    fail it so that a retry asks again. With ``soft_fail`` or ``never_fail`` it skips instead.
+    If a job is FAILED, REJECTED or lost, or the time is up, the sensor fails and Airflow does not retry it. Ten
+    minutes with nothing but failed status checks also fail it, but then Airflow retries it. With ``soft_fail`` or
+    ``never_fail`` it skips instead.
 
-    Poking and deferring mean the same; only ``mode="reschedule"`` keeps no account of failed questions, and goes
-    on until its time is up. Asking costs nothing.
+    Poking and deferring have the same result. In the mode ``"reschedule"`` the sensor does not count failed status
+    checks and continues until its time is up.
 
     Airflow's own ``timeout``, ``soft_fail``, ``never_fail``, ``poke_interval`` and ``mode`` apply.
 
-    :param job_ids: the service's job id, or several.
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
-    :param poll_interval: while deferred, seconds between two questions about a young job.
-    :param deferrable: wait in the triggerer, without holding a worker slot.
+    :param job_ids: One job id of the service, or a list.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
+    :param poll_interval: Initial seconds between status checks of a job while deferred. Default 2.0.
+    :param deferrable: Wait in the triggerer instead of in the worker. Requires a running triggerer. Default: Airflow's
+        ``default_deferrable``.
     """
 
     template_fields: Sequence[str] = ("job_ids", "perfectlyclear_conn_id")
@@ -74,9 +75,10 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         self.poll_interval = poll_interval
         self.deferrable = deferrable
         self._forget()
+        self._check_when_parsed()
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask about the jobs, oldest first, up to the first that is still open."""
+        """Check the jobs, oldest first, up to the first that is in progress."""
         with self._skipping_if_soft():
             with told_to_airflow(), self._hook() as hook:
                 done = self._look(hook)
@@ -89,7 +91,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         return PokeReturnValue(is_done=done, xcom_value=self._result() if done else None)
 
     def execute(self, context: Context) -> Any:
-        """Wait in the worker, or look once and leave the rest to the trigger."""
+        """Wait in the worker, or check once and defer to the trigger."""
         self._forget()
         if not self.deferrable:
             with self._skipping_if_never():
@@ -101,9 +103,9 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
-        Look once more after the trigger has fired.
+        Check once more after the trigger has fired.
 
-        :param event: the trigger's word.
+        :param event: The trigger's event.
         """
         self._forget()
         with self._skipping_if_soft():
@@ -141,15 +143,22 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
     def _ids(self) -> list[str]:
         many = [self.job_ids] if isinstance(self.job_ids, str) else self.job_ids
         ids = list(many) if isinstance(many, Iterable) else [many]
-        if not all(isinstance(one, str) and one and not is_none(one) for one in ids):
-            why = " Did an upstream task return nothing?" if any(map(is_none, ids)) else ""
+        if not all(isinstance(one, str) and one and not limits.is_none(one) for one in ids):
+            why = " Did an upstream task return nothing?" if any(map(limits.is_none, ids)) else ""
             raise ConfigurationError(f"job_ids is {self.job_ids!r}: give a job id, or a list of them.{why}")
         return ids
 
     def _check_poll_interval(self) -> None:
-        given = self.poll_interval
-        if isinstance(given, bool) or not isinstance(given, int | float) or not 0.05 <= given <= 300:
-            raise ConfigurationError(f"poll_interval={given!r} must be a number of seconds from 0.05 to 300.")
+        if said := limits.problems({"poll_interval": self.poll_interval}):
+            raise ConfigurationError(" ".join(said))
+
+    def _check_when_parsed(self) -> None:
+        """Refuse what no run can make right; a mapped sensor is made on a worker, where ``execute`` checks."""
+        if getattr(self, "_BaseOperator__from_mapped", False):
+            return
+        values = {"poll_interval": self.poll_interval, "deferrable": self.deferrable}
+        if said := limits.parse_problems(values, self.template_fields):
+            raise ConfigurationError(f"Task {self.task_id!r}: {' '.join(said)}")
 
     def _result(self) -> str | list[str]:
         return self.job_ids if isinstance(self.job_ids, str) else self._ids()

@@ -616,4 +616,4 @@ def test_the_log_says_until_when_unconfirmed_starts_are_waited_for(
     house.put(*NAMES)
     house.emulator.fault({"route": "pfc", "nth": 4}, {"reset": "committed"})
     done(catalog(house).execute())
-    assert "1 unconfirmed starts: waiting until " in caplog.text
+    assert "1 unconfirmed start: waiting until " in caplog.text

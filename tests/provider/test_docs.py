@@ -17,14 +17,17 @@ from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.report.summary import Outcome, summary_of
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 from airflow_provider_perfectlyclear.errors import LaneHeld, PlanRefused
+from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearCatalogOperator
+from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
 from airflow_provider_perfectlyclear.storage import Store
-from tests.provider.documents import DOCUMENTS, ROOT, text_of
+from tests.provider.documents import DOCUMENTS, ROOT, rows, spans, text_of
 
 CATALOG = text_of("docs/catalog.md")
 FLAT = " ".join(CATALOG.split())
-OF_AIRFLOW = {"retries", "max_active_runs", "catchup", "task_id"}
-OF_A_CORRECTION = {"cache"}
+OF_AIRFLOW = {"retries", "max_active_runs", "catchup", "task_id", "trigger_rule"}
+OF_A_CORRECTION = {"cache", "preset"}
+OF_CORRECTED_OUTPUTS = {"unchanged"}
 
 
 def items(reason: str, count: int, *, paid_before: bool = False, free_only: bool = False) -> list[Item]:
@@ -37,7 +40,7 @@ def items(reason: str, count: int, *, paid_before: bool = False, free_only: bool
 def test_every_argument_that_the_document_names_exists():
     named = set(re.findall(r"\b([a-z_]+)=", CATALOG))
     own = set(inspect.signature(PerfectlyClearCatalogOperator.__init__).parameters)
-    assert named <= own | OF_AIRFLOW | OF_A_CORRECTION
+    assert named <= own | OF_AIRFLOW | OF_A_CORRECTION | OF_CORRECTED_OUTPUTS
 
 
 def test_every_field_of_the_summary_is_explained_and_no_other():
@@ -46,6 +49,20 @@ def test_every_field_of_the_summary_is_explained_and_no_other():
     explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     kept = Kept(planned=True, began=0.0, deadline=None)
     assert explained == summary_of(kept, Outcome(), seconds=0.0, manifest_uri="x").keys()
+
+
+def test_every_field_of_a_correction_is_in_the_table_and_no_other():
+    table = [row for row in rows("docs/catalog.md") if row.columns == ("field", "value")]
+    assert {name for row in table for name in spans(row.cell("field"))} == Correction.model_fields.keys()
+
+
+def test_the_templated_arguments_are_those_of_the_operators():
+    known = vars(operators) | {"PerfectlyClearJobSensor": PerfectlyClearJobSensor}
+    table = [row for row in rows("docs/catalog.md") if row.columns == ("operator", "Airflow renders")]
+    assert len(table) == 5
+    for row in table:
+        (name,) = spans(row.cell("operator"))
+        assert tuple(spans(row.cell("Airflow renders"))) == tuple(known[name].template_fields), name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -109,8 +126,8 @@ def test_what_is_said_while_a_run_works_is_quoted_as_it_is():
     package = ROOT / "airflow_provider_perfectlyclear"
     code = "\n".join(path.read_text() for path in package.rglob("*.py"))
     for words in (
-        " jobs of earlier tries or runs are in progress; they are landed first",
-        "Requires a running triggerer; without one, ",
+        " in progress from earlier attempts or runs: downloading the results first, free",
+        "triggerer; without one, set deferrable=False.",
         "the answer to starting it was lost (file key ",
         'on_ambiguous="restart" starts it again, which may pay twice',
         "failures in a row (",

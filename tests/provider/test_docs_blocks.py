@@ -37,6 +37,7 @@ NOT_RUN = {
     "make demo": "starts a whole Airflow and takes minutes; tests/airflow runs the same Dags. Checked: the target",
     "make test": "it is what runs this. Checked: the target",
     "pytest tests": "it is what runs this",
+    "pip wheel --no-deps --wheel-dir dist .": "tests/test_distribution.py builds one in the same way",
 }
 #: Messages that are put together from several literals, and the tests that make them.
 MADE_ELSEWHERE = {
@@ -53,7 +54,7 @@ import os
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearCatalogOperator
 from tests.provider.parts import a_context, run
 
-operator = PerfectlyClearCatalogOperator(task_id="correct", source={source!r}, destination={destination!r})
+operator = PerfectlyClearCatalogOperator(task_id="correct", source={source!r}, destination=os.environ["DESTINATION"])
 operator.poll_interval = 0.1
 run(operator, a_context("correct", os.environ["NIGHT"]))
 """
@@ -81,6 +82,12 @@ class Stage(SimpleNamespace):
             hook.wait_all(job_ids, poll_interval=0.1)
         return job_ids
 
+    def summary(self) -> Any:
+        """What a catalog's task has returned."""
+        return run(operators.PerfectlyClearCatalogOperator(
+            task_id="correct", source=f"{self.root}/data/photos/catalog", destination=f"{self.root}/corrected"
+        ))[0]  # fmt: skip
+
     def sample(self, name: str) -> Any:
         """What an argument of that name is given."""
         photos = f"{self.root}/data/photos"
@@ -90,6 +97,7 @@ class Stage(SimpleNamespace):
             "files": lambda: [f"{photos}/a.jpg", f"{photos}/catalog/b.jpg"],
             "folder": lambda: f"{photos}/looks",
             "job_ids": self.jobs,
+            "summary": self.summary,
             "job_id": lambda: self.jobs()[0],
         }
         return samples[name]()
@@ -121,8 +129,9 @@ def my_dag(stage, monkeypatch) -> Any:
     places = {name: f"{stage.root}/data/photos/{folder}" for name, folder in
               (("source", "catalog"), ("destination", "corrected"))}  # fmt: skip
 
-    def test(run_after: Any = None, **kwargs: Any) -> Any:
-        return run(operators.PerfectlyClearCatalogOperator(task_id="correct", poll_interval=0.1, **places))[0]
+    def test(run_after: Any = None, run_conf: Any = None, **kwargs: Any) -> Any:
+        given = places | (run_conf or {})
+        return run(operators.PerfectlyClearCatalogOperator(task_id="correct", poll_interval=0.1, **given))[0]
 
     dag = SimpleNamespace(test=test)
     module = ModuleType("my_dag")
@@ -132,6 +141,7 @@ def my_dag(stage, monkeypatch) -> Any:
     (stage.root / "dags" / "my_dag.py").write_text(WORKER.format(**places))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("NIGHT", "2026-01-01T02:00:00+00:00")
+    monkeypatch.setenv("DESTINATION", places["destination"])
     return dag
 
 
@@ -189,7 +199,7 @@ def _run_all(dag: Any) -> int:
     count = 0
     for task in dag.tasks:
         for operator in _unmapped(task):
-            operator.render_template_fields({"ds": "2026-01-01"})
+            operator.render_template_fields({"ds": "2026-01-01", "params": dag.params})
             operator.poll_interval = 0.1
             run(operator, a_context(f"{operator.task_id}-{count}"))
             count += 1
@@ -263,9 +273,14 @@ def test_what_is_not_run_is_in_the_documents():
 
 def _pip(command: str, stage: Stage) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for requirement in shlex.split(command)[2:]:
-        name, extra = re.fullmatch(r"([\w-]+)(?:\[(\w+)\])?", requirement).groups()
-        assert name in (project["name"], "pytest")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--constraint", type=ROOT.joinpath)
+    parser.add_argument("requirements", nargs="+")
+    given = parser.parse_args(shlex.split(command)[2:])
+    assert given.constraint is None or given.constraint.is_file()
+    for requirement in given.requirements:
+        name, extra = re.fullmatch(r"([\w-]+|\$\(echo dist/\*\.whl\))(?:\[(\w+)\])?", requirement).groups()
+        assert name in (project["name"], "pytest", "$(echo dist/*.whl)")
         assert extra is None or extra in project["optional-dependencies"]
 
 

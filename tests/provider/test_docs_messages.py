@@ -27,6 +27,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row as LedgerRow
 from airflow_provider_perfectlyclear.catalog.ledger.rows import State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
+from airflow_provider_perfectlyclear.catalog.plan import notes
 from airflow_provider_perfectlyclear.catalog.transfer import spool
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
@@ -74,8 +75,10 @@ FROM_SOURCE = {
     "used by another try of this task",
     "(lane ...) is locked by another run",
     "is being corrected now",
+    "s to see whether it still runs",
+    "Warning: ... had ... paid for",
     "so two runs could pay for the same picture",
-    "jobs are still running at the service and cannot be cancelled",
+    "still running at the service, which cannot cancel jobs",
     "The task was asked to stop; what it started",
     "failures in a row (",
     "No answer about job",
@@ -356,6 +359,9 @@ def a_preset_that_nobody_knows(stage: Stage) -> None:
     "destination ... is a folder: end it with a slash",
     "The folder ... cannot be made",
     "is a file: name the folder",
+    "source ... is a folder: name a file",
+    "destination ... cannot be a folder",
+    "state_path ... cannot be a folder",
 )
 def places_that_cannot_be_meant(stage: Stage) -> None:
     stage.catalog(destination="")
@@ -364,6 +370,10 @@ def places_that_cannot_be_meant(stage: Stage) -> None:
     stage.catalog(destination=str(stage.photos))
     stage.one(destination=f"{stage.photos}/")
     stage.one(destination=f"{stage.photos}/b")
+    stage.one(source=str(stage.photos))
+    stage.start(source=str(stage.photos))
+    stage.catalog(destination=f"{stage.photos}/a.jpg")
+    stage.catalog(state_path=f"{stage.photos}/a.jpg")
     stage.catalog(source=f"{stage.photos}/a.jpg")
     stage.catalog(source=["/a/b.jpg"], source_root="/c")
     stage.catalog(destination="gs://google@bucket/x")
@@ -429,6 +439,14 @@ def a_source_that_is_denied(stage: Stage) -> None:
     "destination is None",
     "Give source or file_key",
     "job_ids is",
+    "... is None: did an upstream task return nothing? Name a folder",
+    "source has None among its files",
+    "job_id is None",
+    "name is None",
+    "is not templated, so it cannot be a template",
+    "... is text: give",
+    "has braces, which match only themselves",
+    "Correction field 'preset' must be",
 )
 def arguments_that_cannot_be_meant(stage: Stage) -> None:
     for correction in (
@@ -446,6 +464,16 @@ def arguments_that_cannot_be_meant(stage: Stage) -> None:
     stage.catalog(shard="17/16")
     stage.one(destination=None)
     stage.start()
+    stage.start(source="/a.jpg", file_key="key")
+    stage.catalog(source="None")
+    stage.catalog(source=["None"], source_root=str(stage.photos))
+    stage.catalog(limit="{{ params.limit }}")
+    stage.catalog(limit="20")
+    stage.catalog(pattern="*.{jpg,png}")
+    stage.catalog(correction={"preset": 7})
+    stage.preset("Upload", name="None", file="/a.preset")
+    with PerfectlyClearHook(CONN_ID) as hook:
+        stage.attempt(lambda: hook.download("None", f"{stage.out}/"))
     stage.attempt(lambda: run(PerfectlyClearJobSensor(task_id="wait", job_ids=[None])))
 
 
@@ -520,8 +548,10 @@ def forgetting_what_is_not_known(stage: Stage) -> None:
     "rename or exclude all but one",
     "change name_template",
     "a part of the name",
+    "more NAME_COLLISION; the manifest names all",
 )
 def pictures_that_are_none(stage: Stage) -> None:
+    stage.monkeypatch.setattr(notes, "FAILURES_NAMED", 1)
     (stage.photos / "empty.jpg").write_bytes(b"")
     (stage.photos / "text.jpg").write_text("no picture")
     stage.catalog()

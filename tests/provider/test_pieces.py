@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import traceback
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    BaseOperator,
 )
 
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.catalog import presets
-from airflow_provider_perfectlyclear.errors import InvalidCorrection
+from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidCorrection
 from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 from airflow_provider_perfectlyclear.operators.perfectlyclear import (
     PerfectlyClearCatalogOperator,
@@ -145,10 +147,54 @@ def test_a_job_without_a_file_fails_the_sensor_for_good(outcome, deferrable, ser
 
 @pytest.mark.parametrize("poll_interval", [None, "2", -1, True])
 def test_a_poll_interval_that_is_none_is_named(poll_interval, service, photos):
+    with pytest.raises(ConfigurationError, match="poll_interval=.* a number from 0.05"):
+        _sensor("a", poll_interval=poll_interval)
     service.fault("pfc", {"outcome": "stuck"})
     job_id, _ = run(_start(source=str(photos / "a.jpg")))
-    with pytest.raises(AirflowFailException, match="poll_interval=.* must be a number of seconds from 0.05"):
-        run(_sensor(job_id, deferrable=True, poll_interval=poll_interval))
+    sensor = _sensor(job_id, deferrable=True)
+    sensor.poll_interval = poll_interval  # as of a mapped one
+    with pytest.raises(AirflowFailException, match="poll_interval=.* a number from 0.05"):
+        run(sensor)
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (partial(PerfectlyClearJobSensor, job_ids="a"), "poll_interval"),
+        (partial(PerfectlyClearJobSensor, job_ids="a"), "deferrable"),
+        (partial(PerfectlyClearUploadPresetOperator, name="a", file="/a"), "if_exists"),
+        (partial(PerfectlyClearDeletePresetOperator, name="a"), "if_missing"),
+    ],
+)
+def test_a_template_in_an_argument_that_is_not_templated_is_refused_when_the_dag_is_parsed(make, argument):
+    with DAG("d", schedule=None):
+        output = BaseOperator(task_id="before").output
+    for value in ("{{ params.x }}", output):
+        with (
+            DAG("d", schedule=None),
+            pytest.raises(ConfigurationError, match=f"Task 't': {argument} is not templated"),
+        ):
+            make(task_id="t", **{argument: value})
+    with pytest.raises(ConfigurationError, match=f"Task 't': {argument}='other' "):
+        make(task_id="t", **{argument: "other"})
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"file_key": "None"}, {"source": ""}, {"source": None, "file_key": ""}]
+)
+def test_a_start_of_what_an_upstream_task_did_not_return_says_so(given, service):
+    with pytest.raises(
+        AirflowFailException, match="one of them. Neither .*: did an upstream task return nothing"
+    ):
+        run(_start(**given))
+    assert service.bill()["accepted"] == 0
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_a_start_of_a_folder_is_refused(state, service, photos, tmp_path):
+    with pytest.raises(AirflowFailException, match="source .* is a folder: name a file"):
+        run(_start(source=str(photos), state_path=str(tmp_path / "state") if state else None))
+    assert service.bill()["accepted"] == 0
 
 
 @BOTH

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog.engine.board import Stage
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ def deferral_line(engine: Engine) -> str:
     if wait is not None:
         about = f" until about {time.strftime('%H:%M:%S', time.localtime(time.time() + max(0.0, wait)))}"
     unconfirmed = engine.board.count(Stage.UNCONFIRMED)
-    also = f" and {unconfirmed:,} unconfirmed starts" if unconfirmed else ""
+    also = f" and {counted(unconfirmed, 'unconfirmed start')}" if unconfirmed else ""
     return (
-        f"Deferring{about}: {len(engine.jobs):,} jobs in progress{also}. Requires a running triggerer; without one, "
-        "set deferrable=False."
+        f"Deferring{about}: {counted(len(engine.jobs), 'job')} in progress{also}. Requires a running "
+        "triggerer; without one, set deferrable=False."
     )
 
 

@@ -16,6 +16,7 @@ from itertools import groupby
 
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog.engine.board import IN_FLIGHT, MOVING, Board, Stage
 from airflow_provider_perfectlyclear.catalog.engine.copies import Copies
 from airflow_provider_perfectlyclear.catalog.engine.follow import Follower
@@ -222,9 +223,9 @@ class Engine:
     def _say_what_goes_on(self) -> None:
         if self.stopped is not None and self.jobs:
             log.warning(
-                "%s jobs are still running at the service and cannot be cancelled. They are paid for; the next attempt "
-                "or run downloads them.",
-                f"{len(self.jobs.ids):,}",
+                "%s still running at the service, which cannot cancel jobs. Each is paid for; the next attempt or run "
+                "downloads its result.",
+                counted(len(self.jobs.ids), "job"),
             )
 
     def _is_done(self) -> bool:

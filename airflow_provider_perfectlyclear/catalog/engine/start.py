@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.models import Correction
-from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.api.text import counted, one_line
 from airflow_provider_perfectlyclear.catalog.engine.board import Stage
 from airflow_provider_perfectlyclear.catalog.engine.disputes import Disputes, Ruling
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
@@ -360,4 +360,4 @@ class Starter:
         self._said_until = now + wait
         ends = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
         count = self._engine.board.count(Stage.UNCONFIRMED)
-        log.info("%d unconfirmed starts: waiting until %s before asking again", count, ends)
+        log.info("%s: waiting until %s before asking again", counted(count, "unconfirmed start"), ends)

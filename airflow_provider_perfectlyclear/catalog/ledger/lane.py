@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, billed
 from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_records
 from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, merged
@@ -339,9 +340,9 @@ def wait_for_owners(
     if not waiting:
         return
     log.info(
-        "Waiting up to %.0f s for %d locks whose owners may have died, such as %s",
+        "Waiting up to %.0f s for %s whose owners may have died, such as %s",
         ABANDONED,
-        len(waiting),
+        counted(len(waiting), "lock"),
         waiting[0].view.holder.title if waiting[0].view.holder else "another run",
     )
     deadline = time.monotonic() + ABANDONED
