@@ -186,6 +186,13 @@ def test_a_new_run_has_a_bill_of_its_own() -> None:
     assert (row.run, row.paid, row.at, row.started_at) == ("night2", 0, 9.0, 1.0)
 
 
+def test_what_is_only_seen_is_no_newer_than_it_was() -> None:
+    """A single task may have landed it meanwhile in its own lane: its row is the newer one."""
+    rows = {ROW.output: ROW}
+    apply(rows, records.seen(ROW.output, "8-new"), run="night2", at=9.0, seq=7)
+    assert rows[ROW.output].age == ROW.age
+
+
 def test_what_is_only_seen_stays_the_row_of_the_run_that_made_it() -> None:
     rows = applied(records.intent(ROW), records.started(ROW.output, "j1"))
     before = rows[ROW.output]

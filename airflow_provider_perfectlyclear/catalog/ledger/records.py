@@ -151,7 +151,10 @@ def _noted(row: Row, record: Record, seq: int) -> Row:
     if record["r"] == "gone":
         return replace(row, gone=True, seq=seq)
     moved = {name: record[name] for name in ("root", "source") if name in record}
-    return replace(row, fingerprint=record["fingerprint"], seq=seq, **moved)
+    if moved:
+        return replace(row, fingerprint=record["fingerprint"], seq=seq, **moved)
+    # Nothing was made: the row stays as old as it is, or it would hide what a single task has landed meanwhile.
+    return replace(row, fingerprint=record["fingerprint"])
 
 
 def _from(row: Row, record: Record, state: State) -> Row:
