@@ -319,8 +319,6 @@ class CatalogRun:
     def _brake(self, made: Plan) -> None:
         self._survey.brake(made, knows_nothing=not self.ledger.rows)
 
-    # ---- working
-
     def _work(
         self, kept: Kept, todo: list[Item], rows: list[Row], *, fresh: bool = False
     ) -> Waiting | Summary:
@@ -328,6 +326,7 @@ class CatalogRun:
             engine = self._engine = self._engine_for(kept, spool)
             engine.adopt(rows, fresh=fresh)
             engine.add(todo)
+            engine.aside.sizes.update(item.size for item in kept.later)
             if self._cancelled:
                 engine.cancel()
             done = engine.run()
@@ -384,8 +383,6 @@ class CatalogRun:
         timeout = max(1.0, engine.next_deadline())
         return Waiting(tuple(jobs), time.time() + timeout, timeout, deferral_line(engine))
 
-    # ---- the end
-
     def _report(self, kept: Kept, line: str) -> None:
         self._reporter.progress(kept, line)
 
@@ -398,5 +395,6 @@ class CatalogRun:
         if self.ledger.owned:
             self.ledger.checkpoint(release=True)
             self.state.delete(f"{self.folder}/run.json.gz")
-            set_aside.clear(self.state, self.ledger.lane)
+            if not (kept.progress.failures or kept.progress.unbegun or kept.later):
+                set_aside.clear(self.state, self.ledger.lane)
         return self._reporter.finish(kept, outcome, summary)

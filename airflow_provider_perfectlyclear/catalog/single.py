@@ -243,7 +243,8 @@ class CorrectOne(CatalogRun):
         if self.ledger.owned:
             self.ledger.checkpoint(release=True)
             self.state.delete(f"{self.folder}/run.json.gz")
-            set_aside.clear(self.state, self.ledger.lane)
+            if not kept.progress.failures:
+                set_aside.clear(self.state, self.ledger.lane)
         for failure in kept.progress.failures.values():
             raise self._error_of(failure, self.ledger.rows.get(self.output))
         for _, code, reason in kept.progress.still_bad:

@@ -122,3 +122,38 @@ def test_a_swap_that_is_undone_after_a_killed_worker_leaves_each_picture_its_own
     assert (again["failed"], again["paid"], last["unchanged"]) == (0, 0, 40)
     row.consumed("killed after the first copies")
     row.held(judge(house))
+
+
+@pytest.mark.fault("F76", "two copies of a picture whose output and result are gone", "hidden")
+def test_of_two_copies_of_what_is_gone_one_is_paid_for_and_the_other_is_its_copy(
+    row: Row, house: House
+) -> None:
+    """The ledger's row of the picture is of no use: neither may wait for it."""
+    pictures = [jpeg(100 + number) for number in range(3)]
+    a_series(house, pictures)
+    house.emulator.let_pass(72)
+    (house.destination / "000.jpg").unlink()
+    (house.source / "000.jpg").unlink()
+    for name in ("x.jpg", "y.jpg"):
+        (house.source / name).write_bytes(pictures[0])
+
+    missing = {"reprocess": "missing", "max_in_flight": 1}
+    second, third = (night(house, run=f"night {number}", options=missing)["summary"] for number in (2, 3))
+
+    assert (second["paid"], second["paid_again"], second["reused"]) == (1, 1, 1)
+    assert (third["paid"], third["unchanged"]) == (0, 4)
+    row.consumed("one output and its result are gone")
+    row.held(judge(house, again=1))
+
+
+def test_the_redo_guard_lets_a_renumbered_series_pass(house: House) -> None:
+    """Every name has another content, but the outputs of all of them are there: nothing is paid again."""
+    pictures = [jpeg(100 + number) for number in range(30)]
+    a_series(house, pictures)
+    for number, picture in enumerate([*pictures[1:], pictures[0]]):
+        (house.source / f"{number:03}.jpg").write_bytes(picture)
+
+    second = night(house, run="second night")["summary"]
+
+    assert (second["corrected"], second["reused"], second["paid"]) == (30, 30, 0)
+    judge(house)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
-from airflow_provider_perfectlyclear.errors import Unavailable
+from airflow_provider_perfectlyclear.catalog.plan.notes import LOCKED
+from airflow_provider_perfectlyclear.errors import ItemFailed, Unavailable
+from airflow_provider_perfectlyclear.reasons import Reason
 
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
@@ -35,12 +37,19 @@ class Copies:
 
         :param row: the output as it will be.
         :raises Unavailable: the run was stopped: nothing may be published.
+        :raises ItemFailed: (``LOCKED``) a task for this picture alone has begun.
         """
+        self._refuse_contested(row)
         written = threading.Event()
         self._engine.pools.post(lambda: self._waiting.append((row, written)))
         while not written.wait(LOOK):
             if self._engine.stopped is not None:
                 raise Unavailable("the run was stopped before its copy was published")
+        self._refuse_contested(row)
+
+    def _refuse_contested(self, row: Row) -> None:
+        if self._engine.ledger.is_contested(row.output):
+            raise ItemFailed(LOCKED, code=Reason.LOCKED)
 
     def landed(self, row: Row) -> None:
         """Note that an output stands; what was set aside for it is removed when the ledger has that."""

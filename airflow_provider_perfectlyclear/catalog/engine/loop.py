@@ -101,7 +101,9 @@ class Engine:
         held = [*ledger.others.values(), *ledger.rows.values()] if destination is not None else []
         self._index = ContentIndex(held, ledger.view.replaced)
         self.start.lead_from_open(held)
-        self.aside = SetAside(ledger.store, ledger.lane, destination, spool)
+        self.aside = SetAside(
+            ledger.store, ledger.lane, destination, spool, [one.digest for one in prepared.values()]
+        )
         self._copies = Copies(self)
         self.mover = Mover(
             client,
@@ -150,7 +152,9 @@ class Engine:
         """
         oldest = max(0.0, self.options.job_timeout - polling.LOST_AFTER) if fresh else float("inf")
         now, wall = time.monotonic(), time.time()
-        rows = list(rows)
+        rows = sorted(
+            rows, key=lambda row: row.file_key is None
+        )  # of equal outputs, one that was uploaded leads
         self.client.know_file_keys(row.file_key for row in rows if row.file_key)
         for row in rows:
             since = now - max(0.0, wall - (row.started_at or row.at))
@@ -324,7 +328,10 @@ class Engine:
 
     def _feed_transfers(self, now: float) -> None:
         while self.jobs.to_land and self.pools.free("transfers"):
-            self._follow.land(*self.jobs.next_landing(), now)
+            status, asked, output = self.jobs.next_landing()
+            if not self.start.record_before_landing(output):
+                return
+            self._follow.land(status, asked, output, now)
         while self.todo and self.pools.free("transfers") and self._has_room():
             items = self.todo.popleft()
             for item in items:

@@ -57,6 +57,7 @@ class Starter:
         #: Contents and corrections whose job the service has lost: a start for one of them is a second paid call.
         self._lost = set[Key | None]()
         self._refusals = Refusals(engine)
+        self._joined = set[str]()  # outputs whose share in a job may not be written yet
         self._disputes = Disputes()
         #: Job id -> other outputs for which it was named while its own outputs were landing.
         self._after_landing: dict[str, list[tuple[Row, bool]]] = {}
@@ -68,19 +69,22 @@ class Starter:
         if self.twins.is_in_doubt(row):
             self.twins.wait(row)
             return
+        if (
+            row.doubt and not row.file_key
+        ):  # it shared the job of an output that is closed: there is nothing to ask for
+            self._give_up_upload(row)
+            return
         self.twins.adopt(row)
         self.queue.lost(row, since)
 
     def reopen_disputes(self) -> None:
         """Go on with disputes of an earlier attempt, once its unconfirmed starts are adopted."""
         rows = [row for row in self._engine.ledger.rows.values() if row.doubt]
+        elsewhere = {row.doubt for row in self._engine.ledger.others.values()}
         for job_id in {row.doubt for row in rows if row.state is State.INTENT}:
-            open_ones = {
-                Twins.key(row): row for row in rows if (row.doubt, row.state) == (job_id, State.INTENT)
-            }
-            is_open_ended = any(row.doubt == job_id and row.state is State.FAILED for row in rows)
-            asked = [row for row in open_ones.values() if row.output in self.queue]
-            self._disputes.open(job_id, asked, is_open_ended=is_open_ended)
+            asked = {Twins.key(row): row for row in rows if row.doubt == job_id and row.output in self.queue}
+            has_failed = any(row.doubt == job_id and row.state is State.FAILED for row in rows)
+            self._disputes.open(job_id, asked.values(), is_open_ended=has_failed or job_id in elsewhere)
 
     def given(self, row: Row, job_id: str) -> None:
         """A job that is known from the ledger."""
@@ -267,7 +271,7 @@ class Starter:
         )
         self._engine.book.note(records.failed(row, error.code, str(error)))
         self._engine.fail(row, error)
-        self.ended(row, error)
+        self.ended(row, error, is_closed=True)
 
     def _started(self, row: Row, job_id: str, now: float) -> None:
         engine = self._engine
@@ -286,7 +290,19 @@ class Starter:
         engine = self._engine
         engine.underway.pop(row.output, None)
         engine.book.note(records.joined(row, job_id))
+        self._joined.add(row.output)
         engine.follow(row, job_id, now)
+
+    def record_before_landing(self, output: str) -> bool:
+        """
+        Write that an output shares a job, if that is not written yet: its name may show another picture until it lands.
+
+        :returns: False: the ledger cannot be written, and nothing may be published.
+        """
+        if output not in self._joined:
+            return True
+        self._joined.clear()
+        return self._engine.guarded(self._engine.book.flush)
 
     def twin(self, row: Row) -> None:
         """An output whose content and correction another output of this run leads for."""
@@ -307,10 +323,19 @@ class Starter:
         self.queue.drop(row)
         return [row, *self.twins.drop(row)]
 
-    def ended(self, row: Row, error: BaseException) -> None:
-        """The leader has failed for good or for this try: those that wait for it fail alike."""
+    def ended(self, row: Row, error: BaseException, *, is_closed: bool = False) -> None:
+        """
+        The leader has failed for good or for this try: those that wait for it fail alike.
+
+        :param is_closed: whether the leader's intent is closed: those of earlier attempts that wait are, too.
+        """
+        engine = self._engine
         for twin in self.twins.failed(row, error):
-            self._engine.fail(twin, error)
+            before = engine.ledger.rows.get(twin.output)
+            is_intent = before is not None and before.state is State.INTENT
+            if is_closed and is_intent and isinstance(error, PerfectlyClearError):
+                engine.book.note(records.failed(twin, error.code, str(error)))
+            engine.fail(twin, error)
 
     # ---- refused
 
@@ -330,7 +355,7 @@ class Starter:
         if isinstance(error, PerfectlyClearError):
             engine.book.note(records.failed(row, error.code, str(error)))
         engine.fail(row, error)
-        self.ended(row, error)
+        self.ended(row, error, is_closed=True)
         self._silent_in_dispute(row)
         if isinstance(error, StartRefused) and not engine.progress.proved and not again:
             self._refusals.count(row, str(error))

@@ -34,6 +34,7 @@ from airflow_provider_perfectlyclear.errors import (
     UrlGone,
 )
 from airflow_provider_perfectlyclear.media import refuse_other_type
+from airflow_provider_perfectlyclear.reasons import Reason
 from airflow_provider_perfectlyclear.storage import Store
 
 log = logging.getLogger(__name__)
@@ -152,19 +153,16 @@ class Mover:
             done.same.append(item)
             return
         refuse_other_type(prepared.correction.file_type, file.kind)
-        # What the user has asked for by name is paid once in a run, however many outputs have that content.
-        held = self.index.find(file.sha256, prepared.digest, paid_by=self.run if item.by_name else None)
-        if held is None and item.reason == "failed before":  # the same content may stand under another name
-            held = self.index.find(file.sha256, prepared.digest, standing=True)
         replaces = self.row_of(item.output)
         if replaces is not None and self.aside.may_be_wanted(replaces, file.sha256, prepared.digest):
             self.aside.keep(replaces)
-        if held is not None:
+        while (held := self._held(item, file.sha256, prepared.digest)) is not None:
             if self._reuse(item, held, done):
                 return
+            self.index.discard(held)  # another output may have the same content
             done.paid_before.add(item.output)
-        elif self.index.was_replaced(file.sha256, prepared.digest):
-            if self._reuse_set_aside(item, file.sha256, prepared.digest, done):
+        if self.index.was_replaced(file.sha256, prepared.digest):
+            if not item.by_name and self._reuse_set_aside(item, file.sha256, prepared.digest, done):
                 return
             done.paid_before.add(item.output)
         if self.twins.lead(file.sha256, prepared.digest):
@@ -172,14 +170,22 @@ class Mover:
         else:
             done.twins.append(item)
 
+    def _held(self, item: Item, sha256: str, digest: str) -> Row | None:
+        """An output of the ledger with this content and correction."""
+        # What the user has asked for by name is paid once in a run, however many outputs have that content.
+        held = self.index.find(sha256, digest, paid_by=self.run if item.by_name else None)
+        if held is None and item.reason == "failed before":  # the same content may stand under another name
+            held = self.index.find(sha256, digest, standing=True)
+        return held
+
     # ---- what was paid for before: free, or not at all
 
     def _is_settled(self, item: Item, done: Uploaded) -> bool:
         """Whether nothing is to be sent for an item: its result of before is there, gone for good, or unknown."""
-        if item.job_id is None and not item.free_only:
+        if not item.job_id and not item.free_only:
             return False
         try:
-            past = Past.GONE if item.job_id is None else self._past(item, item.job_id)
+            past = self._past(item, item.job_id) if item.job_id else Past.GONE
         except RunStopped:
             raise
         except PerfectlyClearError as error:
@@ -225,7 +231,7 @@ class Mover:
             if copied is not None:
                 return copied
         past = self._past(item, held.job_id, declared) if held.job_id and not held.gone else Past.GONE
-        if past is Past.GONE and not held.output_sha256:
+        if past is Past.GONE and not held.output_sha256 and not self._was_replaced(held):
             return copy() or past
         return past
 
@@ -307,7 +313,9 @@ class Mover:
 
 def _unknown(error: PerfectlyClearError) -> PerfectlyClearError:
     """Why an output is left as it is: nobody can say now whether its result of before is still there."""
-    if isinstance(error, JobError):  # the service's verdict on a job that was taken for lost
+    if (
+        isinstance(error, JobError) or error.code == Reason.LOCKED
+    ):  # the service's verdict on a job taken for lost
         return error
     return ResultUnknown(
         f"Its earlier result could not be asked for ({error.code}). It is not paid for again."

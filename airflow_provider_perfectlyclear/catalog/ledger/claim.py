@@ -158,7 +158,7 @@ class Claim:
         :raises ConfigurationError: the store cannot tell two owners apart, and that was not allowed.
         """
         if self._ledger.owned:
-            return True
+            return self._lanes.settle()
         self._home.prepare()
         self._ledger.store.prepare()
         if self._ledger.head == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
@@ -59,12 +60,18 @@ class ContentIndex:
 
     def __init__(self, rows: Iterable[Row] = (), replaced: Collection[int] = frozenset()) -> None:
         self._replaced = replaced
+        self._lock = threading.Lock()
         self._first: dict[str, Row] = {}  # by content; most pictures have one correction
         self._more: dict[str, list[Row]] = {}
         for row in rows:
             self.add(row)
 
     def add(self, row: Row) -> None:
+        """Take in a row. For any thread."""
+        with self._lock:
+            self._add(row)
+
+    def _add(self, row: Row) -> None:
         """Take in a row that has landed or failed for good at the service; others say nothing about what was paid."""
         failed_there = row.is_known_bad and row.code not in REFUSED_HERE
         if not row.sha256 or not (row.state is State.LANDED or failed_there):
@@ -74,11 +81,12 @@ class ContentIndex:
             self._more.setdefault(row.sha256, []).append(row)
 
     def discard(self, row: Row) -> None:
-        """Forget an output: it is not copied any more."""
-        rows = [*filter(None, [self._first.pop(row.sha256, None)]), *self._more.pop(row.sha256, ())]
-        for other in rows:
-            if other.output != row.output:
-                self.add(other)
+        """Forget what an output was made from: nothing is copied from it any more. For any thread."""
+        with self._lock:
+            rows = [*filter(None, [self._first.pop(row.sha256, None)]), *self._more.pop(row.sha256, ())]
+            for other in rows:
+                if other.output != row.output:
+                    self._add(other)
 
     def was_replaced(self, sha256: str, digest: str) -> bool:
         """Whether a content in a correction was paid for, and its output is made from something else since."""
@@ -95,14 +103,10 @@ class ContentIndex:
         :param paid_by: only what this run has paid for; None: any run.
         :param standing: only what has landed and is not known to be gone.
         """
-        first = self._first.get(sha256)
-        if first is None:
-            return None
-        found = [
-            row
-            for row in (first, *self._more.get(sha256, ()))
-            if row.digest == digest and paid_by in (None, row.paid_by)
-        ]
+        with self._lock:
+            first = self._first.get(sha256)
+            rows = [] if first is None else [first, *self._more.get(sha256, ())]
+        found = [row for row in rows if row.digest == digest and paid_by in (None, row.paid_by)]
         landed = [row for row in found if row.state is State.LANDED]
         present = [row for row in landed if not row.gone]
         return next(iter(present if standing else (*present, *landed, *found)), None)

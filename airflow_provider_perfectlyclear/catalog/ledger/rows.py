@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_perfectlyclear.reasons import PERMANENT
+from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 
 Record = Mapping[str, Any]
 
@@ -110,7 +110,8 @@ class Row:
 
     @property
     def _is_no_start(self) -> bool:
-        return self.state is State.FAILED and not self.is_known_bad and self.job_id is None
+        is_start = self.is_known_bad or self.code == Reason.COPY_INTERRUPTED
+        return self.state is State.FAILED and self.job_id is None and not is_start
 
     @property
     def is_paid(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 
 #: Why an item is to be made when it has failed before: these are tried last.
@@ -194,6 +194,19 @@ class Plan:
                 self.known_bad.append(row)
             else:
                 self.standing.append(item.output)
+
+    def expect_copies(self, digests: Mapping[str, str | None], rows: Mapping[str, Row]) -> None:
+        """
+        Do not count as paid again what another output has the content of now, as in a series that was renumbered.
+
+        :param digests: SHA-256 by source, of files that were read.
+        :param rows: the ledger.
+        """
+        landed = {(row.sha256, row.digest) for row in rows.values() if row.state is State.LANDED}
+        for number, item in enumerate(self.todo):
+            sha256, row = digests.get(item.source), rows.get(item.output)
+            if sha256 and row is not None and (sha256, row.digest) in landed and item.sha256:
+                self.todo[number] = item._replace(paid_before=False)
 
     def order(self, rows: Mapping[str, Row], *, oldest_first: bool) -> None:
         """

@@ -185,7 +185,9 @@ class Survey:
         log.info(
             "%s with another size, ETag or time: the bytes are compared first", counted(len(names), "file")
         )
-        settled = made.settle(self._digests(names), rows, own)
+        digests = self._digests(names)
+        settled = made.settle(digests, rows, own)
+        made.expect_copies(digests, rows)
         log.info("%d of them have the same bytes as before; now %s", len(settled), made.line())
         return settled
 

@@ -27,9 +27,13 @@ class SetAside:
     :param lane: the lane of the run.
     :param destination: where the outputs stand; None when only data is wanted.
     :param spool: for files on their way.
+    :param digests: of the run's corrections: what was made by another one is not copied.
     """
 
-    def __init__(self, state: Store, lane: str, destination: Store | None, spool: Spool) -> None:
+    def __init__(
+        self, state: Store, lane: str, destination: Store | None, spool: Spool, digests: Collection[str]
+    ) -> None:
+        self._digests = frozenset(digests)
         self._store = state.child(f"{FOLDER}/{lane}")
         self._destination = destination
         self._spool = spool
@@ -49,7 +53,8 @@ class SetAside:
         if row is None or row.state is not State.LANDED or (row.sha256, row.digest) == (sha256, digest):
             return False
         size = row.fingerprint.partition("-")[0]
-        return bool(row.output_sha256) and size.isdigit() and int(size) in self.sizes
+        is_reusable = bool(row.output_sha256) and row.digest in self._digests
+        return is_reusable and size.isdigit() and int(size) in self.sizes
 
     def keep(self, row: Row) -> None:
         """
