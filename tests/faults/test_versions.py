@@ -181,7 +181,7 @@ def test_a_deferred_run_of_another_version_plans_afresh_and_lands_what_is_open(
     said = resumed(house)
 
     row.consumed("what was kept was not as this version writes it")
-    assert "they are landed first" in house.log.read_text()  # as a try does that begins anew
+    assert "downloading the results first" in house.log.read_text()  # as a try does that begins anew
     came_to(house, said, "hidden", NAMES)
     assert house.accepted == len(NAMES)
     row.held(judge(house))
