@@ -137,7 +137,7 @@ SAFEGUARDS = [
     safeguard(
         "content index",
         "catalog/engine/upload.py",
-        "held = self.index.find(file.sha256, prepared.digest, paid_by=self.run if item.by_name else None)",
+        "held = self.index.find(sha256, digest, paid_by=self.run if item.by_name else None)",
         "held = None",
         "F62,F76,F83",
     ),
@@ -241,7 +241,7 @@ SAFEGUARDS = [
         'if reprocess == "always":',
         "F77",
         ("catalog/plan/decide.py", "if row is not None and row.paid_by == run:", "if False:"),
-        ("catalog/engine/upload.py", "if held is not None:", "if held is not None and not item.by_name:"),
+        ("catalog/engine/upload.py", "paid_by=self.run if item.by_name else None)", "paid_by=None)"),
     ),
     safeguard(
         "service that forgets",
