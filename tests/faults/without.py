@@ -241,7 +241,11 @@ SAFEGUARDS = [
         'if reprocess == "always":',
         "F77",
         ("catalog/plan/decide.py", "if row is not None and row.paid_by == run:", "if False:"),
-        ("catalog/engine/upload.py", "paid_by=self.run if item.by_name else None)", "paid_by=None)"),
+        (
+            "catalog/engine/upload.py",
+            "held = self.index.find(sha256, digest, paid_by=self.run if item.by_name else None)",
+            "held = None if item.by_name else self.index.find(sha256, digest)",
+        ),
     ),
     safeguard(
         "service that forgets",
