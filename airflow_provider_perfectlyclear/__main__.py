@@ -27,7 +27,7 @@ from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 from airflow_provider_perfectlyclear.pages import find_page, list_pages, title_of
 from airflow_provider_perfectlyclear.storage import Store
 
-#: The exit code of a program whose output nobody reads any more, as shells give it: 128 + SIGPIPE.
+#: The exit code when the reader has closed the output, as shells give it: 128 + SIGPIPE.
 OUTPUT_CLOSED = 141
 
 

@@ -141,7 +141,7 @@ class StartOnce:
         row = self._known()
         if row is not None and row.state is State.INTENT:
             self._wait_for_a_cache(row)
-            row = self._known()  # somebody may have replaced the file meanwhile
+            row = self._known()  # the file may have been replaced meanwhile
         if row is not None and row.state is State.STARTED:
             log.info("Job %s was started by an earlier try; nothing is paid again", row.job_id)
             return row
@@ -272,14 +272,14 @@ class StartOnce:
             )
 
     def _refused_again(self, refusal: StartRefused) -> PerfectlyClearError:
-        """Such as: the service no longer has the uploaded file. Nobody can ask about the earlier call any more."""
+        """Such as: the service no longer has the uploaded file. The earlier call cannot be asked about any more."""
         said = f"the answer to starting it was lost, and asking again was refused ({refusal})"
         if self._source.sha256 is None:
             return StartRefused(f"{said}. It may have been paid. Upload the file again to start it anew")
         return Unavailable(f"{said}; a retry uploads it anew, which may pay twice")
 
     def _close(self, row: Row, code: str, reason: str) -> None:
-        """Nobody has to ask about the intent any more. Where this cannot be written, the next try asks."""
+        """Close the intent: no attempt asks about it again. If this cannot be written, the next attempt asks."""
         with suppress(RunStopped):
             self._lane.append([records.failed(row, code, reason)])
 

@@ -18,7 +18,7 @@ class Sent(NamedTuple):
 
     :param file_key: the service's ``fileKey``.
     :param file_type: the service's ``fileType``.
-    :param sha256: of the bytes that were sent, hex; ``""`` when somebody else uploaded them.
+    :param sha256: of the bytes that were sent, hex; ``""`` when another task uploaded them.
     """
 
     file_key: str

@@ -101,7 +101,7 @@ def listening_socket(host: str, port: int, *, option: str) -> socket.socket:
     :param host: an address of the loopback network.
     :param port: 0 for any free one.
     :param option: the command line's for the port, for messages.
-    :raises ValueError: another address: the emulator demands no real key and obeys everybody. Or the port is taken.
+    :raises ValueError: another address: the emulator demands no real key and obeys every client. Or the port is taken.
     """
     if host != "localhost" and not _is_loopback(host):
         raise ValueError(

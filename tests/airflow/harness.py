@@ -56,7 +56,7 @@ END;
 """
 
 
-#: Kills a process and all below it once whoever has started the watcher is gone, by whatever signal: what runs in a
+#: Kills a process and all below it once the process that started the watcher is gone, by any signal: what runs in a
 #: session of its own hears nothing of the end of the tests.
 WATCHER = """
 import os, sys, psutil

@@ -46,7 +46,7 @@ def test_show_as_json_can_be_piped(house: House, capsys: pytest.CaptureFixture[s
     assert json.loads(line)["code"] == "INVALID_SOURCE"
 
 
-def test_show_ends_quietly_when_nobody_reads_its_output_any_more(house: House) -> None:
+def test_show_ends_quietly_when_its_reader_has_closed_the_output(house: House) -> None:
     night_with_a_bad_file(house)
     command = [
         sys.executable,

@@ -90,7 +90,7 @@ def test_what_is_refused_here_stays_known_bad_when_its_files_are_only_touched(ho
     rows = read_lane(house.catalog_run("friday").state, "all").rows
     assert all(rows[name].fingerprint for name in ("text.jpg", "cut.jpg", "/later.jpg"))
 
-    (house.source / "copy.jpg").write_bytes(cut.read_bytes())  # the check apart, nobody has tried these bytes
+    (house.source / "copy.jpg").write_bytes(cut.read_bytes())  # bytes that only the check has seen
     with pytest.raises(CatalogFailed, match="FAILED: The picture cannot be decoded"):
         house.correct("saturday", check_source=False)
     text.write_text("another text")

@@ -59,7 +59,7 @@ def test_a_damaged_ledger_json_is_mended_as_its_message_says(house: House) -> No
     assert house.accepted == len(NAMES)
 
 
-def test_a_damaged_ledger_json_that_nobody_remembers_is_written_anew(house: House) -> None:
+def test_a_damaged_ledger_json_that_airflow_does_not_remember_is_written_anew(house: House) -> None:
     house.put(*NAMES)
     done(catalog(house, "monday").execute())
     file = house.destination / ".perfectlyclear" / "ledger.json"

@@ -85,16 +85,16 @@ def test_waiting_for_many_returns_every_end_in_the_order_given(hook):
 
 def test_waiting_for_a_job_that_the_service_does_not_know_says_so(hook, service):
     with pytest.raises(errors.JobTimeout) as late:
-        hook.wait("nobody-s-job", timeout=0.5, poll_interval=0.1)
+        hook.wait("unknown-job", timeout=0.5, poll_interval=0.1)
     assert str(late.value) == (
-        "Job nobody-s-job TIMEOUT: the service does not know the job (404) after 0.5 s. Check the job id, or wait for "
+        "Job unknown-job TIMEOUT: the service does not know the job (404) after 0.5 s. Check the job id, or wait for "
         "longer"
     )
     service.fault("pfc", {"outcome": "stuck"})
     job_id = hook.start(hook.upload(picture()))
     says = f"Job {job_id} TIMEOUT: still open after 0.5 s, as 1 of 2 jobs; 1 unknown to the service \\(404\\)"
     with pytest.raises(errors.JobTimeout, match=says):
-        hook.wait_all(["nobody-s-job", job_id], timeout=0.5, poll_interval=0.1)
+        hook.wait_all(["unknown-job", job_id], timeout=0.5, poll_interval=0.1)
 
 
 def test_waiting_ends_in_time_and_names_the_job(hook, service):

@@ -129,7 +129,7 @@ def test_another_ledger_is_not_taken_for_the_right_one_by_the_next_try(service, 
     task(airflow, "monday")
     unmounted()
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
-    task(elses, "somebody else's")
+    task(elses, "another task's")
     accepted = service.bill()["accepted"]
 
     for run_id in ("monday", "monday", "tuesday", "wednesday"):
@@ -156,7 +156,7 @@ def test_a_ledger_that_is_lost_can_be_given_up(service, task, unmounted, tmp_pat
 def test_the_place_of_a_starts_ledger_is_known_before_anything_is_paid(
     service, photos, tmp_path, monkeypatch, unmounted
 ):
-    """A worker that dies in the paid call tells nobody anything afterwards."""
+    """A worker that dies in the paid call says nothing afterwards."""
     airflow = Airflow(has_stores=True)
     (tmp_path / "mnt").mkdir()
     operator = operators.PerfectlyClearStartCorrectionOperator(

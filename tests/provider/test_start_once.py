@@ -177,7 +177,7 @@ def impatient(monkeypatch):
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 429, "no connection"])
-def test_a_lost_answer_stays_in_doubt_when_asking_again_fails_for_everybody(
+def test_a_lost_answer_stays_in_doubt_when_asking_again_fails_for_every_picture(
     service, start, impatient, monkeypatch, caplog, status
 ):
     service.fault("pfc", {"reset": "committed"})
@@ -201,7 +201,7 @@ def test_a_lost_answer_stays_in_doubt_when_asking_again_fails_for_everybody(
     assert len(file_keys(service)) == 1 and service.bill()["billed"] == 1  # the service's cache has answered
 
 
-def test_a_lost_answer_that_nobody_can_ask_about_is_started_anew_and_said_to_be(service, start, caplog):
+def test_a_lost_answer_that_cannot_be_asked_about_is_started_anew_and_said_to_be(service, start, caplog):
     service.fault("pfc", {"reset": "committed"})
     with pytest.raises(AirflowException):
         start()
@@ -221,7 +221,7 @@ def test_a_lost_answer_that_nobody_can_ask_about_is_started_anew_and_said_to_be(
     assert start()[0] == job and service.bill()["accepted"] == 2
 
 
-def test_a_given_file_key_that_nobody_can_ask_about_waits_for_a_person(service, start, caplog):
+def test_a_given_file_key_that_cannot_be_asked_about_waits_for_a_person(service, start, caplog):
     _, xcoms = start("manual__0")
     again = {"source": None, "file_key": xcoms["file_key"], "correction": {"output_type": "png"}}
     service.fault("pfc", {"reset": "committed"})
