@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -341,7 +342,10 @@ class Script:
             found["NAME_REFUSED"] += spell.worker.get("fail_at", ("",) * 3)[2] in REFUSALS
             for fault in spell.faults:
                 found.update(_excused_by(fault))
-        forgotten = sum(spell.hours > 0 for spell in self.spells)  # each time, all jobs that are open then
+        # Each time, all jobs that are open then; and once more if it goes on to answer 404, but for another answer.
+        forgotten = sum(
+            (spell.hours > 0) * (1 + _is_forgetful_with_a_witness(spell.faults)) for spell in self.spells
+        )
         found["JOB_LOST_AGAIN"] = ANY if forgotten > 1 else max(0, found.pop("JOB_LOST", 0) + forgotten - 1)
         return found
 
@@ -349,6 +353,15 @@ class Script:
     def taken_names(self) -> set[str]:
         """Names that both sources have."""
         return {one.name for one in self.neighbours} & {one.name for one in self.pictures}
+
+
+def _is_forgetful_with_a_witness(faults: Sequence[Fault]) -> bool:
+    """Return whether status checks are answered with 404 for ever, and one of them is answered otherwise."""
+    checks = [fault for fault in faults if fault.route == "status"]
+    forgets = [
+        fault for fault in checks if fault.times is None and fault.do.get("answer", {}).get("status") == 404
+    ]
+    return bool(forgets) and len(checks) > len(forgets)
 
 
 def _excused_by(fault: Fault) -> Counter[str]:
