@@ -353,6 +353,8 @@ def test_a_stranger_takes_a_killed_owners_place_after_watching_it_for_long_enoug
     assert house.outputs == NAMES
     assert paid <= house.accepted <= len(NAMES) + done["possibly_paid_twice"]
     assert house.emulator.bill()["billed"] == len(NAMES)
+    # Its own retry removes the segment that it may have been killed over.
+    assert house.work(run="monday", constants=SOON) is not None
     row.consumed(house.emulator)
     row.held(judge(house))
 
