@@ -132,6 +132,13 @@ class Script:
         #: Whether a run that has ended is cleared, and so met by the rest of the weather too.
         self.is_cleared = self._perhaps(0.15)
         self.spells = [self._spell() for _ in range(self.dice.randint(1, 4))]
+        if self.options["max_in_flight"] <= 2 and self._is_ill_for_long:
+            self.options["job_timeout"] = 1.0  # two at a time would wait for longer than a worker may
+
+    @property
+    def _is_ill_for_long(self) -> bool:
+        faults = [fault for spell in self.spells for fault in spell.faults]
+        return any(fault.route == "status" and fault.times is None for fault in faults)
 
     def _perhaps(self, probability: float) -> bool:
         return self.dice.random() < probability
