@@ -57,6 +57,29 @@ def paid_by_two_lanes(house: House) -> int:
     )
 
 
+def paid_after_replacement(house: House) -> int:
+    """
+    How many paid calls were declared to be for a content that an output had, and that was replaced there: no output is
+    left to copy, and the docs say so.
+    """
+    count = 0
+    for lane in {segment.parent for segment in house.look().rglob("lanes/*/*.jsonl")}:
+        now: dict[str, tuple[str, str]] = {}
+        replaced = set[tuple[str, str]]()
+        for segment in sorted(lane.glob("*.jsonl")):
+            data = segment.read_bytes()
+            for line in (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).splitlines():
+                record = json.loads(line)
+                if not record.get("sha256") or "digest" not in record:
+                    continue
+                key = record["sha256"], record["digest"]
+                count += record["r"] == "intent" and bool(record.get("paid_before")) and key in replaced
+                if (before := now.get(record["output"])) not in (None, key):
+                    replaced.add(before)
+                now[record["output"]] = key
+    return count
+
+
 def _made_of(entry: Mapping[str, Any]) -> tuple[str, str]:
     parameters = Correction.parse(dict(entry["settings"])).canonical()
     return entry["sha256"], correction_digest(parameters, preset_sha256=entry["preset_sha256"])

@@ -31,7 +31,7 @@ from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_e
 from airflow_provider_perfectlyclear.reasons import PERMANENT, retry_helps
 from tests.catalog.conftest import House, jpeg
 from tests.catalog.judge import every_visible_picture_is_whole, judge
-from tests.catalog.provenance import paid_by_two_lanes
+from tests.catalog.provenance import paid_after_replacement, paid_by_two_lanes
 from tests.catalog.workers import Worker
 from tests.chaos.menu import READINGS
 from tests.chaos.weather import Edit, Fault, Picture, Script, Spell
@@ -164,7 +164,8 @@ class Storm:
                 self.calm_singles() if run == SINGLES else self.calm(run)
             self.second_night()
             self.night_after()
-            judge(self.house, again=paid_by_two_lanes(self.house))
+            again = paid_by_two_lanes(self.house) + paid_after_replacement(self.house)
+            judge(self.house, again=again)
         finally:
             self.house.close()
 

@@ -349,11 +349,10 @@ class Script:
             found["NAME_REFUSED"] += spell.worker.get("fail_at", ("",) * 3)[2] in REFUSALS
             for fault in spell.faults:
                 found.update(_excused_by(fault))
-        # Each time, all jobs that are open then; and once more if it goes on to answer 404, but for another answer.
-        forgotten = sum(
-            (spell.hours > 0) * (1 + _is_forgetful_with_a_witness(spell.faults)) for spell in self.spells
-        )
-        found["JOB_LOST_AGAIN"] = ANY if forgotten > 1 else max(0, found.pop("JOB_LOST", 0) + forgotten - 1)
+        forgotten = sum(spell.hours > 0 for spell in self.spells)  # each time, all jobs that are open then
+        # A job that is the only open one is lost, too, while all status checks are answered with 404.
+        losses = found.pop("JOB_LOST", 0) + forgotten + sum(_forgets(spell.faults) for spell in self.spells)
+        found["JOB_LOST_AGAIN"] = ANY if forgotten > 1 else max(0, losses - 1)
         return found
 
     @property
@@ -362,13 +361,10 @@ class Script:
         return {one.name for one in self.neighbours} & {one.name for one in self.pictures}
 
 
-def _is_forgetful_with_a_witness(faults: Sequence[Fault]) -> bool:
-    """Return whether status checks are answered with 404 for ever, and one of them is answered otherwise."""
-    checks = [fault for fault in faults if fault.route == "status"]
-    forgets = [
-        fault for fault in checks if fault.times is None and fault.do.get("answer", {}).get("status") == 404
-    ]
-    return bool(forgets) and len(checks) > len(forgets)
+def _forgets(faults: Sequence[Fault]) -> bool:
+    """Return whether status checks are answered with 404 for ever."""
+    checks = (fault for fault in faults if fault.route == "status" and fault.times is None)
+    return any(fault.do.get("answer", {}).get("status") == 404 for fault in checks)
 
 
 def _excused_by(fault: Fault) -> Counter[str]:
