@@ -20,9 +20,9 @@ import pytest
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from tests.airflow.harness import until
-from tests.catalog.conftest import House
-from tests.catalog.judge import judge
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox
 
 NAMES = ["a.jpg", "b.jpg", "c.jpg"]
 KEY = "canary-key-c10c4"
@@ -63,16 +63,16 @@ def clock(tmp_path: Path) -> Clock:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     (tmp_path / "in").mkdir()
     with running_emulator(job_seconds=0.2, key=KEY, storage_host="127.0.0.2") as service:
-        house = House(tmp_path, service)
-        yield house
-        house.close()
+        sandbox = Sandbox(tmp_path, service)
+        yield sandbox
+        sandbox.close()
 
 
 @pytest.fixture
-def triggers(house: House, clock: Clock, tmp_path: Path) -> Iterator[list[Trigger]]:
+def triggers(sandbox: Sandbox, clock: Clock, tmp_path: Path) -> Iterator[list[Trigger]]:
     """All triggers of a test; none of them outlives it."""
     started: list[Trigger] = []
     yield started
@@ -84,15 +84,15 @@ def triggers(house: House, clock: Clock, tmp_path: Path) -> Iterator[list[Trigge
 class Trigger:
     """A trigger that waits for jobs, in a process of its own."""
 
-    def __init__(self, house: House, clock: Clock, job_ids: list[str], seconds: float) -> None:
+    def __init__(self, sandbox: Sandbox, clock: Clock, job_ids: list[str], seconds: float) -> None:
         kwargs = {"job_ids": job_ids, "poll_interval": 0.3, "timeout": seconds}
         env = {
             **os.environ,
             **clock.env,
-            "AIRFLOW_HOME": str(house.root / "airflow"),
-            "AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT": house.emulator.connection_json(),
+            "AIRFLOW_HOME": str(sandbox.root / "airflow"),
+            "AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT": sandbox.emulator.connection_json(),
         }
-        with house.log.open("ab") as log:
+        with sandbox.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.airflow.lone_trigger"],
                 env=env,
@@ -129,16 +129,16 @@ def is_asked_again(service: Emulator) -> None:
 
 @pytest.mark.fault("F42", "the triggerer's clock goes 5 h back, then 10 h on", "hidden")
 def test_a_trigger_whose_clock_jumps_waits_neither_shorter_nor_longer(
-    row: Row, house: House, clock: Clock, triggers: list[Trigger]
+    row: Row, sandbox: Sandbox, clock: Clock, triggers: list[Trigger]
 ) -> None:
-    house.put(*NAMES)
-    house.emulator.fault("status", {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=None)
-    said = house.work(**DEFERS_SOON)
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault("status", {"patch": {"status": "PROCESSING", "correctedFile": None}}, times=None)
+    said = sandbox.work(**DEFERS_SOON)
     assert said is not None and len(said["waiting"]) == len(NAMES), said
-    patient, short = (Trigger(house, clock, said["waiting"], seconds) for seconds in (HOUR, SHORT))
+    patient, short = (Trigger(sandbox, clock, said["waiting"], seconds) for seconds in (HOUR, SHORT))
     triggers += [patient, short]
 
-    is_asked_again(house.emulator)
+    is_asked_again(sandbox.emulator)
     clock.jump(-5)
     late = short.event()
     assert late["why"] == "deadline" and SHORT - 1 < late["seconds"] < SHORT + 60
@@ -146,10 +146,10 @@ def test_a_trigger_whose_clock_jumps_waits_neither_shorter_nor_longer(
     row.consumed("libfaketime")
 
     clock.jump(5)
-    is_asked_again(house.emulator)
+    is_asked_again(sandbox.emulator)
     assert patient.waits
-    house.emulator.clear_faults()
+    sandbox.emulator.clear_faults()
     assert patient.event()["why"] == "all_final"
-    done = house.work(resume=True, **DEFERS_SOON)
+    done = sandbox.work(resume=True, **DEFERS_SOON)
     assert done is not None and done["summary"]["corrected"] == done["summary"]["paid"] == len(NAMES)
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))

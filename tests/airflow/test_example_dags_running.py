@@ -12,8 +12,8 @@ from PIL import Image
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from tests.airflow.harness import Airflow, until
-from tests.catalog.conftest import jpeg
-from tests.provider.documents import blocks
+from tests.support.documents import blocks
+from tests.support.sandbox import jpeg
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 SHARDS = range(4)

@@ -1,5 +1,5 @@
 """
-Processes of a whole Airflow are killed, told to stop, cancelled and misled about the time: the bill is the judge.
+Processes of a whole Airflow are killed, told to stop, cancelled and misled about the time: the bill decides.
 
 All of it logs at DEBUG, and every service has a key that is looked for in all that Airflow keeps. What can happen at
 the same time does: a fixture begins the nights, and each test sees one of them to its end.
@@ -15,9 +15,9 @@ import pytest
 
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator
 from tests.airflow.harness import Airflow, until
-from tests.airflow.house import NAMES, TASK, AirflowHouse, Night, catalog_dags
-from tests.catalog.judge import judge
+from tests.airflow.sandbox import NAMES, TASK, AirflowHouse, Night, catalog_dags
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
 
 KEY = "canary-key-4f1b9c"
 #: Stands in the conf of each run: whoever finds this would find a secret too.
@@ -75,7 +75,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(scope="module")
 def found(airflow: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
-    """Found a house by its name: a catalog, and a service of its own."""
+    """Found a sandbox by its name: a catalog, and a service of its own."""
     airflow.put_dag("as_shipped", AS_SHIPPED)
     airflow.put_dag("one_by_one", catalog_dags(DAGS))
 
@@ -109,9 +109,9 @@ def arguments(airflow: Airflow) -> Iterator[set[str]]:
 @pytest.fixture(scope="module")
 def shipped(found: Found) -> Night:
     """A night that nothing happens to, begun before the others."""
-    house = found("shipped")
-    house.hold()
-    return house.begin("as_shipped")
+    sandbox = found("shipped")
+    sandbox.hold()
+    return sandbox.begin("as_shipped")
 
 
 def test_while_the_service_works_the_task_is_deferred_and_no_worker_is_held(
@@ -120,8 +120,8 @@ def test_while_the_service_works_the_task_is_deferred_and_no_worker_is_held(
     shipped.comes_to("deferred")
     shipped.is_held_by_no_worker()
     assert shipped.task["state"] == "deferred"
-    assert shipped.house.accepted == len(NAMES)
-    assert shipped.house.outputs == []
+    assert shipped.sandbox.accepted == len(NAMES)
+    assert shipped.sandbox.outputs == []
 
 
 # ---- killed
@@ -136,10 +136,10 @@ KILLS = {
 
 @pytest.fixture(scope="module")
 def killed(shipped: Night, found: Found) -> dict[str, Night]:
-    houses = {name: found(name) for name in KILLS}
+    sandboxes = {name: found(name) for name in KILLS}
     for name, (route, when, _) in KILLS.items():
-        houses[name].emulator.fault({"route": route, "nth": 3}, {"kill": {"pid": "peer", "when": when}})
-    return {name: house.begin("one_by_one") for name, house in houses.items()}
+        sandboxes[name].emulator.fault({"route": route, "nth": 3}, {"kill": {"pid": "peer", "when": when}})
+    return {name: sandbox.begin("one_by_one") for name, sandbox in sandboxes.items()}
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,12 @@ def test_the_retry_of_a_killed_task_resumes_and_pays_nothing_twice_in_silence(
 ) -> None:
     night = killed[name]
     summary = night.end()
-    row.consumed(night.house.emulator)
+    row.consumed(night.sandbox.emulator)
     assert night.states.count("up_for_retry") == 1
     assert (summary["corrected"], summary["possibly_paid_twice"]) == (len(NAMES), KILLS[name][2])
-    assert night.house.outputs == NAMES
-    assert night.house.emulator.bill(summary=True)["billed"] == len(NAMES)
-    row.held(judge(night.house))
+    assert night.sandbox.outputs == NAMES
+    assert night.sandbox.emulator.bill(summary=True)["billed"] == len(NAMES)
+    row.held(check_invariants(night.sandbox))
 
 
 # ---- told to stop
@@ -192,7 +192,7 @@ def test_a_task_that_is_told_to_stop_in_a_paid_call_hears_its_answer_and_starts_
 ) -> None:
     night = stopping["told"]
     collected(row, night)
-    row.consumed(night.house.emulator)
+    row.consumed(night.sandbox.emulator)
     assert night.states.count("up_for_retry") == 1
     assert "The task was asked to stop" in night.log
 
@@ -205,8 +205,8 @@ def test_a_task_that_has_had_its_time_starts_nothing_more_and_its_retry_collects
     night.comes_to("up_for_retry")
     row.consumed("AirflowTaskTimeout")
     assert "AirflowTaskTimeout" in night.log and "2 jobs still running at the service" in night.log
-    assert night.house.accepted == 2
-    night.house.let_go()
+    assert night.sandbox.accepted == 2
+    night.sandbox.let_go()
     collected(row, night)
 
 
@@ -216,7 +216,7 @@ def test_a_task_that_has_had_its_time_still_hears_the_answer_of_a_paid_call(
 ) -> None:
     night = stopping["paying"]
     collected(row, night)
-    row.consumed(night.house.emulator)
+    row.consumed(night.sandbox.emulator)
     assert "AirflowTaskTimeout" in night.log and "1 job still running at the service" in night.log
 
 
@@ -229,29 +229,29 @@ def test_a_worker_that_is_told_to_stop_tells_its_task_and_the_retry_collects(row
     night.comes_to("up_for_retry")
     row.consumed("SIGTERM")
     assert "The task was asked to stop" in night.log
-    assert night.house.accepted == 2
-    night.house.let_go()
+    assert night.sandbox.accepted == 2
+    night.sandbox.let_go()
     collected(row, night)
 
 
-def working(house: AirflowHouse, dag_id: str = "in_a_worker") -> Night:
+def working(sandbox: AirflowHouse, dag_id: str = "in_a_worker") -> Night:
     """A night whose jobs do not end, with a worker that waits for them."""
-    house.hold()
-    night = house.begin(dag_id)
-    until("two jobs", lambda: house.records("started") == 2, within=90)
+    sandbox.hold()
+    night = sandbox.begin(dag_id)
+    until("two jobs", lambda: sandbox.records("started") == 2, within=90)
     return night
 
 
 def collected(row: Row, night: Night, *, paid_before: int = 0) -> None:
     """A night comes to its end, nothing was paid twice, and the invariants hold."""
-    house = night.house
+    sandbox = night.sandbox
     summary = night.end()
     assert (summary["corrected"], summary["failed"]) == (len(NAMES), 0)
     assert (summary["paid"], summary["possibly_paid_twice"]) == (len(NAMES) - paid_before, 0)
-    assert house.accepted == len(NAMES)
-    assert house.outputs == NAMES
+    assert sandbox.accepted == len(NAMES)
+    assert sandbox.outputs == NAMES
     night.is_held_by_no_worker()
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 # ---- nothing secret is kept
@@ -265,7 +265,7 @@ def test_nothing_that_airflow_keeps_or_shows_has_a_secret_in_it(
     failing.emulator.fault("download", {"reset": "answering"}, times=None)
     by_hand = failing.begin("by_hand")
     shipped.comes_to("deferred")
-    shipped.house.let_go()
+    shipped.sandbox.let_go()
 
     collected(row, shipped)
     states = [state for state in shipped.states if state != "scheduled"]
@@ -278,11 +278,13 @@ def test_nothing_that_airflow_keeps_or_shows_has_a_secret_in_it(
     kept = airflow.everything_kept()
     assert '"level":"debug"' in said and "GET /status" in said
     assert DECOY.encode() in kept
-    assert len(shipped.events) == 1 and any(shipped.house.name in row["kwargs"] for row in airflow.triggers())
+    assert len(shipped.events) == 1 and any(
+        shipped.sandbox.name in row["kwargs"] for row in airflow.triggers()
+    )
     assert airflow.rendered("as_shipped", shipped.run_id, TASK)["perfectlyclear_conn_id"] == "service_shipped"
     titles = " ".join(arguments)
     assert "airflow worker -- " in titles and "triggerer" in titles
-    for secret in (*shipped.house.emulator.secrets, "ignature="):
+    for secret in (*shipped.sandbox.emulator.secrets, "ignature="):
         assert secret not in titles
         assert secret not in said
         assert secret.encode() not in kept
@@ -295,15 +297,15 @@ def test_nothing_that_airflow_keeps_or_shows_has_a_secret_in_it(
 def test_a_running_task_that_its_user_fails_starts_nothing_more_and_the_next_run_collects(
     row: Row, airflow: Airflow, found: Found
 ) -> None:
-    house = found("failed_running")
-    night = working(house)
+    sandbox = found("failed_running")
+    night = working(sandbox)
     airflow.mark(night.dag_id, night.run_id, TASK, "failed")
     night.is_held_by_no_worker()
     row.consumed("marked failed")
     assert "2 jobs still running at the service" in night.log and "Each is paid for" in night.log
-    assert house.accepted == 2
-    house.let_go()
-    collected(row, house.begin("in_a_worker"), paid_before=2)
+    assert sandbox.accepted == 2
+    sandbox.let_go()
+    collected(row, sandbox.begin("in_a_worker"), paid_before=2)
 
 
 @pytest.mark.fault("F43", "marked failed while it is deferred", "hidden")
@@ -311,28 +313,28 @@ def test_a_deferred_task_that_its_user_fails_starts_nothing_more_and_the_next_ru
     row: Row, airflow: Airflow, waiting: dict[str, Night]
 ) -> None:
     night = waiting["failed"]
-    night.house.is_asked_again()
+    night.sandbox.is_asked_again()
     airflow.mark(night.dag_id, night.run_id, TASK, "failed")
     until("the trigger's last words", lambda: "Stopped waiting for 2 jobs" in night.log, within=60)
     row.consumed("marked failed")
-    assert night.house.accepted == 2
-    night.house.let_go()
-    collected(row, night.house.begin("deferred"), paid_before=2)
+    assert night.sandbox.accepted == 2
+    night.sandbox.let_go()
+    collected(row, night.sandbox.begin("deferred"), paid_before=2)
 
 
 @pytest.mark.fault("F43", "cleared while it runs, and again while it is deferred", "hidden")
 def test_a_task_that_is_cleared_twice_collects_what_its_tries_have_started(
     row: Row, airflow: Airflow, found: Found
 ) -> None:
-    house = found("cleared_twice")
-    night = working(house, "deferred")
+    sandbox = found("cleared_twice")
+    night = working(sandbox, "deferred")
     airflow.clear(night.dag_id, night.run_id, TASK)
     until("deferred", lambda: night.task["state"] == "deferred" and night.process is None, within=120)
     airflow.clear(night.dag_id, night.run_id, TASK)
     until("another try", lambda: night.states.count("running") >= 3, within=60)
     row.consumed("cleared twice")
-    assert house.accepted == 2
-    house.let_go()
+    assert sandbox.accepted == 2
+    sandbox.let_go()
     collected(row, night)
 
 
@@ -343,10 +345,12 @@ def test_a_task_that_is_cleared_twice_collects_what_its_tries_have_started(
 def waiting(found: Found) -> dict[str, Night]:
     """Deferred, all at the same time, by jobs that do not end."""
     names = ("woken", "failed", "triggerer_killed", "triggerer_stopped", "scheduler_killed")
-    houses = {name: found(name) for name in names}
-    for house in houses.values():
-        house.hold()
-    nights = {name: house.begin("woken" if name == "woken" else "deferred") for name, house in houses.items()}
+    sandboxes = {name: found(name) for name in names}
+    for sandbox in sandboxes.values():
+        sandbox.hold()
+    nights = {
+        name: sandbox.begin("woken" if name == "woken" else "deferred") for name, sandbox in sandboxes.items()
+    }
     for night in nights.values():
         night.comes_to("deferred")
         night.is_held_by_no_worker()
@@ -358,10 +362,10 @@ def test_the_retry_of_a_task_that_was_killed_after_it_was_woken_resumes(
     row: Row, waiting: dict[str, Night]
 ) -> None:
     night = waiting["woken"]
-    night.house.let_go()
-    night.house.emulator.fault("download", {"kill": {"pid": "peer", "when": "answering"}})
+    night.sandbox.let_go()
+    night.sandbox.emulator.fault("download", {"kill": {"pid": "peer", "when": "answering"}})
     collected(row, night)
-    row.consumed(night.house.emulator)
+    row.consumed(night.sandbox.emulator)
     assert night.states.count("up_for_retry") == 1
 
 
@@ -393,7 +397,7 @@ def test_a_killed_triggerers_successor_resumes_the_wait_and_keeps_its_deadline(
 def test_a_triggerer_that_is_told_to_stop_and_started_again_resumes_the_wait(
     row: Row, airflow: Airflow, waiting: dict[str, Night]
 ) -> None:
-    waiting["triggerer_stopped"].house.is_asked_again()
+    waiting["triggerer_stopped"].sandbox.is_asked_again()
     triggerer = airflow.processes["triggerer"]
     airflow.stop("triggerer", grace=90)
     assert triggerer.returncode == 0
@@ -414,11 +418,11 @@ def test_a_task_that_is_deferred_when_the_scheduler_is_killed_goes_on(
 
 def goes_on(row: Row, night: Night) -> None:
     """The wait goes on: nothing new is started, and one event comes of it."""
-    house = night.house
-    house.is_asked_again(within=120)
-    assert house.accepted == 2
+    sandbox = night.sandbox
+    sandbox.is_asked_again(within=120)
+    assert sandbox.accepted == 2
     assert night.events == []
-    house.let_go()
+    sandbox.let_go()
     collected(row, night)
     assert len(night.events) == night.states.count("deferred")
     assert night.states.count("running") == night.states.count("deferred") + 1

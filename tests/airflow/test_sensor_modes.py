@@ -16,7 +16,7 @@ from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from tests.airflow.harness import AirflowHome
-from tests.catalog.conftest import jpeg
+from tests.support.sandbox import jpeg
 
 MODES = {
     "poke": {},

@@ -2,7 +2,7 @@
 100,000 tiny pictures through one task that is killed in the middle, with a few faults on the way.
 
 ``python -m tests.chaos.hundred_thousand --pictures 100000`` says how long it took, by how much the worker grew, and
-what was paid; the judge looks at all that is left. The emulator only echoes (``--echo``).
+what was paid; the invariants are checked over all that is left. The emulator only echoes (``--echo``).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 from PIL import Image
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
-from tests.catalog.conftest import House
-from tests.catalog.judge import judge
-from tests.chaos.storm import folder_for_houses
+from tests.chaos.storm import folder_for_sandboxes
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox
 
 #: No pause of a real run's length after a lost start.
 CONSTANTS = {"catalog.engine.start_queue.LEAST": 2.0}
@@ -60,26 +60,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=100_000)
     given = parser.parse_args()
-    place = folder_for_houses()
+    place = folder_for_sandboxes()
     if place is not None:
         os.environ["TMPDIR"] = tempfile.tempdir = place  # for the emulator's files too
     with (
         tempfile.TemporaryDirectory() as folder,
         running_emulator(job_seconds=1.0, jobs=1000, echo=True, cache="done-only") as emulator,
     ):
-        house = House(Path(folder), emulator, run="hundred thousand")
-        make_pictures(house.source, given.pictures)
+        sandbox = Sandbox(Path(folder), emulator, run="hundred thousand")
+        make_pictures(sandbox.source, given.pictures)
         spoil(emulator, given.pictures, random.Random(1))
         began = time.monotonic()
         tries = 0
         said = None
         while said is None or "summary" not in said:
             tries += 1
-            said = house.work(within=HOURS * 3600, constants=CONSTANTS, level="INFO")
+            said = sandbox.work(within=HOURS * 3600, constants=CONSTANTS, level="INFO")
             print(f"try {tries}, after {time.monotonic() - began:.0f} s: {said or 'killed'}", flush=True)
             if tries == 5:
                 return 1
-        print(f"bill: {emulator.bill(summary=True)}; invariants that hold: {judge(house)}", flush=True)
+        print(
+            f"bill: {emulator.bill(summary=True)}; invariants that hold: {check_invariants(sandbox)}",
+            flush=True,
+        )
         print(f"faults that never happened: {len(emulator.unconsumed())}", flush=True)
     return 0
 

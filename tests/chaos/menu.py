@@ -105,7 +105,7 @@ REFUSALS = ("EINVAL", "EILSEQ", "ENAMETOOLONG")
 #: No job is over for as long as this lasts.
 STILL: dict[str, Any] = {"patch": {"status": "PROCESSING", "correctedFile": None}}
 
-# File system calls, and a part of the path: below the house's root, or anywhere.
+# File system calls, and a part of the path: below the sandbox's root, or anywhere.
 DEATHS = (
     ("os.rename", "/out/"),
     ("os.rename", "manifest.jsonl"),

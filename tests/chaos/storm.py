@@ -3,7 +3,7 @@ A seeded storm: a random catalog, random faults of the service, random ends of t
 
 ``python -m tests.chaos.storm --seeds 500 --first 1`` runs many; a failure prints its seed and how to play it alone.
 Each seed is one night that is retried until it ends, and a second night that must have nothing left to pay. What
-happens is drawn in ``weather.py``.
+happens is drawn in ``conditions.py``.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from PIL import Image
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.reasons import PERMANENT, retry_helps
-from tests.catalog.conftest import House, jpeg
-from tests.catalog.judge import every_visible_picture_is_whole, judge
-from tests.catalog.provenance import paid_after_replacement, paid_by_two_lanes
-from tests.catalog.workers import Worker
+from tests.chaos.conditions import Conditions, Edit, Fault, Picture, Script
 from tests.chaos.menu import READINGS
-from tests.chaos.weather import Edit, Fault, Picture, Script, Spell
+from tests.support.invariants import check_invariants, every_visible_picture_is_whole
+from tests.support.provenance import paid_after_replacement, paid_by_two_lanes
+from tests.support.sandbox import Sandbox, jpeg
+from tests.support.workers import Worker
 
 #: When nothing fails any more, so many tries of a run are enough.
 CALM_TRIES = 5
@@ -84,8 +84,8 @@ class Storm:
     def __init__(self, seed: int, emulator: Emulator, root: Path) -> None:
         self.seed = seed
         self.script = Script(seed)
-        self.house = House(root, emulator, run="storm", options=self.script.options)
-        self.house.source.mkdir()
+        self.sandbox = Sandbox(root, emulator, run="storm", options=self.script.options)
+        self.sandbox.source.mkdir()
         self.there: dict[str, Picture] = {}
         self.ever: dict[str, list[Picture]] = {}
         #: Outputs that the next task has moved on.
@@ -101,14 +101,14 @@ class Storm:
 
     @property
     def neighbour_source(self) -> Path:
-        return self.house.root / "in2"
+        return self.sandbox.root / "in2"
 
     # ---- the source, and what becomes of outputs
 
     def edit(self, edit: Edit) -> None:
-        picture, path = edit.picture, self.house.source / edit.picture.name
+        picture, path = edit.picture, self.sandbox.source / edit.picture.name
         if edit.what == "put":
-            put(self.house.source, picture)
+            put(self.sandbox.source, picture)
             self.there[picture.name] = picture
             self.ever.setdefault(picture.name, []).append(picture)
         elif edit.what == "touch" and path.exists():
@@ -118,13 +118,13 @@ class Storm:
             del self.there[picture.name]
         elif edit.what == "move":
             self.move_on(picture.name)
-        self.house.look_at_sources()
+        self.sandbox.look_at_sources()
 
     def move_on(self, name: str) -> None:
         """The next task takes a picture's outputs, and leaves nothing."""
-        for output in outputs_of(name, self.house.options.get("renditions")):
-            if (self.house.destination / output).is_file():
-                (self.house.destination / output).unlink()
+        for output in outputs_of(name, self.sandbox.options.get("renditions")):
+            if (self.sandbox.destination / output).is_file():
+                (self.sandbox.destination / output).unlink()
                 self.moved.add(output)
 
     # ---- tries
@@ -136,7 +136,7 @@ class Storm:
         elif run == SINGLES:
             told |= {"pictures": self.script.singles, "threads": 2}
             more = {"options": {**self.options_that_pay_once(), "deferrable": self.seed % 2 == 1}, **more}
-        return self.house.start(run=run, resume=resume, **{**told, **more})
+        return self.sandbox.start(run=run, resume=resume, **{**told, **more})
 
     def expects(self, run: str) -> dict[str, Any] | None:
         """What Airflow knows of the ledger when a try begins. What a killed one would have said, it does not."""
@@ -145,7 +145,7 @@ class Storm:
         return self.memory.get("") if run not in (NEIGHBOUR, SINGLES) else None
 
     def end(self, worker: Worker, run: str) -> dict[str, Any] | None:
-        said = self.house.end(worker)
+        said = self.sandbox.end(worker)
         if said is not None and said.get("memory"):
             self.memory[run] = said["memory"]
             if run != NEIGHBOUR:
@@ -159,91 +159,95 @@ class Storm:
         """The night, its invariants, and the night after."""
         try:
             self.storm()
-            self.house.emulator.clear_faults()
-            for run in sorted(self.house.runs, key=lambda run: (run == SINGLES, run)):
+            self.sandbox.emulator.clear_faults()
+            for run in sorted(self.sandbox.runs, key=lambda run: (run == SINGLES, run)):
                 self.calm_singles() if run == SINGLES else self.calm(run)
             self.second_night()
             self.night_after()
-            again = paid_by_two_lanes(self.house) + paid_after_replacement(self.house)
-            judge(self.house, again=again)
+            again = paid_by_two_lanes(self.sandbox) + paid_after_replacement(self.sandbox)
+            check_invariants(self.sandbox, again=again)
         finally:
-            self.house.close()
+            self.sandbox.close()
 
     def storm(self) -> None:
         said: dict[str, Any] | None = None
-        for spell in self.script.spells:
+        for conditions in self.script.tries:
             is_deferred = said is not None and "waiting" in said
-            resume = is_deferred and spell.goes_on != "clear"
-            if self.goes_without(spell, resume=resume):
+            resume = is_deferred and conditions.goes_on != "clear"
+            if self.goes_without(conditions, resume=resume):
                 resume = False
-            said = self.meet(spell, resume=resume)
+            said = self.meet(conditions, resume=resume)
             if has_ended(said) and not self.script.is_cleared:
                 return
 
-    def goes_without(self, spell: Spell, *, resume: bool) -> bool:
+    def goes_without(self, conditions: Conditions, *, resume: bool) -> bool:
         """A try on a machine that does not see the ledger, of which something is known: it stops, and pays nothing."""
-        known = self.expects(self.house.run)
+        known = self.expects(self.sandbox.run)
         is_known = resume or (known is not None and (known["outputs"] or known.get("same_run")))
-        place = self.house.destination / (".perfectlyclear" if spell.without == "state" else "")
-        if not spell.without or not is_known or not place.exists():
+        place = self.sandbox.destination / (".perfectlyclear" if conditions.without == "state" else "")
+        if not conditions.without or not is_known or not place.exists():
             return False
-        aside, paid = self.house.root / "aside", self.house.accepted
+        aside, paid = self.sandbox.root / "aside", self.sandbox.accepted
         place.rename(aside)
-        said = self.work(self.house.run, resume=resume)
+        said = self.work(self.sandbox.run, resume=resume)
         assert said is not None and said.get("code") == "LEDGER_NOT_FOUND", said
-        assert self.house.accepted == paid, "it paid without its ledger"
+        assert self.sandbox.accepted == paid, "it paid without its ledger"
         shutil.rmtree(place, ignore_errors=True)
         aside.rename(place)
         return True
 
-    def meet(self, spell: Spell, *, resume: bool) -> dict[str, Any] | None:
-        """One try in that weather; what it said."""
-        self.house.emulator.clear_faults()
-        self.house.emulator.let_pass(spell.hours)
-        for fault in spell.faults:
+    def meet(self, conditions: Conditions, *, resume: bool) -> dict[str, Any] | None:
+        """One try under these conditions; what it said."""
+        self.sandbox.emulator.clear_faults()
+        self.sandbox.emulator.let_pass(conditions.hours)
+        for fault in conditions.faults:
             if not self.names_jobs_of_other_processes(fault):
-                self.house.emulator.fault(fault.match, fault.do)
-        if not any("SIGSTOP" in str(fault.do) for fault in spell.faults):
-            self.change(spell)
-        workers = [self.start(self.house.run, resume=resume, **spell.worker)]
-        if resume and spell.goes_on == "twice":
-            workers.append(self.start(self.house.run, resume=True))
-        beside = {who: self.start(who) for who, when in spell.others if when == "beside"}
-        self.wake([*workers, *beside.values()], spell)
-        said = [self.end(worker, self.house.run) for worker in workers][0]
+                self.sandbox.emulator.fault(fault.match, fault.do)
+        if not any("SIGSTOP" in str(fault.do) for fault in conditions.faults):
+            self.change(conditions)
+        workers = [self.start(self.sandbox.run, resume=resume, **conditions.worker)]
+        if resume and conditions.goes_on == "twice":
+            workers.append(self.start(self.sandbox.run, resume=True))
+        beside = {who: self.start(who) for who, when in conditions.others if when == "beside"}
+        self.wake([*workers, *beside.values()], conditions)
+        said = [self.end(worker, self.sandbox.run) for worker in workers][0]
         for who, worker in beside.items():
             self.end(worker, who)
-        every_visible_picture_is_whole(self.house.look())  # whoever was killed, and before anybody repairs it
-        self.others(spell, "after")
+        every_visible_picture_is_whole(
+            self.sandbox.look()
+        )  # whoever was killed, and before anybody repairs it
+        self.others(conditions, "after")
         return said
 
     def names_jobs_of_other_processes(self, fault: Fault) -> bool:
         """Return whether a start would be answered with another client's job, which no ledger here knows."""
-        is_alone = not any(spell.others or spell.goes_on == "twice" for spell in self.script.spells)
+        is_alone = not any(
+            conditions.others or conditions.goes_on == "twice" for conditions in self.script.tries
+        )
         return fault.route == "pfc" and "another" in fault.do and not is_alone
 
-    def others(self, spell: Spell, when: str) -> None:
+    def others(self, conditions: Conditions, when: str) -> None:
         """Other runs meet what the first has left of the weather."""
-        for who in [who for who, then in spell.others if then == when]:
+        for who in [who for who, then in conditions.others if then == when]:
             worker = self.start(who)
-            self.wake([worker], replace(spell, others=()))
+            self.wake([worker], replace(conditions, others=()))
             self.end(worker, who)
 
-    def change(self, spell: Spell) -> None:
-        for edit in spell.edits:
+    def change(self, conditions: Conditions) -> None:
+        for edit in conditions.edits:
             self.edit(edit)
 
-    def wake(self, workers: list[Worker], spell: Spell) -> None:
+    def wake(self, workers: list[Worker], conditions: Conditions) -> None:
         """Whoever is stopped stands still for a while; meanwhile the world goes on."""
-        if not any("SIGSTOP" in str(fault.do) for fault in spell.faults):
+        if not any("SIGSTOP" in str(fault.do) for fault in conditions.faults):
             return
         ends = time.monotonic() + 60
         while not all(worker.has_ended() for worker in workers) and time.monotonic() < ends:
             for worker in workers:
                 if worker.is_stopped:
-                    self.change(spell)
-                    self.others(spell, "stopped")
-                    time.sleep(spell.stands_still)
+                    self.change(conditions)
+                    self.others(conditions, "stopped")
+                    time.sleep(conditions.stands_still)
                     worker.send_signal(signal.SIGCONT)
             time.sleep(0.03)
 
@@ -262,7 +266,7 @@ class Storm:
     @property
     def starts_asked(self) -> int:
         """How many ``/pfc`` requests the service has seen."""
-        return int(self.house.emulator.seen()["api"]["routes"].get("pfc", 0))
+        return int(self.sandbox.emulator.seen()["api"]["routes"].get("pfc", 0))
 
     def calm(self, run: str, **more: Any) -> None:
         """Nothing fails any more: a few tries bring the run to its end."""
@@ -299,15 +303,15 @@ class Storm:
     # ---- what must have come of it
 
     def every_output_is_that_of_its_source(self, failed: dict[str, str]) -> None:
-        """Other contents have other sides, which a correction keeps. The judge looks at what a picture shows."""
-        renditions = self.house.options.get("renditions")
+        """Other contents have other sides, which a correction keeps. The invariants look at what a picture shows."""
+        renditions = self.sandbox.options.get("renditions")
         mine = {output: name for name in self.ever for output in outputs_of(name, renditions)}
         theirs = {output for one in self.script.neighbours for output in outputs_of(one.name, renditions)}
-        for output in self.house.outputs:
+        for output in self.sandbox.outputs:
             assert output in mine or output in theirs, f"{output!r} is the output of nothing"
             if output in theirs or output.startswith("web/") or self.was_once_cut(mine[output]):
                 continue
-            with Image.open(self.house.destination / output) as picture:
+            with Image.open(self.sandbox.destination / output) as picture:
                 sizes = [size_of(version.number) for version in self.versions(mine[output], output in failed)]
                 assert picture.size in sizes, (
                     f"{output!r} was made of something else: {picture.size}, {sizes}"
@@ -319,7 +323,7 @@ class Storm:
     def versions(self, name: str, has_failed: bool) -> list[Picture]:
         """Of which contents an output may be made. What was made before stands where nothing can be made now."""
         now = self.there.get(name)
-        stands = has_failed or self.house.options["reprocess"] == "missing"
+        stands = has_failed or self.sandbox.options["reprocess"] == "missing"
         return self.ever[name] if now is None or now.kind != "good" or stands else [now]
 
     def second_night(self) -> None:
@@ -336,7 +340,7 @@ class Storm:
             assert sum(reasons.values()) <= self.each * len(edited), reasons
 
     def options_that_pay_once(self) -> dict[str, Any]:
-        options = dict(self.house.options)
+        options = dict(self.sandbox.options)
         return (
             {**options, "reprocess": "changed"} if options["reprocess"] in ("always", "failed") else options
         )
@@ -344,20 +348,20 @@ class Storm:
     @property
     def each(self) -> int:
         """How many outputs a picture has."""
-        return len(self.house.options.get("renditions", [""]))
+        return len(self.sandbox.options.get("renditions", [""]))
 
     def manifest(self, run: str) -> list[dict[str, Any]]:
-        (found,) = self.house.destination.rglob(f"{run}-*/manifest.jsonl")
+        (found,) = self.sandbox.destination.rglob(f"{run}-*/manifest.jsonl")
         return [json.loads(line) for line in found.read_text().splitlines()]
 
     def night_after(self) -> None:
         """Nothing is left to be done, and every good picture is landed, or is known to have no output."""
-        paid = self.house.accepted
+        paid = self.sandbox.accepted
         runs = {"night_after": {}, "neighbours_after": {"source": str(self.neighbour_source)}}
-        for run, more in runs.items() if NEIGHBOUR in self.house.runs else list(runs.items())[:1]:
+        for run, more in runs.items() if NEIGHBOUR in self.sandbox.runs else list(runs.items())[:1]:
             said = self.work(run, options=self.options_that_pay_once(), **more)
             assert has_ended(said), said
-            assert self.house.accepted == paid, f"{run} paid again"
+            assert self.sandbox.accepted == paid, f"{run} paid again"
             assert self.manifest(run)[0]["summary"]["corrected"] == 0, f"{run} had something left to land"
         first, *lines = self.manifest("night_after")
         failed = {line["output"]: line["code"] for line in first["known_bad"] + lines if "code" in line}
@@ -368,7 +372,7 @@ class Storm:
 
     def every_good_picture_is_landed(self, failed: dict[str, str], gone: set[str]) -> None:
         excused: dict[str, set[tuple[int, str]]] = {}
-        outputs, renditions = set(self.house.outputs), self.house.options.get("renditions")
+        outputs, renditions = set(self.sandbox.outputs), self.sandbox.options.get("renditions")
         for picture in self.there.values():
             for output in outputs_of(picture.name, renditions) if picture.kind == "good" else ():
                 if failed.get(output) == "NAME_COLLISION" and picture.name in self.script.taken_names:
@@ -417,7 +421,7 @@ def has_ended(said: dict[str, Any] | None) -> bool:
 # ---- many
 
 
-def folder_for_houses() -> str | None:
+def folder_for_sandboxes() -> str | None:
     """In memory if that can be: what is tested is killed processes, not a power cut."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
@@ -444,14 +448,14 @@ def play_from(seeds: SimpleQueue[int], reading: str, tell: bool) -> list[int]:
             if tell:
                 pprint.pp(vars(Script(seed)), width=110)
             emulator.reset()
-            with tempfile.TemporaryDirectory(dir=folder_for_houses()) as folder:
+            with tempfile.TemporaryDirectory(dir=folder_for_sandboxes()) as folder:
                 storm = Storm(seed, emulator, Path(folder))
                 try:
                     storm.play()
                 except Exception:  # whatever went wrong: the seed is what matters
                     bad.append(seed)
                     keep = f"python -m tests.chaos.storm --seeds 1 --first {seed} --tell"
-                    said = "\n".join(map(str, storm.house.tries))
+                    said = "\n".join(map(str, storm.sandbox.tries))
                     print(f"seed {seed}: {keep}\n{said}\n{traceback.format_exc()}", flush=True)
 
 

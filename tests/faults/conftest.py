@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
-from tests.catalog.conftest import House
+from tests.support.sandbox import Sandbox
 
 KEY = "canary-key-7c1e52b0"
 
@@ -22,11 +22,11 @@ def service() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, service: Emulator) -> Iterator[House]:
-    """A house of its own; the service has forgotten all that was before."""
+def sandbox(tmp_path: Path, service: Emulator) -> Iterator[Sandbox]:
+    """A sandbox of its own; the service has forgotten all that was before."""
     service.reset()
     service.set_key(KEY)
     (tmp_path / "in").mkdir()
-    house = House(tmp_path, service)
-    yield house
-    house.close()
+    sandbox = Sandbox(tmp_path, service)
+    yield sandbox
+    sandbox.close()

@@ -15,17 +15,17 @@ from airflow_provider_perfectlyclear.catalog.result import Waiting
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.catalog.single import CorrectOne
 from airflow_provider_perfectlyclear.storage import Store
-from tests.catalog.conftest import House
+from tests.support.sandbox import Sandbox
 
 DATA_ONLY = {"include_detection_data": True}
 
 
-def client_of(house: House, base_url: str | None = None) -> Client:
-    return Client(Settings(api_key=house.emulator.key, base_url=base_url or house.emulator.base_url))
+def client_of(sandbox: Sandbox, base_url: str | None = None) -> Client:
+    return Client(Settings(api_key=sandbox.emulator.key, base_url=base_url or sandbox.emulator.base_url))
 
 
 def catalog(
-    house: House,
+    sandbox: Sandbox,
     key: str = "night",
     correction: Any = None,
     *,
@@ -37,12 +37,12 @@ def catalog(
     **options: Any,
 ) -> CatalogRun:
     """A catalog's run. ``state``: where its ledger lies, if not in the destination."""
-    house.runs.add(key)
-    house.expect(key, options)
-    target = Store.local(destination or house.destination)
+    sandbox.runs.add(key)
+    sandbox.expect(key, options)
+    target = Store.local(destination or sandbox.destination)
     return CatalogRun(
-        client=client_of(house, base_url),
-        source=Store.local(source or house.source),
+        client=client_of(sandbox, base_url),
+        source=Store.local(source or sandbox.source),
         destination=target,
         state=Store.local(state) if state else target.child(".perfectlyclear"),
         run_key=key,
@@ -53,7 +53,7 @@ def catalog(
 
 
 def single(
-    house: House,
+    sandbox: Sandbox,
     picture: Path,
     key: str = "single",
     correction: Any = None,
@@ -62,17 +62,17 @@ def single(
     state: Path | None = None,
     **options: Any,
 ) -> CorrectOne:
-    """The run of one picture into the house's destination, or, with ``state`` alone, of its data."""
-    house.runs.add(key)
-    house.expect(key, options)
-    house.sources.look_at(picture.parent)
-    target = None if state and destination is None else Store.local(destination or house.destination)
+    """The run of one picture into the sandbox's destination, or, with ``state`` alone, of its data."""
+    sandbox.runs.add(key)
+    sandbox.expect(key, options)
+    sandbox.sources.look_at(picture.parent)
+    target = None if state and destination is None else Store.local(destination or sandbox.destination)
     home = Store.local(state) if state else None
     if home is None:
         assert target is not None
         home = target.child(".perfectlyclear")
     return CorrectOne(
-        client=client_of(house),
+        client=client_of(sandbox),
         source=Store.local(picture.parent),
         name=picture.name,
         destination=target,

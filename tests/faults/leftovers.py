@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.catalog.conftest import House
+from tests.support.sandbox import Sandbox
 
 BEFORE = Path(__file__).parent / "before"
 #: When the sources were last changed, in nanoseconds since 1970.
@@ -22,7 +22,7 @@ TIMES = {"at", "began", "deadline", "parked", "started_at"}
 NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg", "f.jpg"]
 
 
-def left_before(house: House, name: str) -> dict[str, Any]:
+def left_before(sandbox: Sandbox, name: str) -> dict[str, Any]:
     """
     Put sources, outputs and ledger in place, and make the service know the jobs.
 
@@ -31,16 +31,16 @@ def left_before(house: House, name: str) -> dict[str, Any]:
         ``trigger`` (path and arguments), ``options`` of the run, ``summary``.
     """
     facts: dict[str, Any] = json.loads((BEFORE / name / "facts.json").read_text())
-    shutil.copytree(BEFORE / "in", house.source, dirs_exist_ok=True)
-    for path in house.source.rglob("*.jpg"):
+    shutil.copytree(BEFORE / "in", sandbox.source, dirs_exist_ok=True)
+    for path in sandbox.source.rglob("*.jpg"):
         os.utime(path, ns=(CHANGED, CHANGED))
-    shutil.copytree(BEFORE / name / "out", house.destination, dirs_exist_ok=True)
-    _move_to_now(house.destination / ".perfectlyclear", facts)
-    uploaded = {sha256(path.read_bytes()).hexdigest(): path for path in house.source.rglob("*.jpg")}
+    shutil.copytree(BEFORE / name / "out", sandbox.destination, dirs_exist_ok=True)
+    _move_to_now(sandbox.destination / ".perfectlyclear", facts)
+    uploaded = {sha256(path.read_bytes()).hexdigest(): path for path in sandbox.source.rglob("*.jpg")}
     for job in facts["service"]:
         data = uploaded[job["sha256"]].read_bytes()
-        house.emulator.adopt(data, file_key=job["file_key"], job_id=job["job_id"], settings=job["settings"])
-    house.runs.update(facts["runs"])
+        sandbox.emulator.adopt(data, file_key=job["file_key"], job_id=job["job_id"], settings=job["settings"])
+    sandbox.runs.update(facts["runs"])
     return facts
 
 

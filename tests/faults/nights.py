@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_perfectlyclear.reasons import PERMANENT
-from tests.catalog.conftest import House
-from tests.catalog.judge import judge
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox
 
 NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg"]
 #: No test waits for as long as a user's run may. The emulator's jobs take a fifth of a second.
@@ -28,39 +28,39 @@ OPTIONS = {"poll_interval": 0.1}
 RETRIES = 3
 
 
-def night(house: House, *, run: str | None = None, within: float = 120.0, **more: Any) -> dict[str, Any]:
+def night(sandbox: Sandbox, *, run: str | None = None, within: float = 120.0, **more: Any) -> dict[str, Any]:
     """One try of a worker that ends by itself. ``more``: what the worker is told beside the usual."""
-    said = house.end(house.start(**told(house, run, more)), within)
+    said = sandbox.end(sandbox.start(**told(sandbox, run, more)), within)
     assert said is not None, "killed"
     return said
 
 
 def night_held(
-    house: House, match: dict[str, Any], when: dict[str, Any], meanwhile: Callable[[], None], **more: Any
+    sandbox: Sandbox, match: dict[str, Any], when: dict[str, Any], meanwhile: Callable[[], None], **more: Any
 ) -> dict[str, Any]:
     """A night whose worker sleeps from a moment of a request on, while something happens."""
-    house.emulator.fault(match, {"kill": {"pid": "peer", "signal": "SIGSTOP", **when}})
-    worker = house.start(**told(house, None, more))
+    sandbox.emulator.fault(match, {"kill": {"pid": "peer", "signal": "SIGSTOP", **when}})
+    worker = sandbox.start(**told(sandbox, None, more))
     ends = time.monotonic() + 30
     while not worker.is_stopped:
         assert time.monotonic() < ends, "it did not come to that request"
         time.sleep(0.02)
     meanwhile()
     worker.send_signal(signal.SIGCONT)
-    said = house.end(worker, 30)
+    said = sandbox.end(worker, 30)
     assert said is not None, "killed"
     return said
 
 
-def told(house: House, run: str | None, more: dict[str, Any]) -> dict[str, Any]:
+def told(sandbox: Sandbox, run: str | None, more: dict[str, Any]) -> dict[str, Any]:
     """What a worker is told in all."""
     constants = {**SOON, **more.get("constants", {})}
-    options = {**OPTIONS, **house.options, **more.get("options", {})}
+    options = {**OPTIONS, **sandbox.options, **more.get("options", {})}
     named = {} if run is None else {"run": run}
     return {**more, "constants": constants, "options": options, **named}
 
 
-def came_to(house: House, said: dict[str, Any], outcome: str, names: list[str]) -> None:
+def came_to(sandbox: Sandbox, said: dict[str, Any], outcome: str, names: list[str]) -> None:
     """
     A try came to its outcome.
 
@@ -74,51 +74,54 @@ def came_to(house: House, said: dict[str, Any], outcome: str, names: list[str]) 
     elif kind in ("item", "items"):
         bad = 1 if kind == "item" else len(names)
         assert said.get("error") == "CatalogFailed", said
-        assert [line["code"] for line in failed(house)] == [code] * bad
-        assert len(house.outputs) == len(names) - bad
+        assert [line["code"] for line in failed(sandbox)] == [code] * bad
+        assert len(sandbox.outputs) == len(names) - bad
     else:
         ambiguous = 0 if kind == "hidden" else int(kind)
         assert "summary" in said, said
         assert said["summary"]["corrected"] == len(names)
         assert said["summary"]["possibly_paid_twice"] == ambiguous
-        assert house.emulator.seen()["api"]["routes"]["pfc"] - refused_starts(house) <= len(names) + ambiguous
-        assert house.outputs == names
+        assert (
+            sandbox.emulator.seen()["api"]["routes"]["pfc"] - refused_starts(sandbox)
+            <= len(names) + ambiguous
+        )
+        assert sandbox.outputs == names
 
 
-def refused_starts(house: House) -> int:
+def refused_starts(sandbox: Sandbox) -> int:
     """How many calls of ``/pfc`` were refused: nothing was started, and they may be sent again."""
-    return len(re.findall(r"GET /pfc -> 4\d\d", house.log.read_text(errors="replace")))
+    return len(re.findall(r"GET /pfc -> 4\d\d", sandbox.log.read_text(errors="replace")))
 
 
-def failed(house: House, run: str | None = None) -> list[dict[str, Any]]:
+def failed(sandbox: Sandbox, run: str | None = None) -> list[dict[str, Any]]:
     """The lines of a run's manifest about what failed."""
-    return [line for line in lines(house) if line["state"] == "failed"]
+    return [line for line in lines(sandbox) if line["state"] == "failed"]
 
 
-def lines(house: House) -> list[dict[str, Any]]:
+def lines(sandbox: Sandbox) -> list[dict[str, Any]]:
     """The lines of all manifests about single outputs."""
-    found = [path.read_text().splitlines() for path in house.look().rglob("manifest.jsonl")]
+    found = [path.read_text().splitlines() for path in sandbox.look().rglob("manifest.jsonl")]
     return [json.loads(line) for text in found for line in text[1:]]
 
 
-def ends_well(house: House, row: Row, names: list[str], **more: Any) -> None:
+def ends_well(sandbox: Sandbox, row: Row, names: list[str], **more: Any) -> None:
     """
     When nothing fails any more, a few retries land all that can be landed; the night after has nothing to pay; and
     the invariants hold.
 
     :param names: the outputs that were wanted.
     """
-    house.emulator.clear_faults()
-    last = house.tries[-1]
+    sandbox.emulator.clear_faults()
+    last = sandbox.tries[-1]
     for _ in range(RETRIES):
         if "summary" in last or (last.get("error") == "CatalogFailed" and not last["retry_helps"]):
             break
-        last = night(house, **more)
-    bad = {line["output"] for line in failed(house) if line["code"] in PERMANENT}
+        last = night(sandbox, **more)
+    bad = {line["output"] for line in failed(sandbox) if line["code"] in PERMANENT}
     assert "summary" in last or bad, last
-    assert house.outputs == sorted(set(names) - bad)
-    before = house.emulator.bill(summary=True)
-    after = night(house, run="the night after", **more)
+    assert sandbox.outputs == sorted(set(names) - bad)
+    before = sandbox.emulator.bill(summary=True)
+    after = night(sandbox, run="the night after", **more)
     assert "summary" in after or after["code"] in PERMANENT, after
-    assert house.emulator.bill(summary=True) == before, "the night after paid again"
-    row.held(judge(house))
+    assert sandbox.emulator.bill(summary=True) == before, "the night after paid again"
+    row.held(check_invariants(sandbox))

@@ -4,10 +4,10 @@ The table of all faults: what each is, and what was seen of it in this run of th
 A test that injects one says so, and asks for its row::
 
     @pytest.mark.fault("F7", "reset in the middle of the body", "hidden")
-    def test_...(row: Row, house: House) -> None:
+    def test_...(row: Row, sandbox: Sandbox) -> None:
         ...
-        row.consumed(house.emulator)   # each instruction has happened, exactly as often as it said
-        row.held(judge(house))         # the invariants
+        row.consumed(sandbox.emulator)   # each instruction has happened, exactly as often as it said
+        row.held(check_invariants(sandbox))         # the invariants
 
 A test that passes without having said both fails all the same: it has proved nothing. The table is printed at the end
 of a whole run, and a required fault without a row fails the run.
@@ -168,7 +168,7 @@ class Row:
             self.seen = witness
 
     def held(self, invariants: str) -> None:
-        """The invariants hold; ``invariants`` is what the judge returned."""
+        """The invariants hold; ``invariants`` is what check_invariants returned."""
         self.invariants = invariants
 
     @property

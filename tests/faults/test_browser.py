@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator
-from tests.catalog.conftest import House
-from tests.catalog.judge import judge
 from tests.faults.nights import NAMES, night
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox
 
 BY_MISTAKE = "a-real-key-by-mistake"
 CONTROL = {
@@ -59,45 +59,47 @@ def from_a_page(emulator: Emulator, headers: Mapping[str, str]) -> Iterator[int]
     ],
 )
 def test_a_page_is_refused_by_every_route(
-    row: Row, house: House, headers: Mapping[str, str], status: int
+    row: Row, sandbox: Sandbox, headers: Mapping[str, str], status: int
 ) -> None:
-    house.put(*NAMES)
-    said = night(house)
-    bill, presets = house.emulator.bill(), house.emulator.presets()
+    sandbox.put(*NAMES)
+    said = night(sandbox)
+    bill, presets = sandbox.emulator.bill(), sandbox.emulator.presets()
 
-    answers = list(from_a_page(house.emulator, headers))
+    answers = list(from_a_page(sandbox.emulator, headers))
 
     assert answers == [status] * len(answers)
     row.consumed(f"{len(answers)} requests were refused")
     assert "summary" in said
-    assert (house.emulator.bill(), house.emulator.presets()) == (bill, presets)
-    row.held(judge(house))
+    assert (sandbox.emulator.bill(), sandbox.emulator.presets()) == (bill, presets)
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F102", "a form or a text sent to the control plane", "refused")
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
-def test_what_a_page_may_send_unasked_is_no_instruction(row: Row, house: House, content_type: str) -> None:
+def test_what_a_page_may_send_unasked_is_no_instruction(
+    row: Row, sandbox: Sandbox, content_type: str
+) -> None:
     """Even from a browser that says nothing of where the request comes from."""
-    fault = {"match": {"route": "any"}, "do": [{"kill": {"pid": house.emulator.pid + 1, "when": "before"}}]}
-    url = f"{house.emulator.base_url.removesuffix('/v2')}/_emulator/faults"
+    fault = {"match": {"route": "any"}, "do": [{"kill": {"pid": sandbox.emulator.pid + 1, "when": "before"}}]}
+    url = f"{sandbox.emulator.base_url.removesuffix('/v2')}/_emulator/faults"
 
     answer = httpx.post(url, content=json.dumps(fault), headers={"Content-Type": content_type})
 
     assert answer.status_code == 403
     row.consumed("the instruction was refused")
-    assert house.emulator.unconsumed() == []
-    house.put(*NAMES)
-    assert "summary" in night(house)
-    row.held(judge(house))
+    assert sandbox.emulator.unconsumed() == []
+    sandbox.put(*NAMES)
+    assert "summary" in night(sandbox)
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F102", "a real key sent to the emulator by mistake", "hidden")
-def test_no_route_shows_a_key(row: Row, house: House) -> None:
-    house.put(*NAMES)
-    night(house)
-    emulator = house.emulator
+def test_no_route_shows_a_key(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    night(sandbox)
+    emulator = sandbox.emulator
     emulator.set_key(None)
     with httpx.Client(
         trust_env=False, headers={"X-API-KEY": BY_MISTAKE, "X-Other": f"with {BY_MISTAKE}"}
@@ -111,16 +113,16 @@ def test_no_route_shows_a_key(row: Row, house: House) -> None:
     row.consumed("it was seen, and its leak was counted")
     assert emulator.seen()["api"]["key_leaks"] == {"x-other": 1}
     for text in told:
-        assert BY_MISTAKE not in text and house.emulator.key not in text
-    house.emulator.set_key(house.emulator.key)
-    row.held(judge_but_for_the_leak(house))
+        assert BY_MISTAKE not in text and sandbox.emulator.key not in text
+    sandbox.emulator.set_key(sandbox.emulator.key)
+    row.held(check_all_but_the_leak(sandbox))
 
 
-def judge_but_for_the_leak(house: House) -> str:
+def check_all_but_the_leak(sandbox: Sandbox) -> str:
     """The leak was this test's own."""
-    seen = house.emulator.seen
-    house.emulator.seen = lambda: {**seen(), "api": {**seen()["api"], "key_leaks": {}}}  # type: ignore[method-assign]
+    seen = sandbox.emulator.seen
+    sandbox.emulator.seen = lambda: {**seen(), "api": {**seen()["api"], "key_leaks": {}}}  # type: ignore[method-assign]
     try:
-        return judge(house)
+        return check_invariants(sandbox)
     finally:
-        house.emulator.seen = seen  # type: ignore[method-assign]
+        sandbox.emulator.seen = seen  # type: ignore[method-assign]

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.catalog.conftest import House
-from tests.catalog.judge import judge
-from tests.catalog.test_owners import no_job_ends, records, until
 from tests.faults.nights import failed, night, told
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox
+from tests.unit.catalog.ledger.test_owners import no_job_ends, records, until
 
 NAMES = [f"{number:02d}.jpg" for number in range(6)]
 HOURS = 10
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime (the pa
 _MAIN = """
 import runpy, threading, time
 time.sleep = lambda seconds: threading.Event().wait(seconds)
-runpy.run_module("tests.catalog.worker", run_name="__main__")
+runpy.run_module("tests.support.worker", run_name="__main__")
 """
 
 
@@ -56,20 +56,20 @@ class Clock:
 
 
 class ClockedWorker:
-    """A worker, as :class:`tests.catalog.workers.Worker`, that lives by that clock."""
+    """A worker, as :class:`tests.support.workers.Worker`, that lives by that clock."""
 
-    def __init__(self, house: House, clock: Clock, **more: Any) -> None:
-        config = house.config(**told(house, None, more))
-        house.runs.add(config["run"])
-        house.temporary.mkdir(exist_ok=True)
-        house.workers.append(self)  # type: ignore[arg-type]
+    def __init__(self, sandbox: Sandbox, clock: Clock, **more: Any) -> None:
+        config = sandbox.config(**told(sandbox, None, more))
+        sandbox.runs.add(config["run"])
+        sandbox.temporary.mkdir(exist_ok=True)
+        sandbox.workers.append(self)  # type: ignore[arg-type]
         self._process = subprocess.Popen(
             [sys.executable, "-c", _MAIN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=house.log.open("a"),
+            stderr=sandbox.log.open("a"),
             cwd=Path(__file__).parents[2],
-            env={**os.environ, **clock.environment, "TMPDIR": str(house.temporary)},
+            env={**os.environ, **clock.environment, "TMPDIR": str(sandbox.temporary)},
             text=True,
         )
         assert self._process.stdin is not None
@@ -96,9 +96,9 @@ def clock(tmp_path: Path) -> Clock:
     return Clock(tmp_path)
 
 
-def clocked(house: House, worker: ClockedWorker, seconds: float = 60.0) -> dict[str, Any]:
+def clocked(sandbox: Sandbox, worker: ClockedWorker, seconds: float = 60.0) -> dict[str, Any]:
     """What a worker said when it ended by itself."""
-    said = house.end(worker, seconds)  # type: ignore[arg-type]
+    said = sandbox.end(worker, seconds)  # type: ignore[arg-type]
     assert said is not None, "killed"
     return said
 
@@ -111,18 +111,20 @@ def jump(hours: int, way: str, outcome: str = "hidden") -> Any:
 
 
 @pytest.mark.parametrize("hours", [jump(HOURS, "forwards, jobs open"), jump(-HOURS, "backwards, jobs open")])
-def test_a_jump_while_jobs_are_open_is_not_noticed(row: Row, house: House, clock: Clock, hours: int) -> None:
-    house.put(*NAMES)
-    with no_job_ends(house):
-        worker = ClockedWorker(house, clock, options={"timeout": 120.0, "job_timeout": 60.0})
-        until(lambda: records(house, "started") == len(NAMES))
+def test_a_jump_while_jobs_are_open_is_not_noticed(
+    row: Row, sandbox: Sandbox, clock: Clock, hours: int
+) -> None:
+    sandbox.put(*NAMES)
+    with no_job_ends(sandbox):
+        worker = ClockedWorker(sandbox, clock, options={"timeout": 120.0, "job_timeout": 60.0})
+        until(lambda: records(sandbox, "started") == len(NAMES))
         clock.set(hours)
         time.sleep(1.5)  # who looks at that clock has looked
-    said = clocked(house, worker)
+    said = clocked(sandbox, worker)
 
-    row.consumed(f"{jumps(house, hours)} lines of the log have that time")
+    row.consumed(f"{jumps(sandbox, hours)} lines of the log have that time")
     assert said.get("summary", {}).get("corrected") == len(NAMES), said
-    the_night_after_pays_nothing(house, row)
+    the_night_after_pays_nothing(sandbox, row)
 
 
 @pytest.mark.parametrize(
@@ -134,22 +136,22 @@ def test_a_jump_while_jobs_are_open_is_not_noticed(row: Row, house: House, clock
 )
 @pytest.mark.parametrize("limit", ["timeout", "job_timeout"])
 def test_a_jump_neither_hastens_nor_delays_a_deadline(
-    row: Row, house: House, clock: Clock, hours: int, limit: str
+    row: Row, sandbox: Sandbox, clock: Clock, hours: int, limit: str
 ) -> None:
-    house.put(*NAMES)
-    with no_job_ends(house):
-        worker = ClockedWorker(house, clock, options={limit: 5.0})
-        until(lambda: records(house, "started") == len(NAMES))
+    sandbox.put(*NAMES)
+    with no_job_ends(sandbox):
+        worker = ClockedWorker(sandbox, clock, options={limit: 5.0})
+        until(lambda: records(sandbox, "started") == len(NAMES))
         started = time.monotonic()
         clock.set(hours)
-        said = clocked(house, worker, 120)
+        said = clocked(sandbox, worker, 120)
         took = time.monotonic() - started
 
-    row.consumed(f"{jumps(house, hours)} lines of the log have that time")
+    row.consumed(f"{jumps(sandbox, hours)} lines of the log have that time")
     assert said.get("error") == "CatalogFailed", said
-    assert [line["code"] for line in failed(house)] == ["TIMEOUT"] * len(NAMES)
+    assert [line["code"] for line in failed(sandbox)] == ["TIMEOUT"] * len(NAMES)
     assert 1.0 < took < 120
-    the_night_after_pays_nothing(house, row)
+    the_night_after_pays_nothing(sandbox, row)
 
 
 @pytest.mark.parametrize(
@@ -157,23 +159,23 @@ def test_a_jump_neither_hastens_nor_delays_a_deadline(
     [jump(HOURS, "forwards, before the plan"), jump(-HOURS, "backwards, before the plan")],
 )
 def test_a_jump_before_the_plan_is_made_is_not_noticed(
-    row: Row, house: House, clock: Clock, hours: int
+    row: Row, sandbox: Sandbox, clock: Clock, hours: int
 ) -> None:
     """Jobs of an earlier try are landed first; what comes then has the time that is left."""
-    house.put(*NAMES)
-    with no_job_ends(house):
-        first = ClockedWorker(house, clock, options={"max_in_flight": 2, "timeout": 120.0})
-        until(lambda: records(house, "started") >= 2)
+    sandbox.put(*NAMES)
+    with no_job_ends(sandbox):
+        first = ClockedWorker(sandbox, clock, options={"max_in_flight": 2, "timeout": 120.0})
+        until(lambda: records(sandbox, "started") >= 2)
         first.kill()
-        second = ClockedWorker(house, clock, options={"max_in_flight": 2, "timeout": 120.0})
-        until(lambda: records(house, "owner") == 2)
+        second = ClockedWorker(sandbox, clock, options={"max_in_flight": 2, "timeout": 120.0})
+        until(lambda: records(sandbox, "owner") == 2)
         clock.set(hours)
         time.sleep(1.0)
-    said = clocked(house, second)
+    said = clocked(sandbox, second)
 
-    row.consumed(f"{jumps(house, hours)} lines of the log have that time")
+    row.consumed(f"{jumps(sandbox, hours)} lines of the log have that time")
     assert said.get("summary", {}).get("corrected") == len(NAMES), said
-    the_night_after_pays_nothing(house, row)
+    the_night_after_pays_nothing(sandbox, row)
 
 
 # ---- between tries
@@ -184,61 +186,63 @@ def test_a_jump_before_the_plan_is_made_is_not_noticed(
     [jump(HOURS, "forwards, between tries"), jump(-HOURS, "backwards, between tries")],
 )
 def test_a_job_of_another_clock_is_watched_for_as_long_as_any(
-    row: Row, house: House, clock: Clock, hours: int
+    row: Row, sandbox: Sandbox, clock: Clock, hours: int
 ) -> None:
     """What a try that was killed has started is, by its record, ten hours old, or not started yet."""
-    house.put(*NAMES)
-    with no_job_ends(house):
-        first = ClockedWorker(house, clock)
-        until(lambda: records(house, "started") == len(NAMES))
+    sandbox.put(*NAMES)
+    with no_job_ends(sandbox):
+        first = ClockedWorker(sandbox, clock)
+        until(lambda: records(sandbox, "started") == len(NAMES))
         first.kill()
         clock.set(hours)
         watched = {"api.polling.LOST_AFTER": 12.0}
         options = {"job_timeout": 20.0, "timeout": 120.0}
-        second = ClockedWorker(house, clock, constants=watched, options=options)
-        until(lambda: records(house, "owner") == 2)
+        second = ClockedWorker(sandbox, clock, constants=watched, options=options)
+        until(lambda: records(sandbox, "owner") == 2)
         time.sleep(1.5)  # not long by any clock but that one
-    said = clocked(house, second)
+    said = clocked(sandbox, second)
 
-    row.consumed(f"{jumps(house, hours)} lines of the log have that time")
+    row.consumed(f"{jumps(sandbox, hours)} lines of the log have that time")
     assert said.get("summary", {}).get("corrected") == len(NAMES), said
-    the_night_after_pays_nothing(house, row)
+    the_night_after_pays_nothing(sandbox, row)
 
 
 @pytest.mark.fault("F42", "forwards, between tries, and the jobs are 404 for a moment", "hidden")
-def test_a_job_of_another_clock_is_not_lost_at_its_first_404(row: Row, house: House, clock: Clock) -> None:
+def test_a_job_of_another_clock_is_not_lost_at_its_first_404(
+    row: Row, sandbox: Sandbox, clock: Clock
+) -> None:
     """Else it would be started, and paid, again."""
-    house.put(*NAMES)
-    with no_job_ends(house):
-        first = ClockedWorker(house, clock)
-        until(lambda: records(house, "started") == len(NAMES))
+    sandbox.put(*NAMES)
+    with no_job_ends(sandbox):
+        first = ClockedWorker(sandbox, clock)
+        until(lambda: records(sandbox, "started") == len(NAMES))
         first.kill()
     gone = {"answer": {"status": 404, "body": '{"error": "unknown job"}'}}
-    house.emulator.fault("status", gone, times=4)
+    sandbox.emulator.fault("status", gone, times=4)
     clock.set(HOURS)
     longer = {"constants": {"api.polling.LOST_AFTER": 30.0}}
     soon = {"job_timeout": 31.0}  # an old job is asked about seldom
-    said = clocked(house, ClockedWorker(house, clock, **longer, options=soon))
+    said = clocked(sandbox, ClockedWorker(sandbox, clock, **longer, options=soon))
 
-    row.consumed(house.emulator)
+    row.consumed(sandbox.emulator)
     assert said.get("summary", {}).get("corrected") == len(NAMES), said
-    the_night_after_pays_nothing(house, row)
+    the_night_after_pays_nothing(sandbox, row)
 
 
-def jumps(house: House, hours: int) -> int:
+def jumps(sandbox: Sandbox, hours: int) -> int:
     """How many lines were logged at the wrong time."""
     there = time.strftime("%Y-%m-%d %H:", time.localtime(time.time() + hours * 3600))
     before = time.strftime("%Y-%m-%d %H:", time.localtime(time.time() + hours * 3600 - 600))
-    lines = house.log.read_text(errors="replace").splitlines()
+    lines = sandbox.log.read_text(errors="replace").splitlines()
     found = sum(line.startswith((there, before)) for line in lines)
     assert found, "the clock did not jump"
     return found
 
 
-def the_night_after_pays_nothing(house: House, row: Row) -> None:
+def the_night_after_pays_nothing(sandbox: Sandbox, row: Row) -> None:
     """By the true clock again."""
-    after = night(house, run="the night after")
+    after = night(sandbox, run="the night after")
     assert "summary" in after, after
-    assert house.outputs == NAMES
-    assert house.accepted == len(NAMES)
-    row.held(judge(house))
+    assert sandbox.outputs == NAMES
+    assert sandbox.accepted == len(NAMES)
+    row.held(check_invariants(sandbox))

@@ -13,12 +13,12 @@ import pytest
 
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 from airflow_provider_perfectlyclear.errors import LedgerError, LedgerNotFound
-from tests.catalog.conftest import House, jpeg
-from tests.catalog.judge import judge
 from tests.faults.ledgers import catalog, done, memory
 from tests.faults.nights import NAMES, night
 from tests.faults.presets import NAME, make
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox, jpeg
 
 BY_IT: dict[str, Any] = {"options": {"correction": {"preset": NAME}}}
 
@@ -37,66 +37,66 @@ def remedy(said: str) -> str:
     return said.partition("accept_ledger='")[2].partition("'")[0]
 
 
-def test_a_damaged_ledger_json_is_mended_as_its_message_says(house: House) -> None:
-    house.put(*NAMES)
-    first = catalog(house, "monday")
+def test_a_damaged_ledger_json_is_mended_as_its_message_says(sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    first = catalog(sandbox, "monday")
     done(first.execute())
     said = memory(first)
-    file = house.destination / ".perfectlyclear" / "ledger.json"
+    file = sandbox.destination / ".perfectlyclear" / "ledger.json"
     file.write_bytes(file.read_bytes()[:30])
-    message = refused(LedgerError, catalog(house, "tuesday", expects=said).execute, "cannot be read")
+    message = refused(LedgerError, catalog(sandbox, "tuesday", expects=said).execute, "cannot be read")
     assert str(file) in message and remedy(message) == said.ledger
     file.unlink()
-    refused(LedgerNotFound, catalog(house, "tuesday", expects=said).execute)
+    refused(LedgerNotFound, catalog(sandbox, "tuesday", expects=said).execute)
 
     mended = catalog(
-        house, "tuesday", expects=said, accept_ledger=remedy(message)
+        sandbox, "tuesday", expects=said, accept_ledger=remedy(message)
     )  # and it has nothing to do
 
     assert done(mended.execute())["unchanged"] == len(NAMES)
     assert file.exists() and memory(mended).ledger != said.ledger
-    assert done(catalog(house, "wednesday", expects=memory(mended)).execute())["unchanged"] == len(NAMES)
-    assert house.accepted == len(NAMES)
+    assert done(catalog(sandbox, "wednesday", expects=memory(mended)).execute())["unchanged"] == len(NAMES)
+    assert sandbox.accepted == len(NAMES)
 
 
-def test_a_damaged_ledger_json_that_airflow_does_not_remember_is_written_anew(house: House) -> None:
-    house.put(*NAMES)
-    done(catalog(house, "monday").execute())
-    file = house.destination / ".perfectlyclear" / "ledger.json"
+def test_a_damaged_ledger_json_that_airflow_does_not_remember_is_written_anew(sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    done(catalog(sandbox, "monday").execute())
+    file = sandbox.destination / ".perfectlyclear" / "ledger.json"
     file.write_bytes(b"")
-    assert "accept_ledger" not in refused(LedgerError, catalog(house, "tuesday").execute, "delete it")
+    assert "accept_ledger" not in refused(LedgerError, catalog(sandbox, "tuesday").execute, "delete it")
     file.unlink()
-    (house.source / "new.jpg").write_bytes(jpeg(77))
-    assert done(catalog(house, "wednesday").execute())["paid"] == 1
+    (sandbox.source / "new.jpg").write_bytes(jpeg(77))
+    assert done(catalog(sandbox, "wednesday").execute())["paid"] == 1
     assert file.exists()
 
 
 @pytest.mark.parametrize("damage", ["is missing", "cannot be read"])
 def test_a_damaged_segment_is_given_up_as_its_message_says(
-    house: House, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.put(*NAMES)
-    first = catalog(house, "monday")
+    sandbox.put(*NAMES)
+    first = catalog(sandbox, "monday")
     done(first.execute())
     said = memory(first)
-    folder = house.destination / ".perfectlyclear" / "lanes" / "all"
+    folder = sandbox.destination / ".perfectlyclear" / "lanes" / "all"
     newest = max(folder.iterdir())
     if damage == "is missing":
         newest.with_name(f"{int(newest.name[:8]) + 1:08}.jsonl").write_bytes(newest.read_bytes())
         newest.unlink()
     else:
         newest.write_bytes(newest.read_bytes()[:40])
-    message = refused(LedgerError, catalog(house, "tuesday", expects=said).execute, damage)
+    message = refused(LedgerError, catalog(sandbox, "tuesday", expects=said).execute, damage)
     assert str(folder) in message and "accept_ledger" in message
-    ledger = json.loads((house.destination / ".perfectlyclear" / "ledger.json").read_text())["ledger"]
+    ledger = json.loads((sandbox.destination / ".perfectlyclear" / "ledger.json").read_text())["ledger"]
     shutil.move(folder, tmp_path / "aside")
-    refused(LedgerNotFound, catalog(house, "tuesday", expects=said).execute)
+    refused(LedgerNotFound, catalog(sandbox, "tuesday", expects=said).execute)
 
-    given_up = catalog(house, "tuesday", expects=said, accept_ledger=ledger, reprocess="missing")
+    given_up = catalog(sandbox, "tuesday", expects=said, accept_ledger=ledger, reprocess="missing")
 
     assert done(given_up.execute())["paid"] == 0
     assert (
-        done(catalog(house, "wednesday", expects=memory(given_up), reprocess="missing").execute())["paid"]
+        done(catalog(sandbox, "wednesday", expects=memory(given_up), reprocess="missing").execute())["paid"]
         == 0
     )
 
@@ -134,22 +134,22 @@ DAMAGED = [
     ],
 )
 def test_a_damaged_record_of_a_preset_is_written_anew_and_nothing_is_paid(
-    row: Row, house: House, damage: bytes
+    row: Row, sandbox: Sandbox, damage: bytes
 ) -> None:
-    house.put(*NAMES)
-    make(house.emulator, b"warm")
-    assert night(house, run="monday", **BY_IT)["summary"]["paid"] == len(NAMES)
-    (record,) = (house.destination / ".perfectlyclear" / "presets").iterdir()
+    sandbox.put(*NAMES)
+    make(sandbox.emulator, b"warm")
+    assert night(sandbox, run="monday", **BY_IT)["summary"]["paid"] == len(NAMES)
+    (record,) = (sandbox.destination / ".perfectlyclear" / "presets").iterdir()
     whole = record.read_bytes()
     record.write_bytes(damage)
 
-    summary = night(house, run="tuesday", **BY_IT)["summary"]
+    summary = night(sandbox, run="tuesday", **BY_IT)["summary"]
 
     assert (summary["unchanged"], summary["paid"]) == (len(NAMES), 0)
-    assert f"{record} cannot be read" in house.log.read_text()
+    assert f"{record} cannot be read" in sandbox.log.read_text()
     assert record.read_bytes() == whole
     row.consumed("it was read")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.parametrize(
@@ -165,21 +165,21 @@ def test_a_damaged_record_of_a_preset_is_written_anew_and_nothing_is_paid(
     ],
 )
 def test_a_damaged_record_still_says_that_its_preset_is_no_built_in_one(
-    row: Row, house: House, route: str, do: dict[str, Any], said: str
+    row: Row, sandbox: Sandbox, route: str, do: dict[str, Any], said: str
 ) -> None:
     """Else all pictures would have another correction, and be paid for again."""
-    house.put(*NAMES)
-    make(house.emulator, b"warm")
-    assert night(house, run="monday", **BY_IT)["summary"]["paid"] == len(NAMES)
-    (record,) = (house.destination / ".perfectlyclear" / "presets").iterdir()
+    sandbox.put(*NAMES)
+    make(sandbox.emulator, b"warm")
+    assert night(sandbox, run="monday", **BY_IT)["summary"]["paid"] == len(NAMES)
+    (record,) = (sandbox.destination / ".perfectlyclear" / "presets").iterdir()
     record.write_bytes(b"")
-    house.emulator.fault(route, do, times=None)
+    sandbox.emulator.fault(route, do, times=None)
 
-    stopped = night(house, run="tuesday", **BY_IT)
+    stopped = night(sandbox, run="tuesday", **BY_IT)
 
     assert stopped.get("code") == "UNAVAILABLE" and said in stopped["message"], stopped
-    row.consumed(house.emulator)
-    house.emulator.clear_faults()
-    assert night(house, run="wednesday", **BY_IT)["summary"]["unchanged"] == len(NAMES)
-    assert house.accepted == len(NAMES)
-    row.held(judge(house))
+    row.consumed(sandbox.emulator)
+    sandbox.emulator.clear_faults()
+    assert night(sandbox, run="wednesday", **BY_IT)["summary"]["unchanged"] == len(NAMES)
+    assert sandbox.accepted == len(NAMES)
+    row.held(check_invariants(sandbox))

@@ -17,11 +17,11 @@ from airflow_provider_perfectlyclear.catalog.ledger import lane
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.result import Waiting
 from airflow_provider_perfectlyclear.errors import CatalogFailed, RunStopped
-from tests.catalog.conftest import House, jpeg
-from tests.catalog.judge import judge
 from tests.faults.ledgers import catalog, done
 from tests.faults.nights import NAMES, lines
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox, jpeg
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polling, "LOST_AFTER", 1.0)
 
 
-def twice(house: House, *names: str) -> None:
+def twice(sandbox: Sandbox, *names: str) -> None:
     """Each picture under two names."""
     for number, name in enumerate(names):
         for each in (name, f"copy/{name}"):
-            path = house.source / each
+            path = sandbox.source / each
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(jpeg(number))
 
@@ -45,151 +45,151 @@ def twice(house: House, *names: str) -> None:
 
 
 @pytest.mark.fault("F62", "equal pictures under other names", "hidden")
-def test_equal_pictures_are_paid_once_and_all_land(row: Row, house: House) -> None:
-    twice(house, "a.jpg", "b.jpg", "c.jpg")
-    summary = done(catalog(house).execute())
-    assert (summary["corrected"], summary["paid"], summary["reused"], house.accepted) == (6, 3, 3, 3)
-    same = [(house.destination / name).read_bytes() for name in ("a.jpg", "copy/a.jpg")]
+def test_equal_pictures_are_paid_once_and_all_land(row: Row, sandbox: Sandbox) -> None:
+    twice(sandbox, "a.jpg", "b.jpg", "c.jpg")
+    summary = done(catalog(sandbox).execute())
+    assert (summary["corrected"], summary["paid"], summary["reused"], sandbox.accepted) == (6, 3, 3, 3)
+    same = [(sandbox.destination / name).read_bytes() for name in ("a.jpg", "copy/a.jpg")]
     assert same[0] == same[1]
-    assert done(catalog(house, "tuesday").execute())["unchanged"] == 6
+    assert done(catalog(sandbox, "tuesday").execute())["unchanged"] == 6
     row.consumed("three of six are copies")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F62", "equal renditions", "hidden")
-def test_equal_renditions_share_a_job(row: Row, house: House) -> None:
-    house.put(*NAMES)
+def test_equal_renditions_share_a_job(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
     renditions = {"shop": {"width": 40}, "press": {"width": 40}}
-    summary = done(house.catalog_run("night", renditions=renditions).execute())
-    assert (summary["corrected"], summary["paid"], house.accepted) == (8, 4, 4)
+    summary = done(sandbox.catalog_run("night", renditions=renditions).execute())
+    assert (summary["corrected"], summary["paid"], sandbox.accepted) == (8, 4, 4)
     row.consumed("two outputs of each job")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F62", "a job id already given, for the same content", "hidden")
 def test_a_service_that_answers_with_the_same_job_lands_every_output(
-    row: Row, house: House, quick: None
+    row: Row, sandbox: Sandbox, quick: None
 ) -> None:
     """Its first answer is lost; asked again, it answers with the job that it has started then."""
-    house.emulator.behave(same_job=True, cache="free")
-    house.put("a.jpg", "b.jpg")
-    house.emulator.fault({"route": "pfc", "nth": 2}, {"reset": "committed"})
-    summary = done(catalog(house).execute())
+    sandbox.emulator.behave(same_job=True, cache="free")
+    sandbox.put("a.jpg", "b.jpg")
+    sandbox.emulator.fault({"route": "pfc", "nth": 2}, {"reset": "committed"})
+    summary = done(catalog(sandbox).execute())
     assert (summary["corrected"], summary["possibly_paid_twice"]) == (2, 1)
-    assert house.emulator.bill()["billed"] == 2
-    row.consumed(house.emulator)
-    row.held(judge(house))
+    assert sandbox.emulator.bill()["billed"] == 2
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
-def test_a_renamed_folder_costs_nothing(house: House) -> None:
-    house.put(*(f"old/{number}.jpg" for number in range(8)))
-    done(catalog(house, "monday").execute())
-    (house.source / "old").rename(house.source / "new")
-    summary = done(catalog(house, "tuesday").execute())
+def test_a_renamed_folder_costs_nothing(sandbox: Sandbox) -> None:
+    sandbox.put(*(f"old/{number}.jpg" for number in range(8)))
+    done(catalog(sandbox, "monday").execute())
+    (sandbox.source / "old").rename(sandbox.source / "new")
+    summary = done(catalog(sandbox, "tuesday").execute())
     assert (summary["corrected"], summary["reused"], summary["paid"]) == (8, 8, 0)
     for number in range(8):
-        both = [(house.destination / folder / f"{number}.jpg").read_bytes() for folder in ("old", "new")]
+        both = [(sandbox.destination / folder / f"{number}.jpg").read_bytes() for folder in ("old", "new")]
         assert both[0] == both[1]
 
 
 @pytest.mark.parametrize("checkpoint_every", [1, 500])
 @pytest.mark.fault("F76", "a picture that was replaced comes back under another name", "run")
 def test_a_replaced_picture_that_comes_back_is_said_to_be_paid_again(
-    row: Row, house: House, monkeypatch: pytest.MonkeyPatch, checkpoint_every: int
+    row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, checkpoint_every: int
 ) -> None:
     """Its output was overwritten, so there is nothing to copy: the summary names what is paid for once more."""
     monkeypatch.setattr(lane, "CHECKPOINT_EVERY", checkpoint_every)
-    house.put(*NAMES)
-    done(catalog(house, "monday").execute())
-    first = (house.source / NAMES[0]).read_bytes()
-    (house.source / NAMES[0]).write_bytes(jpeg(90))
-    assert done(catalog(house, "tuesday").execute())["paid"] == 1
-    done(catalog(house, "wednesday").execute())
-    (house.source / "found.jpg").write_bytes(first)
-    thursday = done(catalog(house, "thursday").execute())
+    sandbox.put(*NAMES)
+    done(catalog(sandbox, "monday").execute())
+    first = (sandbox.source / NAMES[0]).read_bytes()
+    (sandbox.source / NAMES[0]).write_bytes(jpeg(90))
+    assert done(catalog(sandbox, "tuesday").execute())["paid"] == 1
+    done(catalog(sandbox, "wednesday").execute())
+    (sandbox.source / "found.jpg").write_bytes(first)
+    thursday = done(catalog(sandbox, "thursday").execute())
     assert (thursday["paid"], thursday["paid_again"]) == (1, 1)
     row.consumed("its row is about another content")
-    row.held(judge(house, again=1))
+    row.held(check_invariants(sandbox, again=1))
 
 
-def two_of_equal_length(house: House) -> list[bytes]:
+def two_of_equal_length(sandbox: Sandbox) -> list[bytes]:
     """Two pictures whose results are as long as each other."""
-    house.put(*(f"try/{number}.jpg" for number in range(80)))
-    done(catalog(house, "sunday").execute())
+    sandbox.put(*(f"try/{number}.jpg" for number in range(80)))
+    done(catalog(sandbox, "sunday").execute())
     seen: dict[int, Path] = {}
-    for path in sorted((house.destination / "try").iterdir()):
+    for path in sorted((sandbox.destination / "try").iterdir()):
         other = seen.setdefault(path.stat().st_size, path)
         if other is not path:
-            return [(house.source / "try" / name).read_bytes() for name in (other.name, path.name)]
+            return [(sandbox.source / "try" / name).read_bytes() for name in (other.name, path.name)]
     raise AssertionError("of eighty results no two are of equal length")
 
 
 @pytest.mark.fault("F62", "the name it had is another picture's now, of the same length", "hidden")
-def test_a_copy_is_of_the_picture_and_not_of_what_has_its_name_now(row: Row, house: House) -> None:
+def test_a_copy_is_of_the_picture_and_not_of_what_has_its_name_now(row: Row, sandbox: Sandbox) -> None:
     """Two names swap their pictures in a night: what has landed under a name is not what it was when planned."""
-    first, second = two_of_equal_length(house)
-    shutil.rmtree(house.source / "try")
-    shutil.rmtree(house.destination)
-    house.source.joinpath("a.jpg").write_bytes(first)
-    house.emulator.reset()
-    house.runs.clear()
-    done(catalog(house, "monday").execute())
-    house.source.joinpath("a.jpg").write_bytes(second)
-    house.source.joinpath("z.jpg").write_bytes(first)
-    summary = done(catalog(house, "tuesday", max_in_flight=1).execute())
+    first, second = two_of_equal_length(sandbox)
+    shutil.rmtree(sandbox.source / "try")
+    shutil.rmtree(sandbox.destination)
+    sandbox.source.joinpath("a.jpg").write_bytes(first)
+    sandbox.emulator.reset()
+    sandbox.runs.clear()
+    done(catalog(sandbox, "monday").execute())
+    sandbox.source.joinpath("a.jpg").write_bytes(second)
+    sandbox.source.joinpath("z.jpg").write_bytes(first)
+    summary = done(catalog(sandbox, "tuesday", max_in_flight=1).execute())
     assert (summary["corrected"], summary["paid"]) == (2, 1)
-    assert (house.destination / "a.jpg").read_bytes() != (house.destination / "z.jpg").read_bytes()
+    assert (sandbox.destination / "a.jpg").read_bytes() != (sandbox.destination / "z.jpg").read_bytes()
     row.consumed("its name was taken, at the same length")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F62", "an output edited in place, at the same length", "hidden")
-def test_an_edited_output_is_not_copied(row: Row, house: House) -> None:
-    house.put("a.jpg")
-    done(catalog(house, "monday").execute())
-    whole = (house.destination / "a.jpg").read_bytes()
+def test_an_edited_output_is_not_copied(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put("a.jpg")
+    done(catalog(sandbox, "monday").execute())
+    whole = (sandbox.destination / "a.jpg").read_bytes()
     edited = whole[:-40] + bytes(20) + whole[-20:]
-    (house.destination / "a.jpg").write_bytes(edited)
-    (house.source / "b.jpg").write_bytes((house.source / "a.jpg").read_bytes())
-    summary = done(catalog(house, "tuesday").execute())
+    (sandbox.destination / "a.jpg").write_bytes(edited)
+    (sandbox.source / "b.jpg").write_bytes((sandbox.source / "a.jpg").read_bytes())
+    summary = done(catalog(sandbox, "tuesday").execute())
     assert (summary["corrected"], summary["paid"]) == (1, 0)
-    assert (house.destination / "b.jpg").read_bytes() == whole
-    house.altered.add("a.jpg")
+    assert (sandbox.destination / "b.jpg").read_bytes() == whole
+    sandbox.altered.add("a.jpg")
     row.consumed("edited after it had landed")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
-def test_what_is_copied_is_fetched_or_gone_when_it_does_not_stand(house: House) -> None:
-    house.put("a.jpg")
-    done(catalog(house, "monday").execute())
-    (house.source / "a.jpg").rename(house.source / "b.jpg")
-    (house.destination / "a.jpg").unlink()
-    fetched = done(catalog(house, "tuesday").execute())
-    assert (fetched["corrected"], fetched["paid"], house.outputs) == (1, 0, ["b.jpg"])
-    (house.source / "b.jpg").rename(house.source / "c.jpg")
-    (house.destination / "b.jpg").unlink()
-    house.emulator.fault("status", {"answer": {"status": 404}}, times=None)
-    gone = done(catalog(house, "wednesday").execute())
-    assert (gone["gone_from_destination"], gone["paid"], house.outputs) == (1, 0, [])
-    house.emulator.clear_faults()
-    assert house.accepted == 1
+def test_what_is_copied_is_fetched_or_gone_when_it_does_not_stand(sandbox: Sandbox) -> None:
+    sandbox.put("a.jpg")
+    done(catalog(sandbox, "monday").execute())
+    (sandbox.source / "a.jpg").rename(sandbox.source / "b.jpg")
+    (sandbox.destination / "a.jpg").unlink()
+    fetched = done(catalog(sandbox, "tuesday").execute())
+    assert (fetched["corrected"], fetched["paid"], sandbox.outputs) == (1, 0, ["b.jpg"])
+    (sandbox.source / "b.jpg").rename(sandbox.source / "c.jpg")
+    (sandbox.destination / "b.jpg").unlink()
+    sandbox.emulator.fault("status", {"answer": {"status": 404}}, times=None)
+    gone = done(catalog(sandbox, "wednesday").execute())
+    assert (gone["gone_from_destination"], gone["paid"], sandbox.outputs) == (1, 0, [])
+    sandbox.emulator.clear_faults()
+    assert sandbox.accepted == 1
 
 
-def test_equal_pictures_share_the_fate_of_the_one_that_is_started(house: House) -> None:
-    twice(house, "a.jpg", "b.jpg")
-    house.emulator.fault(
+def test_equal_pictures_share_the_fate_of_the_one_that_is_started(sandbox: Sandbox) -> None:
+    twice(sandbox, "a.jpg", "b.jpg")
+    sandbox.emulator.fault(
         {"route": "pfc", "nth": 2}, {"outcome": {"status": "REJECTED", "statusText": "dark"}}
     )
     with pytest.raises(CatalogFailed) as failure:
-        catalog(house).execute()
+        catalog(sandbox).execute()
     assert not failure.value.retry_helps
-    bad = [line for line in lines(house) if line["state"] == "failed"]
+    bad = [line for line in lines(sandbox) if line["state"] == "failed"]
     assert {line["code"] for line in bad} == {"REJECTED"} and len(bad) == 2
-    assert house.accepted == 2
-    (house.source / "late.jpg").write_bytes((house.source / bad[0]["source"]).read_bytes())
+    assert sandbox.accepted == 2
+    (sandbox.source / "late.jpg").write_bytes((sandbox.source / bad[0]["source"]).read_bytes())
     with pytest.raises(CatalogFailed, match=r"late.jpg REJECTED"):
-        catalog(house, "tuesday").execute()
-    assert house.accepted == 2
+        catalog(sandbox, "tuesday").execute()
+    assert sandbox.accepted == 2
 
 
 # ---- answers to other questions
@@ -210,83 +210,83 @@ def test_equal_pictures_share_the_fate_of_the_one_that_is_started(house: House) 
     ],
 )
 def test_an_answer_to_another_question_is_none(
-    row: Row, house: House, quick: None, route: str, do: dict[str, Any]
+    row: Row, sandbox: Sandbox, quick: None, route: str, do: dict[str, Any]
 ) -> None:
     names = [f"{number}.jpg" for number in range(8)]
-    house.put(*names)
-    house.emulator.fault({"route": route, "nth": 4}, do)
+    sandbox.put(*names)
+    sandbox.emulator.fault({"route": route, "nth": 4}, do)
     # One picture at a time goes over one kept connection: the fault gives the last answer on it again.
     in_flight = 1 if route == "upload" else 2
-    summary = done(catalog(house, max_in_flight=in_flight, transfers=1).execute())
+    summary = done(catalog(sandbox, max_in_flight=in_flight, transfers=1).execute())
     # The picture that was asked about, and the one whose job was named, if that has not ended.
     ambiguous = {1, 2} if row.outcome == "1 or 2 ambiguous" else {0}
     assert summary["corrected"] == 8 and summary["possibly_paid_twice"] in ambiguous
-    assert len({(house.destination / name).read_bytes() for name in names}) == 8
-    row.consumed(house.emulator)
-    row.held(judge(house))
+    assert len({(sandbox.destination / name).read_bytes() for name in names}) == 8
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
-def an_unconfirmed_start(house: House) -> str:
+def an_unconfirmed_start(sandbox: Sandbox) -> str:
     """b.jpg was started, and the answer lost. Returns its job."""
-    house.put("a.jpg", "b.jpg")
-    house.emulator.fault({"route": "pfc", "nth": 2}, {"reset": "committed"})
+    sandbox.put("a.jpg", "b.jpg")
+    sandbox.emulator.fault({"route": "pfc", "nth": 2}, {"reset": "committed"})
     with pytest.raises(CatalogFailed):
-        catalog(house, "monday", on_ambiguous="fail").execute()
-    return str(house.emulator.bill()["entries"][1]["job_id"])
+        catalog(sandbox, "monday", on_ambiguous="fail").execute()
+    return str(sandbox.emulator.bill()["entries"][1]["job_id"])
 
 
-def names_job(house: House, job_id: str, *, commit: bool = False) -> dict[str, Any]:
+def names_job(sandbox: Sandbox, job_id: str, *, commit: bool = False) -> dict[str, Any]:
     """A start's answer that names that job. ``commit``: the picture's own was started as well."""
-    named = {"statusEndpoint": f"{house.emulator.base_url}/status/{job_id}"}
+    named = {"statusEndpoint": f"{sandbox.emulator.base_url}/status/{job_id}"}
     return {"answer": {"status": 200, "json": named, "commit": commit}}
 
 
-def all_are_their_own(house: House) -> None:
+def all_are_their_own(sandbox: Sandbox) -> None:
     """Of the outputs that stand, each is that of its source."""
-    entries = {entry["sha256"]: entry for entry in house.emulator.bill(results=True)["entries"]}
-    for name in house.outputs:
-        source = hashlib.sha256((house.source / name).read_bytes()).hexdigest()
-        output = hashlib.sha256((house.destination / name).read_bytes()).hexdigest()
+    entries = {entry["sha256"]: entry for entry in sandbox.emulator.bill(results=True)["entries"]}
+    for name in sandbox.outputs:
+        source = hashlib.sha256((sandbox.source / name).read_bytes()).hexdigest()
+        output = hashlib.sha256((sandbox.destination / name).read_bytes()).hexdigest()
         assert output == entries[source]["result_sha256"], name
 
 
 @pytest.mark.fault("F68", "the job of an unconfirmed start, landed under another name", "2 or 3 ambiguous")
-def test_an_output_with_anothers_job_is_asked_about_again(row: Row, house: House, quick: None) -> None:
+def test_an_output_with_anothers_job_is_asked_about_again(row: Row, sandbox: Sandbox, quick: None) -> None:
     """z.jpg is told b.jpg's job, and lands with it; only then b.jpg is asked about, and told it too."""
-    job_id = an_unconfirmed_start(house)
-    (house.source / "z.jpg").write_bytes(jpeg(77))
-    house.emulator.fault({"route": "pfc", "nth": 1}, names_job(house, job_id, commit=True))
-    summary = done(catalog(house, "tuesday").execute())
-    assert house.outputs == ["a.jpg", "b.jpg", "z.jpg"] and summary["corrected"] == 2
-    all_are_their_own(house)
-    row.consumed(house.emulator)
-    row.held(judge(house))
+    job_id = an_unconfirmed_start(sandbox)
+    (sandbox.source / "z.jpg").write_bytes(jpeg(77))
+    sandbox.emulator.fault({"route": "pfc", "nth": 1}, names_job(sandbox, job_id, commit=True))
+    summary = done(catalog(sandbox, "tuesday").execute())
+    assert sandbox.outputs == ["a.jpg", "b.jpg", "z.jpg"] and summary["corrected"] == 2
+    all_are_their_own(sandbox)
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F68", "the same, and the worker dies in between", "2 or 3 ambiguous")
 def test_an_output_with_anothers_job_in_a_try_before_is_asked_about_again(
-    row: Row, house: House, quick: None
+    row: Row, sandbox: Sandbox, quick: None
 ) -> None:
-    job_id = an_unconfirmed_start(house)
-    (house.source / "z.jpg").write_bytes(jpeg(77))
-    house.emulator.fault({"route": "pfc", "nth": 1}, names_job(house, job_id, commit=True))
-    house.emulator.fault({"route": "pfc", "nth": 2}, {"kill": {"pid": "peer", "when": "before"}})
+    job_id = an_unconfirmed_start(sandbox)
+    (sandbox.source / "z.jpg").write_bytes(jpeg(77))
+    sandbox.emulator.fault({"route": "pfc", "nth": 1}, names_job(sandbox, job_id, commit=True))
+    sandbox.emulator.fault({"route": "pfc", "nth": 2}, {"kill": {"pid": "peer", "when": "before"}})
     hurried = {f"catalog.engine.start_queue.{name}": 0.5 for name in ("LEAST", "UNKNOWN")}
-    assert house.work(run="tuesday", constants=hurried) is None
-    said = house.work(run="tuesday", constants=hurried)
+    assert sandbox.work(run="tuesday", constants=hurried) is None
+    said = sandbox.work(run="tuesday", constants=hurried)
     assert said is not None and said["summary"]["corrected"] == 2
-    assert house.outputs == ["a.jpg", "b.jpg", "z.jpg"]
-    all_are_their_own(house)
-    row.consumed(house.emulator)
-    row.held(judge(house))
+    assert sandbox.outputs == ["a.jpg", "b.jpg", "z.jpg"]
+    all_are_their_own(sandbox)
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F68", "the file key of a picture that has landed", "1 ambiguous")
 def test_an_upload_that_is_taken_for_another_is_sent_anew(
-    row: Row, house: House, quick: None, monkeypatch: pytest.MonkeyPatch
+    row: Row, sandbox: Sandbox, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gateway repeats an answer of last night, and the store keeps the first file under a key."""
-    house.put("a.jpg")
+    sandbox.put("a.jpg")
     targets, real = list[Any](), Client.send
 
     def send(self: Client, call: Any, **more: Any) -> Any:
@@ -300,110 +300,110 @@ def test_an_upload_that_is_taken_for_another_is_sent_anew(
         return targets[0]
 
     monkeypatch.setattr(Client, "send", send)
-    done(catalog(house, "monday").execute())
-    (house.source / "b.jpg").write_bytes(jpeg(77))
-    house.emulator.fault("put", {"answer": {"status": 200}})
+    done(catalog(sandbox, "monday").execute())
+    (sandbox.source / "b.jpg").write_bytes(jpeg(77))
+    sandbox.emulator.fault("put", {"answer": {"status": 200}})
     with pytest.raises(CatalogFailed, match="a retry uploads it anew"):
-        catalog(house, "tuesday").execute()
-    summary = done(catalog(house, "tuesday").execute())
-    assert summary["corrected"] == 1 and house.outputs == ["a.jpg", "b.jpg"]
-    all_are_their_own(house)
-    row.consumed(house.emulator)
-    row.held(judge(house))
+        catalog(sandbox, "tuesday").execute()
+    summary = done(catalog(sandbox, "tuesday").execute())
+    assert summary["corrected"] == 1 and sandbox.outputs == ["a.jpg", "b.jpg"]
+    all_are_their_own(sandbox)
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
-def test_equal_pictures_are_refused_with_the_one_that_was_sent(house: House) -> None:
-    house.put("a.jpg")
+def test_equal_pictures_are_refused_with_the_one_that_was_sent(sandbox: Sandbox) -> None:
+    sandbox.put("a.jpg")
     for name in ("b.jpg", "c.jpg", "d.jpg"):
-        (house.source / name).write_bytes(jpeg(77))
-    refuse(house, "b.jpg")
+        (sandbox.source / name).write_bytes(jpeg(77))
+    refuse(sandbox, "b.jpg")
     with pytest.raises(CatalogFailed, match="3 of 4 pictures failed") as failure:
-        catalog(house, "monday").execute()
-    assert not failure.value.retry_helps and house.accepted == 1
+        catalog(sandbox, "monday").execute()
+    assert not failure.value.retry_helps and sandbox.accepted == 1
 
 
-def test_what_failed_before_is_not_paid_if_it_stands_under_another_name(house: House) -> None:
-    house.put("a.jpg")
-    house.emulator.fault("pfc", {"outcome": "REJECTED"})
+def test_what_failed_before_is_not_paid_if_it_stands_under_another_name(sandbox: Sandbox) -> None:
+    sandbox.put("a.jpg")
+    sandbox.emulator.fault("pfc", {"outcome": "REJECTED"})
     with pytest.raises(CatalogFailed):
-        catalog(house, "monday").execute()
-    (house.source / "0.jpg").write_bytes((house.source / "a.jpg").read_bytes())
+        catalog(sandbox, "monday").execute()
+    (sandbox.source / "0.jpg").write_bytes((sandbox.source / "a.jpg").read_bytes())
     with pytest.raises(CatalogFailed):
-        catalog(house, "tuesday", reprocess="failed", max_in_flight=1).execute()
-    summary = done(catalog(house, "wednesday", reprocess="failed").execute())
-    assert (summary["corrected"], summary["reused"], house.accepted) == (1, 1, 2)
+        catalog(sandbox, "tuesday", reprocess="failed", max_in_flight=1).execute()
+    summary = done(catalog(sandbox, "wednesday", reprocess="failed").execute())
+    assert (summary["corrected"], summary["reused"], sandbox.accepted) == (1, 1, 2)
 
 
 @pytest.mark.parametrize("in_flight", [2, 8])
 def test_a_cache_that_gives_all_starts_one_answer_swaps_nothing(
-    house: House, quick: None, in_flight: int
+    sandbox: Sandbox, quick: None, in_flight: int
 ) -> None:
     """It is unknown whose job it is: the pictures fail, and no wrong output stands."""
-    house.put("landed.jpg")
-    done(catalog(house, "monday").execute())
-    house.put(*NAMES)
-    job_id = house.emulator.bill()["entries"][0]["job_id"]
-    house.emulator.fault("pfc", names_job(house, job_id), times=None)
+    sandbox.put("landed.jpg")
+    done(catalog(sandbox, "monday").execute())
+    sandbox.put(*NAMES)
+    job_id = sandbox.emulator.bill()["entries"][0]["job_id"]
+    sandbox.emulator.fault("pfc", names_job(sandbox, job_id), times=None)
     with pytest.raises(CatalogFailed):
-        catalog(house, "tuesday", max_in_flight=in_flight).execute()
-    assert house.accepted == 1 and house.outputs == ["landed.jpg"]
-    assert {line["output"] for line in lines(house) if line["state"] == "failed"} == set(NAMES)
-    house.emulator.clear_faults()
-    done(catalog(house, "tuesday", max_in_flight=in_flight).execute())
-    all_are_their_own(house)
+        catalog(sandbox, "tuesday", max_in_flight=in_flight).execute()
+    assert sandbox.accepted == 1 and sandbox.outputs == ["landed.jpg"]
+    assert {line["output"] for line in lines(sandbox) if line["state"] == "failed"} == set(NAMES)
+    sandbox.emulator.clear_faults()
+    done(catalog(sandbox, "tuesday", max_in_flight=in_flight).execute())
+    all_are_their_own(sandbox)
 
 
 # ---- refused, or not
 
 
-def refuse(house: House, name: str, words: str = "too many pixels") -> None:
-    digest = hashlib.sha256((house.source / name).read_bytes()).hexdigest()
+def refuse(sandbox: Sandbox, name: str, words: str = "too many pixels") -> None:
+    digest = hashlib.sha256((sandbox.source / name).read_bytes()).hexdigest()
     answer = {"answer": {"status": 400, "json": {"error": words}}}
-    house.emulator.fault({"route": "pfc", "sha256": digest}, answer, times=None)
+    sandbox.emulator.fault({"route": "pfc", "sha256": digest}, answer, times=None)
 
 
 @pytest.mark.fault("F72", "the first of the listing", "item PICTURE_REFUSED")
-def test_one_picture_that_is_refused_does_not_keep_the_others(row: Row, house: House) -> None:
-    house.put(*NAMES)
-    refuse(house, "a.jpg")
+def test_one_picture_that_is_refused_does_not_keep_the_others(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    refuse(sandbox, "a.jpg")
     with pytest.raises(CatalogFailed, match="permanent"):
-        catalog(house, "monday").execute()
-    assert house.outputs == NAMES[1:]
+        catalog(sandbox, "monday").execute()
+    assert sandbox.outputs == NAMES[1:]
     for night in range(2):
-        (house.source / f"new{night}.jpg").write_bytes(jpeg(70 + night))
-        summary = done(catalog(house, f"night {night}").execute())
+        (sandbox.source / f"new{night}.jpg").write_bytes(jpeg(70 + night))
+        summary = done(catalog(sandbox, f"night {night}").execute())
         assert (summary["known_bad"], summary["corrected"], summary["paid"]) == (1, 1, 1)
     row.consumed("refused once, and not asked again")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F72", "the first three of the listing, alike", "run STOPPED")
-def test_three_different_pictures_that_are_refused_alike_stop_the_run(row: Row, house: House) -> None:
+def test_three_different_pictures_that_are_refused_alike_stop_the_run(row: Row, sandbox: Sandbox) -> None:
     names = [f"{number}.jpg" for number in range(8)]
-    house.put(*names)
+    sandbox.put(*names)
     for name in names[:3]:
-        refuse(house, name, "picture 0815 has too many pixels")
+        refuse(sandbox, name, "picture 0815 has too many pixels")
     with pytest.raises(RunStopped, match="refused the first 3 pictures alike"):
-        catalog(house, "monday").execute()
-    assert house.accepted == 0
+        catalog(sandbox, "monday").execute()
+    assert sandbox.accepted == 0
     with pytest.raises(CatalogFailed):  # what failed before comes last
-        catalog(house, "tuesday").execute()
-    assert house.outputs == names[3:] and house.accepted == 5
-    assert done(catalog(house, "wednesday").execute())["known_bad"] == 3
+        catalog(sandbox, "tuesday").execute()
+    assert sandbox.outputs == names[3:] and sandbox.accepted == 5
+    assert done(catalog(sandbox, "wednesday").execute())["known_bad"] == 3
     row.consumed("three refusals, then five that were accepted first")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F72", "an unknown preset", "run STOPPED")
-def test_an_unknown_preset_stops_the_run_at_its_first_picture(row: Row, house: House) -> None:
-    house.put(*NAMES)
+def test_an_unknown_preset_stops_the_run_at_its_first_picture(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
     answer = {"answer": {"status": 400, "json": {"error": "no such preset"}}}
-    house.emulator.fault("pfc", answer)
+    sandbox.emulator.fault("pfc", answer)
     with pytest.raises(RunStopped, match="no such preset"):
-        catalog(house, "monday", {"preset": "Vivd"}).execute()
-    row.consumed(house.emulator)
-    assert done(catalog(house, "tuesday").execute())["corrected"] == 4
-    row.held(judge(house))
+        catalog(sandbox, "monday", {"preset": "Vivd"}).execute()
+    row.consumed(sandbox.emulator)
+    assert done(catalog(sandbox, "tuesday").execute())["corrected"] == 4
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.parametrize(
@@ -418,15 +418,15 @@ def test_an_unknown_preset_stops_the_run_at_its_first_picture(row: Row, house: H
         )
     ],
 )
-def test_a_success_without_a_job_id_is_no_refusal(row: Row, house: House, quick: None, body: Any) -> None:
-    house.put(*NAMES)
-    house.emulator.fault(
+def test_a_success_without_a_job_id_is_no_refusal(row: Row, sandbox: Sandbox, quick: None, body: Any) -> None:
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault(
         {"route": "pfc", "nth": 2}, {"answer": {"status": 200, "json": body, "commit": True}}
     )
-    summary = done(catalog(house).execute())
+    summary = done(catalog(sandbox).execute())
     assert (summary["corrected"], summary["possibly_paid_twice"]) == (4, 1)
-    row.consumed(house.emulator)
-    row.held(judge(house))
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
 # ---- free paths that are ill
@@ -448,59 +448,59 @@ ILL = [
     ],
 )
 def test_an_ill_free_path_pays_for_nothing(
-    row: Row, house: House, monkeypatch: pytest.MonkeyPatch, route: str, do: dict[str, Any]
+    row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, route: str, do: dict[str, Any]
 ) -> None:
     monkeypatch.setattr("airflow_provider_perfectlyclear.api.retry._FIRST_WAIT", 0.01)
-    house.put(*NAMES)
-    done(catalog(house, "monday").execute())
+    sandbox.put(*NAMES)
+    done(catalog(sandbox, "monday").execute())
     for name in NAMES:
-        (house.destination / name).unlink()
-    (house.source / "new.jpg").write_bytes(jpeg(50))
-    for entry in house.emulator.bill()["entries"]:
-        house.emulator.fault({"route": route, "job_id": entry["job_id"]}, do, times=None)
+        (sandbox.destination / name).unlink()
+    (sandbox.source / "new.jpg").write_bytes(jpeg(50))
+    for entry in sandbox.emulator.bill()["entries"]:
+        sandbox.emulator.fault({"route": route, "job_id": entry["job_id"]}, do, times=None)
     with pytest.raises(CatalogFailed) as failure:
-        catalog(house, "tuesday").execute()
-    assert failure.value.retry_helps and house.outputs == ["new.jpg"] and house.accepted == 5
-    codes = {line["code"] for line in lines(house) if line["state"] == "failed"}
+        catalog(sandbox, "tuesday").execute()
+    assert failure.value.retry_helps and sandbox.outputs == ["new.jpg"] and sandbox.accepted == 5
+    codes = {line["code"] for line in lines(sandbox) if line["state"] == "failed"}
     assert codes == {"RESULT_UNKNOWN"}
-    house.emulator.clear_faults()
-    well = done(catalog(house, "wednesday").execute())
-    assert (well["corrected"], well["paid"], house.accepted) == (4, 0, 5)
+    sandbox.emulator.clear_faults()
+    well = done(catalog(sandbox, "wednesday").execute())
+    assert (well["corrected"], well["paid"], sandbox.accepted) == (4, 0, 5)
     row.consumed("four answers that say nothing")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 # ---- a service that forgets
 
 
 @pytest.mark.fault("F82", "404 for all jobs for a while", "hidden")
-def test_no_job_is_lost_while_the_service_knows_nobody(row: Row, house: House, quick: None) -> None:
-    house.put(*NAMES)
-    house.emulator.fault({"route": "status", "seconds": 2.5}, {"answer": {"status": 404}})
-    summary = done(catalog(house, "monday").execute())
+def test_no_job_is_lost_while_the_service_knows_nobody(row: Row, sandbox: Sandbox, quick: None) -> None:
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault({"route": "status", "seconds": 2.5}, {"answer": {"status": 404}})
+    summary = done(catalog(sandbox, "monday").execute())
     assert (summary["corrected"], summary["paid"], summary["possibly_paid_twice"]) == (4, 4, 0)
     row.consumed("404 for 2.5 s, and a job is lost after 1 s")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F82", "two nights running", "hidden")
-def test_jobs_that_seemed_lost_are_asked_first(row: Row, house: House, quick: None) -> None:
-    house.put(*NAMES)
-    house.emulator.fault("status", {"answer": {"status": 404}}, times=None)
+def test_jobs_that_seemed_lost_are_asked_first(row: Row, sandbox: Sandbox, quick: None) -> None:
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault("status", {"answer": {"status": 404}}, times=None)
     with pytest.raises(CatalogFailed) as first:
-        catalog(house, "monday", job_timeout=1.5).execute()
+        catalog(sandbox, "monday", job_timeout=1.5).execute()
     assert first.value.retry_helps
     with pytest.raises(CatalogFailed):
-        catalog(house, "tuesday", job_timeout=1.5).execute()
-    most = house.accepted
+        catalog(sandbox, "tuesday", job_timeout=1.5).execute()
+    most = sandbox.accepted
     assert (
         most <= len(NAMES) + 1
     )  # one picture at the most is risked to see whether the service knows its jobs
-    house.emulator.clear_faults()
-    summary = done(catalog(house, "wednesday").execute())
-    assert summary["corrected"] == 4 and summary["known_bad"] == 0 and house.accepted == most
+    sandbox.emulator.clear_faults()
+    summary = done(catalog(sandbox, "wednesday").execute())
+    assert summary["corrected"] == 4 and summary["known_bad"] == 0 and sandbox.accepted == most
     row.consumed("404 for everybody on two nights")
-    row.held(judge(house, again=most - len(NAMES)))
+    row.held(check_invariants(sandbox, again=most - len(NAMES)))
 
 
 # ---- failures that are alike
@@ -508,39 +508,39 @@ def test_jobs_that_seemed_lost_are_asked_first(row: Row, house: House, quick: No
 
 @pytest.mark.fault("F105", "2,000 that fail alike", "items INVALID_SOURCE")
 def test_the_log_of_many_failures_is_bounded(
-    row: Row, house: House, caplog: pytest.LogCaptureFixture
+    row: Row, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     many = [f"{number:04}.jpg" for number in range(2000)]
     for name in many:
-        (house.source / name).write_bytes(b"no picture")
-    house.put("zz.jpg")
+        (sandbox.source / name).write_bytes(b"no picture")
+    sandbox.put("zz.jpg")
     with pytest.raises(CatalogFailed, match="2,000 of 2,001"):
-        catalog(house, max_new_jobs=3000).execute()
+        catalog(sandbox, max_new_jobs=3000).execute()
     warned = [record for record in caplog.records if "INVALID_SOURCE" in record.getMessage()]
     assert 10 <= len(warned) <= 25
-    bad = [line for line in lines(house) if line["state"] == "failed"]
-    assert len(bad) == 2000 and house.outputs == ["zz.jpg"]
+    bad = [line for line in lines(sandbox) if line["state"] == "failed"]
+    assert len(bad) == 2000 and sandbox.outputs == ["zz.jpg"]
     row.consumed("2,000 lines in the manifest")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
-def test_unreadable_originals_first_are_items(house: House) -> None:
+def test_unreadable_originals_first_are_items(sandbox: Sandbox) -> None:
     """25 sources that vanish are no streak."""
     many = [f"{number:02}.jpg" for number in range(30)]
-    house.put(*many, "zz.jpg")
-    run = catalog(house)
+    sandbox.put(*many, "zz.jpg")
+    run = catalog(sandbox)
     plan = run._make_plan
 
     def then_vanish() -> Any:
         made = plan()
         for name in many:
-            (house.source / name).unlink()
+            (sandbox.source / name).unlink()
         return made
 
     run._make_plan = then_vanish  # type: ignore[method-assign]
     with pytest.raises(CatalogFailed, match="30 of 31"):
         run.execute()
-    assert house.outputs == ["zz.jpg"]
+    assert sandbox.outputs == ["zz.jpg"]
 
 
 # ---- unconfirmed starts
@@ -560,60 +560,60 @@ def test_unreadable_originals_first_are_items(house: House) -> None:
 )
 def test_the_wait_for_an_unconfirmed_start_follows_the_services_times(
     row: Row,
-    house: House,
+    sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     without: list[str],
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(start_queue, "LEAST", 0.5)
-    house.put(*NAMES)
+    sandbox.put(*NAMES)
     if without:
-        house.emulator.behave(job_seconds=0.0)  # none is found open by a clock that is an hour ahead
-        house.emulator.fault({"route": "status"}, {"remove": without}, times=None)
-    house.emulator.fault({"route": "pfc", "nth": 4}, {"kill": {"pid": "peer", "when": "committed"}})
-    assert house.work() is None
+        sandbox.emulator.behave(job_seconds=0.0)  # none is found open by a clock that is an hour ahead
+        sandbox.emulator.fault({"route": "status"}, {"remove": without}, times=None)
+    sandbox.emulator.fault({"route": "pfc", "nth": 4}, {"kill": {"pid": "peer", "when": "committed"}})
+    assert sandbox.work() is None
     wall = time.time
     monkeypatch.setattr(time, "time", lambda: wall() + 3600)  # an hour later, another worker
 
     before = time.monotonic()
-    summary = done(catalog(house, house.run).execute())
+    summary = done(catalog(sandbox, sandbox.run).execute())
 
     assert 1 <= summary["possibly_paid_twice"] <= 4 and summary["corrected"] == 4
     assert time.monotonic() - before < start_queue.UNKNOWN
     monkeypatch.undo()
-    assert house.work(run="the night after") is not None  # and removes what the killed worker left behind
-    row.consumed(house.emulator)
-    row.held(judge(house))
+    assert sandbox.work(run="the night after") is not None  # and removes what the killed worker left behind
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F99", "deferred, not waited for in a slot", "1 ambiguous")
 def test_a_task_that_only_waits_for_an_unconfirmed_start_is_deferred(
-    row: Row, house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    row: Row, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(start_queue, "LEAST", 2.0)
     monkeypatch.setattr(loop, "WORTH_DEFERRING", 0.5)
-    house.put(*NAMES)
-    house.emulator.fault({"route": "pfc", "nth": 4}, {"reset": "committed"})
-    outcome: Waiting | Summary = catalog(house, deferrable=True).execute()
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault({"route": "pfc", "nth": 4}, {"reset": "committed"})
+    outcome: Waiting | Summary = catalog(sandbox, deferrable=True).execute()
     waits = list[Waiting]()
     while isinstance(outcome, Waiting):
         waits.append(outcome)
         time.sleep(min(outcome.timeout, 3.0))  # what the trigger does
-        outcome = catalog(house, deferrable=True).resume()
+        outcome = catalog(sandbox, deferrable=True).resume()
     assert any(not wait.job_ids and "unconfirmed" in wait.message for wait in waits)
     assert (outcome.data["corrected"], outcome.data["possibly_paid_twice"]) == (4, 1)
-    row.consumed(house.emulator)
-    row.held(judge(house))
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
 def test_the_log_says_until_when_unconfirmed_starts_are_waited_for(
-    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(start_queue, "LEAST", 0.5)
-    house.put(*NAMES)
-    house.emulator.fault({"route": "pfc", "nth": 4}, {"reset": "committed"})
-    done(catalog(house).execute())
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault({"route": "pfc", "nth": 4}, {"reset": "committed"})
+    done(catalog(sandbox).execute())
     assert "1 unconfirmed start: waiting until " in caplog.text

@@ -15,11 +15,11 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.api.wire import tls_context
 from airflow_provider_perfectlyclear.errors import ConfigurationError, UnsafeUrl
-from tests.catalog.conftest import House
-from tests.catalog.judge import judge
 from tests.faults.ledgers import catalog, done
 from tests.faults.nights import NAMES, came_to, ends_well, night
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox
 
 # ---- redirects of the signed PUT
 
@@ -32,24 +32,24 @@ from tests.faults.table import Row
     ],
 )
 def test_a_redirect_of_the_upload_is_followed_with_its_body(
-    row: Row, house: House, status: int, times: int
+    row: Row, sandbox: Sandbox, status: int, times: int
 ) -> None:
-    house.put(*NAMES)
-    house.emulator.fault({"route": "put"}, {"redirect": {"to": "self", "status": status}}, times=times)
-    said = night(house)
-    came_to(house, said, "hidden", NAMES)
-    row.consumed(house.emulator)
-    ends_well(house, row, NAMES)
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault({"route": "put"}, {"redirect": {"to": "self", "status": status}}, times=times)
+    said = night(sandbox)
+    came_to(sandbox, said, "hidden", NAMES)
+    row.consumed(sandbox.emulator)
+    ends_well(sandbox, row, NAMES)
 
 
 @pytest.mark.fault("F97", "to a plain http address", "item UNSAFE_URL")
-def test_a_redirect_of_the_upload_is_checked_as_any_address(row: Row, house: House) -> None:
-    house.put(*NAMES)
-    house.emulator.fault({"route": "put"}, {"redirect": {"to": "file:///etc/passwd", "status": 307}})
-    said = night(house)
-    came_to(house, said, "item UNSAFE_URL", NAMES)
-    row.consumed(house.emulator)
-    ends_well(house, row, NAMES)
+def test_a_redirect_of_the_upload_is_checked_as_any_address(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault({"route": "put"}, {"redirect": {"to": "file:///etc/passwd", "status": 307}})
+    said = night(sandbox)
+    came_to(sandbox, said, "item UNSAFE_URL", NAMES)
+    row.consumed(sandbox.emulator)
+    ends_well(sandbox, row, NAMES)
 
 
 # ---- kept connections
@@ -63,18 +63,18 @@ def test_a_redirect_of_the_upload_is_checked_as_any_address(row: Row, house: Hou
     ],
 )
 def test_no_start_is_unconfirmed_because_a_kept_connection_was_closed(
-    row: Row, house: House, idle: float
+    row: Row, sandbox: Sandbox, idle: float
 ) -> None:
     names = [f"{number}.jpg" for number in range(12)]
-    house.put(*names)
-    house.emulator.fault({"route": "pfc", "idle": idle}, {"reset": "before"}, times=None)
-    house.emulator.fault({"route": "upload", "idle": 0.0}, {"reset": "before"}, times=2)
+    sandbox.put(*names)
+    sandbox.emulator.fault({"route": "pfc", "idle": idle}, {"reset": "before"}, times=None)
+    sandbox.emulator.fault({"route": "upload", "idle": 0.0}, {"reset": "before"}, times=2)
 
-    summary = done(catalog(house).execute())
+    summary = done(catalog(sandbox).execute())
 
     assert (summary["corrected"], summary["possibly_paid_twice"]) == (12, 0)
     row.consumed("kept connections were closed under two uploads; none is used for /pfc")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 # ---- signatures that are told
@@ -89,15 +89,15 @@ def test_no_start_is_unconfirmed_because_a_kept_connection_was_closed(
     ],
 )
 def test_a_signature_that_an_answer_tells_is_found_nowhere(
-    row: Row, house: House, notation: str, route: str
+    row: Row, sandbox: Sandbox, notation: str, route: str
 ) -> None:
-    house.put(*NAMES)
+    sandbox.put(*NAMES)
     times = 1 if route == "upload" else 3
-    house.emulator.fault({"route": route, "nth": 3}, {"echo": {"as": notation, "status": 400}}, times=times)
-    said = night(house, options={"max_failures": 1})
+    sandbox.emulator.fault({"route": route, "nth": 3}, {"echo": {"as": notation, "status": 400}}, times=times)
+    said = night(sandbox, options={"max_failures": 1})
     assert said["summary"]["failed"] == (1 if route == "upload" else 0)
-    row.consumed(house.emulator)
-    row.held(judge(house))
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
 # ---- addresses
@@ -129,7 +129,7 @@ def listening() -> Iterator[tuple[int, list[Any]]]:
 
 @pytest.mark.fault("F104", "public when checked, loopback when connected", "item UNSAFE_URL")
 def test_a_name_that_resolves_anew_is_connected_to_at_no_unchecked_address(
-    row: Row, house: House, monkeypatch: pytest.MonkeyPatch
+    row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter(["93.184.216.34"])  # any public address; nobody connects to it
     resolve = socket.getaddrinfo
@@ -147,9 +147,9 @@ def test_a_name_that_resolves_anew_is_connected_to_at_no_unchecked_address(
         assert heard == [] and next(answers, None) is None
     monkeypatch.undo()
     row.consumed("it was public once")
-    house.put(*NAMES)
-    done(catalog(house).execute())
-    row.held(judge(house))
+    sandbox.put(*NAMES)
+    done(catalog(sandbox).execute())
+    row.held(check_invariants(sandbox))
 
 
 # ---- variables of the environment
@@ -167,19 +167,19 @@ def test_a_name_that_resolves_anew_is_connected_to_at_no_unchecked_address(
     ],
 )
 def test_a_broken_variable_of_the_environment_is_named(
-    row: Row, house: House, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    house.put(*NAMES)
+    sandbox.put(*NAMES)
     tls_context.cache_clear()
     with monkeypatch.context() as patch:
         patch.setenv(name, value)
         if name == "NO_PROXY":
             patch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
         with pytest.raises(ConfigurationError, match=name) as failure:
-            catalog(house)
+            catalog(sandbox)
     assert value not in str(failure.value) or name == "SSL_CERT_FILE"
     tls_context.cache_clear()
     row.consumed("the variable is named")
-    assert house.accepted == 0
-    done(catalog(house).execute())
-    row.held(judge(house))
+    assert sandbox.accepted == 0
+    done(catalog(sandbox).execute())
+    row.held(check_invariants(sandbox))

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.catalog.conftest import House, jpeg
 from tests.faults.nights import came_to, ends_well, lines, night, night_held
 from tests.faults.table import Row
+from tests.support.sandbox import Sandbox, jpeg
 
 GOOD = ["good/1.jpg", "good/2.jpg"]
 BROKEN = jpeg(7, (640, 480))[:900]
@@ -44,11 +44,11 @@ class Odd:
         marks = pytest.mark.fault(self.fault, self.way, self.outcome)
         return pytest.param(self, marks=marks, id=f"{self.fault}-{self.way}".replace(" ", "-"))
 
-    def put(self, house: House) -> dict[str, Any]:
+    def put(self, sandbox: Sandbox) -> dict[str, Any]:
         """Make the files. :return: what the worker is told of them."""
-        house.put(*GOOD)
+        sandbox.put(*GOOD)
         if self.content is not None:
-            path = house.source / self.name
+            path = sandbox.source / self.name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.content)
         return {"files": [*GOOD, self.name]} if self.files else {}
@@ -109,53 +109,55 @@ ODD = [*odd_names(), *odd_contents(), *honest_names()]
 
 
 @pytest.mark.parametrize("odd", [odd.parameter for odd in ODD])
-def test_an_odd_file_beside_good_ones(row: Row, house: House, odd: Odd) -> None:
-    more = odd.put(house)
+def test_an_odd_file_beside_good_ones(row: Row, sandbox: Sandbox, odd: Odd) -> None:
+    more = odd.put(sandbox)
     good = sorted([*GOOD, odd.name]) if odd.outcome == "hidden" else GOOD
 
-    said = night(house, **more)
+    said = night(sandbox, **more)
 
     if odd.outcome == "ignored":
-        came_to(house, said, "hidden", GOOD)
+        came_to(sandbox, said, "hidden", GOOD)
         assert said["summary"]["ignored"] == 1
         row.consumed("ignored by the summary")
     else:
-        came_to(house, said, odd.outcome, sorted([*GOOD, odd.name]))
-        about = [line for line in lines(house) if line["source"] == odd.name]
+        came_to(sandbox, said, odd.outcome, sorted([*GOOD, odd.name]))
+        about = [line for line in lines(sandbox) if line["source"] == odd.name]
         assert [line["state"] for line in about] == ["corrected" if odd.outcome == "hidden" else "failed"]
         row.consumed("named in the manifest")
-    ends_well(house, row, good, **more)
+    ends_well(sandbox, row, good, **more)
 
 
 @pytest.mark.fault("F28", "too long by its template", "item UNSAFE_NAME")
-def test_a_name_that_its_template_makes_too_long_is_refused_before_it_is_paid(row: Row, house: House) -> None:
-    house.put("n" * 240 + ".jpg", "a.jpg", "b.jpg")
+def test_a_name_that_its_template_makes_too_long_is_refused_before_it_is_paid(
+    row: Row, sandbox: Sandbox
+) -> None:
+    sandbox.put("n" * 240 + ".jpg", "a.jpg", "b.jpg")
     template = {"name_template": "{stem}" + "_x" * 10 + ".{ext}"}
     wanted = ["a" + "_x" * 10 + ".jpg", "b" + "_x" * 10 + ".jpg"]
 
-    said = night(house, options=template)
+    said = night(sandbox, options=template)
 
-    came_to(house, said, row.outcome, [*wanted, "long"])
+    came_to(sandbox, said, row.outcome, [*wanted, "long"])
     row.consumed("255 bytes are the most")
-    ends_well(house, row, wanted, options=template)
+    ends_well(sandbox, row, wanted, options=template)
 
 
 # ---- links
 
 
 @pytest.fixture
-def outside(house: House) -> Path:
+def outside(sandbox: Sandbox) -> Path:
     """A folder beside the places, with a picture in it that nobody may send or overwrite."""
-    folder = house.root / "outside"
+    folder = sandbox.root / "outside"
     folder.mkdir()
     (folder / "secret.jpg").write_bytes(SECRET)
     return folder
 
 
-def nothing_outside_was_touched(house: House, outside: Path) -> None:
+def nothing_outside_was_touched(sandbox: Sandbox, outside: Path) -> None:
     assert [path.name for path in outside.iterdir()] == ["secret.jpg"]
     assert (outside / "secret.jpg").read_bytes() == SECRET
-    sent = {entry["sha256"] for entry in house.emulator.bill()["entries"]}
+    sent = {entry["sha256"] for entry in sandbox.emulator.bill()["entries"]}
     assert hashlib.sha256(SECRET).hexdigest() not in sent
 
 
@@ -169,18 +171,18 @@ def nothing_outside_was_touched(house: House, outside: Path) -> None:
     ],
 )
 def test_a_link_that_leads_out_of_the_source_is_not_followed(
-    row: Row, house: House, outside: Path, link: str, to: str
+    row: Row, sandbox: Sandbox, outside: Path, link: str, to: str
 ) -> None:
-    house.put(*GOOD)
-    (house.source / link).symlink_to(outside / to)
+    sandbox.put(*GOOD)
+    (sandbox.source / link).symlink_to(outside / to)
 
-    said = night(house)
+    said = night(sandbox)
 
-    came_to(house, said, row.outcome, GOOD)
+    came_to(sandbox, said, row.outcome, GOOD)
     assert said["summary"]["listed"] == len(GOOD)
     row.consumed("a link at the source")
-    ends_well(house, row, GOOD)
-    nothing_outside_was_touched(house, outside)
+    ends_well(sandbox, row, GOOD)
+    nothing_outside_was_touched(sandbox, outside)
 
 
 @pytest.mark.parametrize(
@@ -198,51 +200,51 @@ def test_a_link_that_leads_out_of_the_source_is_not_followed(
     ],
 )
 def test_a_given_name_that_a_link_leads_out_of_the_source_is_not_there(
-    row: Row, house: House, outside: Path, link: str, to: str, name: str
+    row: Row, sandbox: Sandbox, outside: Path, link: str, to: str, name: str
 ) -> None:
-    house.put(*GOOD)
-    (house.source / link).symlink_to(outside / to)
+    sandbox.put(*GOOD)
+    (sandbox.source / link).symlink_to(outside / to)
 
-    said = night(house, files=[*GOOD, name])
+    said = night(sandbox, files=[*GOOD, name])
 
-    came_to(house, said, row.outcome, [*GOOD, name])
+    came_to(sandbox, said, row.outcome, [*GOOD, name])
     row.consumed("a link at the source")
-    ends_well(house, row, GOOD, files=GOOD)
-    nothing_outside_was_touched(house, outside)
+    ends_well(sandbox, row, GOOD, files=GOOD)
+    nothing_outside_was_touched(sandbox, outside)
 
 
 @pytest.mark.fault("F29", "folder at the destination", "item UNSAFE_NAME")
 def test_nothing_is_paid_for_what_a_link_would_lead_out_of_the_destination(
-    row: Row, house: House, outside: Path
+    row: Row, sandbox: Sandbox, outside: Path
 ) -> None:
-    house.put(*GOOD, "x/y/1.jpg")
-    house.destination.mkdir()
-    (house.destination / "x").symlink_to(outside)
+    sandbox.put(*GOOD, "x/y/1.jpg")
+    sandbox.destination.mkdir()
+    (sandbox.destination / "x").symlink_to(outside)
 
-    said = night(house)
+    said = night(sandbox)
 
-    came_to(house, said, row.outcome, [*GOOD, "x/y/1.jpg"])
-    assert house.accepted == len(GOOD)
+    came_to(sandbox, said, row.outcome, [*GOOD, "x/y/1.jpg"])
+    assert sandbox.accepted == len(GOOD)
     row.consumed("a link at the destination")
-    (house.source / "x" / "y" / "1.jpg").unlink()
-    ends_well(house, row, GOOD)
-    nothing_outside_was_touched(house, outside)
+    (sandbox.source / "x" / "y" / "1.jpg").unlink()
+    ends_well(sandbox, row, GOOD)
+    nothing_outside_was_touched(sandbox, outside)
 
 
 @pytest.mark.fault("F29", "folder at the destination, while its picture is made", "run STORAGE_FAILED")
-def test_a_link_that_comes_later_leads_nothing_out_either(row: Row, house: House, outside: Path) -> None:
-    house.put("x/1.jpg")
-    link = house.destination / "x"
+def test_a_link_that_comes_later_leads_nothing_out_either(row: Row, sandbox: Sandbox, outside: Path) -> None:
+    sandbox.put("x/1.jpg")
+    link = sandbox.destination / "x"
 
-    said = night_held(house, {"route": "download"}, {"when": "before"}, lambda: link.symlink_to(outside))
+    said = night_held(sandbox, {"route": "download"}, {"when": "before"}, lambda: link.symlink_to(outside))
 
-    came_to(house, said, row.outcome, [])
+    came_to(sandbox, said, row.outcome, [])
     assert "a link in its path leads out of the destination" in said["message"]
-    row.consumed(house.emulator)
+    row.consumed(sandbox.emulator)
     link.unlink()
-    ends_well(house, row, ["x/1.jpg"])
-    assert house.accepted == 1
-    nothing_outside_was_touched(house, outside)
+    ends_well(sandbox, row, ["x/1.jpg"])
+    assert sandbox.accepted == 1
+    nothing_outside_was_touched(sandbox, outside)
 
 
 @pytest.mark.parametrize(
@@ -253,17 +255,17 @@ def test_a_link_that_comes_later_leads_nothing_out_either(row: Row, house: House
     ],
 )
 def test_a_link_in_an_outputs_place_is_replaced_not_followed(
-    row: Row, house: House, outside: Path, to: str
+    row: Row, sandbox: Sandbox, outside: Path, to: str
 ) -> None:
-    house.put(*GOOD)
-    place = house.destination / GOOD[0]
+    sandbox.put(*GOOD)
+    place = sandbox.destination / GOOD[0]
     place.parent.mkdir(parents=True)
     place.symlink_to(outside / to)
 
-    said = night(house)
+    said = night(sandbox)
 
-    came_to(house, said, row.outcome, GOOD)
+    came_to(sandbox, said, row.outcome, GOOD)
     assert not place.is_symlink()
     row.consumed("a link at the destination")
-    ends_well(house, row, GOOD)
-    nothing_outside_was_touched(house, outside)
+    ends_well(sandbox, row, GOOD)
+    nothing_outside_was_touched(sandbox, outside)

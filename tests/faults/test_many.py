@@ -18,10 +18,10 @@ from airflow_provider_perfectlyclear.catalog.ledger.rows import State
 from airflow_provider_perfectlyclear.storage import Store
 from airflow_provider_perfectlyclear.triggers import polling as asking
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
-from tests.catalog.conftest import House, jpeg
-from tests.catalog.test_owners import no_job_ends
 from tests.faults.nights import ends_well, failed, night
 from tests.faults.table import Row
+from tests.support.sandbox import Sandbox, jpeg
+from tests.unit.catalog.ledger.test_owners import no_job_ends
 
 FEW, MANY = 10_000, 100_000
 NEW = ["new/1.jpg", "new/2.jpg", "new/3.jpg"]
@@ -33,17 +33,17 @@ def album(number: int) -> str:
     return f"album/{number // 1000:03d}/picture-{number:06d}.jpg"
 
 
-def corrected_before(house: House, first: int, last: int) -> None:
+def corrected_before(sandbox: Sandbox, first: int, last: int) -> None:
     """Pictures that stand at both places, and a record that says so: each is a link to one of few files."""
     rows = {}
     digest = correction_digest(Correction().canonical())
     for number in range(first, last):
         if number % LINKS == 0 or number == first:
-            kept = house.root / f"kept-{number}"
+            kept = sandbox.root / f"kept-{number}"
             kept.write_bytes(jpeg(number))
             facts = os.stat(kept)
         name = album(number)
-        for place in (house.source, house.destination):
+        for place in (sandbox.source, sandbox.destination):
             if number % 1000 == 0:
                 (place / name).parent.mkdir(parents=True)
             os.link(kept, place / name)
@@ -58,7 +58,7 @@ def corrected_before(house: House, first: int, last: int) -> None:
             job_id=f"{number:024x}",
             size=facts.st_size,
         )
-    ledger = Ledger(Store.local(house.destination / ".perfectlyclear"), "all", run="before", title="before")
+    ledger = Ledger(Store.local(sandbox.destination / ".perfectlyclear"), "all", run="before", title="before")
     ledger.load()
     ledger.take()
     ledger.rows.update(rows)
@@ -66,55 +66,55 @@ def corrected_before(house: House, first: int, last: int) -> None:
 
 
 @pytest.mark.fault("F54", "100,000 unchanged", "hidden")
-def test_a_run_over_100_000_pictures_says_and_holds_little(row: Row, house: House) -> None:
-    corrected_before(house, 0, FEW)
-    few = night(house, run="few", within=60)
-    corrected_before(house, FEW, MANY)
-    house.put(*NEW)
+def test_a_run_over_100_000_pictures_says_and_holds_little(row: Row, sandbox: Sandbox) -> None:
+    corrected_before(sandbox, 0, FEW)
+    few = night(sandbox, run="few", within=60)
+    corrected_before(sandbox, FEW, MANY)
+    sandbox.put(*NEW)
 
-    many = night(house, run="many", within=120)
+    many = night(sandbox, run="many", within=120)
 
     assert (few["summary"]["unchanged"], few["summary"]["paid"]) == (FEW, 0)
     assert (many["summary"]["unchanged"], many["summary"]["paid"]) == (MANY, len(NEW))
     assert len(json.dumps(many["summary"])) < 2000
     assert many["grew"] - few["grew"] < 120, (few["grew"], many["grew"])  # 1.3 kB for each more
     row.consumed(f"{MANY} listed and unchanged")
-    for place in (house.source, house.destination):
-        shutil.rmtree(place / "album")  # the judge opens every picture
-    ends_well(house, row, NEW)
+    for place in (sandbox.source, sandbox.destination):
+        shutil.rmtree(place / "album")  # the check opens every picture
+    ends_well(sandbox, row, NEW)
 
 
 @pytest.mark.fault("F54", "names of emoji, all refused", "items INVALID_SOURCE")
-def test_a_summary_is_short_whatever_the_pictures_are_called(row: Row, house: House) -> None:
+def test_a_summary_is_short_whatever_the_pictures_are_called(row: Row, sandbox: Sandbox) -> None:
     names = [f"{sign * 60}/{sign * 60}.jpg" for sign in "😀😁😂🤣😃😄"]
-    house.put(*names)
+    sandbox.put(*names)
     for name in names:
-        (house.source / name).write_bytes(b"")
+        (sandbox.source / name).write_bytes(b"")
 
-    said = night(house, options={"max_failures": "100%"})
+    said = night(sandbox, options={"max_failures": "100%"})
 
-    assert [line["code"] for line in failed(house)] == ["INVALID_SOURCE"] * len(names)
+    assert [line["code"] for line in failed(sandbox)] == ["INVALID_SOURCE"] * len(names)
     assert said["summary"]["failed"] == len(names)
     assert 0 < len(said["summary"]["failures"]) < 5
     assert len(json.dumps(said["summary"])) < 2000
     row.consumed("twelve bytes for each sign")
-    ends_well(house, row, [])
+    ends_well(sandbox, row, [])
 
 
 @pytest.mark.fault("F54", "the jobs that a trigger carries", "hidden")
 def test_what_a_trigger_carries_and_says_is_bounded(
-    row: Row, house: House, monkeypatch: pytest.MonkeyPatch
+    row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"{number:04d}.jpg" for number in range(60)]
-    house.put(*names)
+    sandbox.put(*names)
     more: dict[str, Any] = {
         "options": {"deferrable": True, "max_in_flight": 40, "transfers": 16},
         "constants": {"catalog.engine.loop.WORTH_DEFERRING": 0.2},
     }
-    with no_job_ends(house):
-        waiting = night(house, **more)
+    with no_job_ends(sandbox):
+        waiting = night(sandbox, **more)
     carried = waiting["waiting"]
-    monkeypatch.setenv("AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT", house.emulator.connection_json())
+    monkeypatch.setenv("AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT", sandbox.emulator.connection_json())
     monkeypatch.setattr(asking, "SETTLE", 0.0)
     trigger = PerfectlyClearJobsTrigger(job_ids=carried, poll_interval=0.1, timeout=30)
 
@@ -129,4 +129,4 @@ def test_what_a_trigger_carries_and_says_is_bounded(
     assert event["done"] + event["open"] == 40
     assert len(json.dumps(event)) < 1000
     row.consumed("40 jobs carried")
-    ends_well(house, row, names)
+    ends_well(sandbox, row, names)

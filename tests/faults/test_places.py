@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.catalog.conftest import House
-from tests.catalog.judge import judge
 from tests.faults.nights import NAMES, came_to, ends_well, failed, night
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox
 
 
-class Elsewhere(House):
+class Elsewhere(Sandbox):
     """
-    A house whose destination and record may lie anywhere below its root.
+    A sandbox whose destination and record may lie anywhere below its root.
 
     ``destination_at`` and ``state_at`` are relative to it.
     """
@@ -36,8 +36,8 @@ class Elsewhere(House):
 
 
 @pytest.fixture
-def elsewhere(house: House) -> Elsewhere:
-    return Elsewhere(house.root, house.emulator)
+def elsewhere(sandbox: Sandbox) -> Elsewhere:
+    return Elsewhere(sandbox.root, sandbox.emulator)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_nothing_is_written_into_a_source_inside_the_destination(row: Row, elsew
     assert elsewhere.accepted == 1
     row.consumed("its output would lie in the source")
     assert night(elsewhere, run="the night after")["summary"]["known_bad"] == 1
-    row.held(judge(elsewhere))
+    row.held(check_invariants(elsewhere))
 
 
 @pytest.mark.parametrize(

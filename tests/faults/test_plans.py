@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.catalog.conftest import House, jpeg
-from tests.catalog.judge import judge
-from tests.catalog.test_nights import upload_preset
-from tests.catalog.test_owners import no_job_ends, records, until
 from tests.faults.nights import NAMES, came_to, ends_well, failed, night, told
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox, jpeg
+from tests.unit.catalog.ledger.test_owners import no_job_ends, records, until
+from tests.unit.catalog.test_run import upload_preset
 
 THIRTY = [f"{number:02d}.jpg" for number in range(30)]
 
@@ -55,21 +55,21 @@ CLASHES = [
 
 
 @pytest.mark.parametrize("clash", [clash.parameter for clash in CLASHES])
-def test_names_that_collide_are_found_before_they_are_paid(row: Row, house: House, clash: Clash) -> None:
-    house.put(*clash.names, "good.jpg")
+def test_names_that_collide_are_found_before_they_are_paid(row: Row, sandbox: Sandbox, clash: Clash) -> None:
+    sandbox.put(*clash.names, "good.jpg")
 
-    said = night(house, options=clash.options)
+    said = night(sandbox, options=clash.options)
 
     assert said["error"] == "CatalogFailed" and not said["retry_helps"]
-    found = failed(house)
+    found = failed(sandbox)
     assert {line["source"] for line in found} == set(clash.names)
     assert {line["code"] for line in found} == {"NAME_COLLISION"}
     for line in found:
         assert all(repr(name) in line["reason"] for name in clash.names)
     assert all(shown(name) in said["message"] for name in clash.names)
-    assert house.accepted == 1
+    assert sandbox.accepted == 1
     row.consumed("both are named in the manifest")
-    ends_well(house, row, [clash.good], options=clash.options)
+    ends_well(sandbox, row, [clash.good], options=clash.options)
 
 
 def shown(name: str) -> str:
@@ -96,7 +96,7 @@ class Redo:
     way_out: str
     first: dict[str, Any] = field(default_factory=dict)
     second: dict[str, Any] = field(default_factory=dict)
-    between: Callable[[House], None] = lambda house: None
+    between: Callable[[Sandbox], None] = lambda sandbox: None
 
     @property
     def parameter(self) -> Any:
@@ -104,15 +104,15 @@ class Redo:
         return pytest.param(self, marks=marks, id=self.way.replace(" ", "-"))
 
 
-def lose_the_record(house: House) -> None:
-    shutil.rmtree(house.destination / ".perfectlyclear")
+def lose_the_record(sandbox: Sandbox) -> None:
+    shutil.rmtree(sandbox.destination / ".perfectlyclear")
 
 
-def other_bytes(house: House) -> None:
+def other_bytes(sandbox: Sandbox) -> None:
     """Every time that the preset's file is fetched, it is another."""
     for nth in range(1, 10):  # three nights, which read it three times each
         do = {"body": {"text": f"other {nth}"}}
-        house.emulator.fault({"route": "preset_get_file", "nth": nth}, do)
+        sandbox.emulator.fault({"route": "preset_get_file", "nth": nth}, do)
 
 
 PRESET = {"correction": {"preset": "Studio 7"}}
@@ -145,43 +145,43 @@ REDOS = [
 
 @pytest.mark.parametrize("redo", [redo.parameter for redo in REDOS])
 def test_a_night_that_would_pay_for_everything_again_stops_before_it_pays(
-    row: Row, house: House, redo: Redo
+    row: Row, sandbox: Sandbox, redo: Redo
 ) -> None:
-    house.put(*THIRTY)
-    upload_preset(house, "Studio 7", b"warm")
-    came_to(house, night(house, options=redo.first), "hidden", THIRTY)
-    redo.between(house)
+    sandbox.put(*THIRTY)
+    upload_preset(sandbox, "Studio 7", b"warm")
+    came_to(sandbox, night(sandbox, options=redo.first), "hidden", THIRTY)
+    redo.between(sandbox)
 
-    refused = [night(house, run=f"night {number}", options=redo.second) for number in (2, 3)]
-    free = night(house, run="night 4", options={**redo.second, "reprocess": redo.way_out})
+    refused = [night(sandbox, run=f"night {number}", options=redo.second) for number in (2, 3)]
+    free = night(sandbox, run="night 4", options={**redo.second, "reprocess": redo.way_out})
 
     for said in refused:
-        came_to(house, said, row.outcome, THIRTY)
+        came_to(sandbox, said, row.outcome, THIRTY)
         assert "30 of 30 existing or paid outputs" in said["message"]
         assert f"({redo.why}). Nothing was started." in said["message"]
         assert "max_paid_again=30" in said["message"] and f'reprocess="{redo.way_out}"' in said["message"]
     assert (free["summary"]["unchanged"], free["summary"]["paid"]) == (30, 0)
-    assert house.accepted == 30
-    assert house.emulator.unconsumed() == []
+    assert sandbox.accepted == 30
+    assert sandbox.emulator.unconsumed() == []
     row.consumed("refused twice")
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 # ---- sources that are gone while their jobs are open
 
 
-def deleted(house: House) -> None:
+def deleted(sandbox: Sandbox) -> None:
     for name in NAMES:
-        (house.source / name).unlink()
+        (sandbox.source / name).unlink()
 
 
-def replaced(house: House) -> None:
+def replaced(sandbox: Sandbox) -> None:
     for number, name in enumerate(NAMES):
-        (house.source / name).write_bytes(jpeg(500 + number))
+        (sandbox.source / name).write_bytes(jpeg(500 + number))
 
 
-def moved(house: House) -> None:
-    house.source.rename(house.root / "in-2027")
+def moved(sandbox: Sandbox) -> None:
+    sandbox.source.rename(sandbox.root / "in-2027")
 
 
 @pytest.mark.parametrize("run", [None, "the next run"])
@@ -193,27 +193,27 @@ def moved(house: House) -> None:
     ],
 )
 def test_what_is_open_is_landed_first_whatever_became_of_its_source(
-    row: Row, house: House, change: Callable[[House], None], run: str | None
+    row: Row, sandbox: Sandbox, change: Callable[[Sandbox], None], run: str | None
 ) -> None:
-    house.put(*NAMES)
-    with no_job_ends(house):
-        worker = house.start(**told(house, None, {}))
-        until(lambda: records(house, "started") == len(NAMES))
+    sandbox.put(*NAMES)
+    with no_job_ends(sandbox):
+        worker = sandbox.start(**told(sandbox, None, {}))
+        until(lambda: records(sandbox, "started") == len(NAMES))
         worker.kill()
     row.consumed("killed with four jobs in the record")
-    change(house)
+    change(sandbox)
     more = {"options": {"if_empty": "succeed"}}
     if change is moved:
-        more["source"] = str(house.root / "in-2027")
+        more["source"] = str(sandbox.root / "in-2027")
 
-    said = night(house, run=run, **more)["summary"]
+    said = night(sandbox, run=run, **more)["summary"]
 
     assert (said["possibly_paid_twice"], said["failed"]) == (0, 0)
-    assert house.outputs == NAMES
+    assert sandbox.outputs == NAMES
     changed = len(NAMES) if change is replaced else 0
-    assert house.accepted == len(NAMES) + changed
+    assert sandbox.accepted == len(NAMES) + changed
     assert said["reasons"] == ({"source changed": changed} if changed else {})
-    ends_well(house, row, NAMES, **more)
+    ends_well(sandbox, row, NAMES, **more)
 
 
 # ---- other fingerprints, same bytes
@@ -243,49 +243,49 @@ def send_again(path: Path) -> None:
     ],
 )
 def test_files_with_the_same_bytes_as_before_are_unchanged(
-    row: Row, house: House, names: list[str], change: Callable[[Path], None]
+    row: Row, sandbox: Sandbox, names: list[str], change: Callable[[Path], None]
 ) -> None:
-    house.put(*names)
-    came_to(house, night(house), "hidden", names)
-    before = [os.stat(house.source / name).st_mtime_ns for name in names]
+    sandbox.put(*names)
+    came_to(sandbox, night(sandbox), "hidden", names)
+    before = [os.stat(sandbox.source / name).st_mtime_ns for name in names]
     for name in names:
-        change(house.source / name)
+        change(sandbox.source / name)
 
-    said = night(house, run="the second night")["summary"]
+    said = night(sandbox, run="the second night")["summary"]
 
     assert (said["unchanged"], said["corrected"], said["paid"]) == (len(names), 0, 0)
-    assert house.accepted == house.emulator.seen()["storage"]["routes"]["put"] == len(names)
-    assert not set(before) & {os.stat(house.source / name).st_mtime_ns for name in names}
+    assert sandbox.accepted == sandbox.emulator.seen()["storage"]["routes"]["put"] == len(names)
+    assert not set(before) & {os.stat(sandbox.source / name).st_mtime_ns for name in names}
     row.consumed("other times")
-    ends_well(house, row, names)
+    ends_well(sandbox, row, names)
 
 
 @pytest.mark.fault("F61", "a rejected one touched", "item REJECTED")
-def test_a_rejected_picture_that_was_only_touched_is_not_paid_again(row: Row, house: House) -> None:
-    house.put(*NAMES)
-    house.emulator.fault("pfc", {"outcome": {"status": "REJECTED", "statusText": "no photograph"}})
-    came_to(house, night(house), row.outcome, NAMES)
-    row.consumed(house.emulator)
+def test_a_rejected_picture_that_was_only_touched_is_not_paid_again(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault("pfc", {"outcome": {"status": "REJECTED", "statusText": "no photograph"}})
+    came_to(sandbox, night(sandbox), row.outcome, NAMES)
+    row.consumed(sandbox.emulator)
     for name in NAMES:
-        touch(house.source / name)
+        touch(sandbox.source / name)
 
-    said = night(house, run="the second night")
+    said = night(sandbox, run="the second night")
 
-    assert house.accepted == len(NAMES), said
+    assert sandbox.accepted == len(NAMES), said
     assert (said["summary"]["unchanged"], said["summary"]["known_bad"]) == (len(NAMES) - 1, 1)
-    ends_well(house, row, NAMES)
+    ends_well(sandbox, row, NAMES)
 
 
 @pytest.mark.fault("F61", "one of 30 really changed", "hidden")
-def test_what_really_changed_among_what_was_touched_is_all_that_is_paid(row: Row, house: House) -> None:
-    house.put(*THIRTY)
-    night(house)
+def test_what_really_changed_among_what_was_touched_is_all_that_is_paid(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*THIRTY)
+    night(sandbox)
     for name in THIRTY:
-        touch(house.source / name)
-    (house.source / "07.jpg").write_bytes(jpeg(4711))
+        touch(sandbox.source / name)
+    (sandbox.source / "07.jpg").write_bytes(jpeg(4711))
 
-    said = night(house, run="the second night")["summary"]
+    said = night(sandbox, run="the second night")["summary"]
 
     assert (said["unchanged"], said["corrected"], said["paid"]) == (29, 1, 1)
     row.consumed("other times")
-    ends_well(house, row, THIRTY)
+    ends_well(sandbox, row, THIRTY)

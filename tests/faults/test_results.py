@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from airflow_provider_perfectlyclear.catalog.transfer.landing import FETCHES
-from tests.catalog.conftest import House, jpeg
 from tests.faults.nights import NAMES, came_to, ends_well, lines, night
 from tests.faults.table import Row
+from tests.support.sandbox import Sandbox, jpeg
 
 #: What a worker may grow by (MB), whatever it is sent. A night of small pictures takes about 7.
 LITTLE = 25.0
@@ -47,49 +47,51 @@ def sends(data: bytes) -> dict[str, Any]:
     ],
 )
 def test_an_answer_is_not_unpacked_further_than_it_is_read(
-    row: Row, house: House, route: str, bomb: str, times: int
+    row: Row, sandbox: Sandbox, route: str, bomb: str, times: int
 ) -> None:
-    house.put(*NAMES)
-    house.emulator.fault(route, {"garble": bomb}, times=times)
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault(route, {"garble": bomb}, times=times)
 
-    said = night(house)
+    said = night(sandbox)
 
-    row.consumed(house.emulator)
-    came_to(house, said, row.outcome, NAMES)
+    row.consumed(sandbox.emulator)
+    came_to(sandbox, said, row.outcome, NAMES)
     assert said["grew"] < LITTLE
-    ends_well(house, row, NAMES)
+    ends_well(sandbox, row, NAMES)
 
 
 @pytest.mark.fault("F48", "pixel bomb at the source", "item FAILED")
-def test_a_pixel_bomb_at_the_source_is_only_sent(row: Row, house: House) -> None:
-    house.put(*NAMES[1:])
-    (house.source / "a.png").write_bytes(picture("PNG", (20_000, 20_000), "1"))
+def test_a_pixel_bomb_at_the_source_is_only_sent(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES[1:])
+    (sandbox.source / "a.png").write_bytes(picture("PNG", (20_000, 20_000), "1"))
 
-    said = night(house)
+    said = night(sandbox)
 
-    came_to(house, said, row.outcome, NAMES)
+    came_to(sandbox, said, row.outcome, NAMES)
     assert "too many pixels" in said["message"]
     assert said["grew"] < LITTLE
     row.consumed("the service has said how large it is")
-    ends_well(house, row, NAMES[1:])
+    ends_well(sandbox, row, NAMES[1:])
 
 
 @pytest.mark.fault("F48", "pixel bomb as a result", "hidden")
-def test_a_pixel_bomb_that_comes_back_is_not_decoded(row: Row, house: House) -> None:
-    house.put("a.png", *NAMES[1:])
+def test_a_pixel_bomb_that_comes_back_is_not_decoded(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put("a.png", *NAMES[1:])
     names = ["a.png", *NAMES[1:]]
-    bomb = picture("PNG", (9_000, 9_000), "L")  # 80 MB of pixels; a larger one the judge would not open
-    house.emulator.fault({"route": "download", "contains": ".png"}, sends(bomb))
-    (house.source / "a.png").write_bytes(picture("PNG", (64, 48)))
-    house.altered = {"a.png"}
+    bomb = picture(
+        "PNG", (9_000, 9_000), "L"
+    )  # 80 MB of pixels; a larger one would not be opened by the check
+    sandbox.emulator.fault({"route": "download", "contains": ".png"}, sends(bomb))
+    (sandbox.source / "a.png").write_bytes(picture("PNG", (64, 48)))
+    sandbox.altered = {"a.png"}
 
-    said = night(house)
+    said = night(sandbox)
 
-    row.consumed(house.emulator)
-    came_to(house, said, row.outcome, names)
-    assert (house.destination / "a.png").read_bytes() == bomb
+    row.consumed(sandbox.emulator)
+    came_to(sandbox, said, row.outcome, names)
+    assert (sandbox.destination / "a.png").read_bytes() == bomb
     assert said["grew"] < LITTLE
-    ends_well(house, row, names)
+    ends_well(sandbox, row, names)
 
 
 # ---- not as asked for
@@ -136,56 +138,58 @@ def wanted(other: Other) -> list[str]:
 
 @pytest.mark.parametrize("other", [other.parameter("item CORRUPT_OUTPUT") for other in (*OTHERS, *SIZES)])
 def test_a_result_other_than_asked_for_fails_its_picture_and_is_not_paid_again(
-    row: Row, house: House, other: Other
+    row: Row, sandbox: Sandbox, other: Other
 ) -> None:
-    house.put(*NAMES)
-    house.emulator.fault("download", sends(other.result), times=FETCHES)
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault("download", sends(other.result), times=FETCHES)
     options = {"correction": other.correction, "max_in_flight": 1, "verify": "strict"}
 
-    said = night(house, options=options)
+    said = night(sandbox, options=options)
 
-    row.consumed(house.emulator)
-    came_to(house, said, row.outcome, wanted(other))
+    row.consumed(sandbox.emulator)
+    came_to(sandbox, said, row.outcome, wanted(other))
     assert other.warning in said["message"] and not said["retry_helps"]
-    assert house.accepted == len(NAMES)
-    ends_well(house, row, wanted(other), options=options)
+    assert sandbox.accepted == len(NAMES)
+    ends_well(sandbox, row, wanted(other), options=options)
 
 
 @pytest.mark.parametrize("other", [SIZES[0].parameter("hidden")])
-def test_a_result_other_than_asked_for_may_only_be_warned_about(row: Row, house: House, other: Other) -> None:
-    house.put(*NAMES)
-    house.emulator.fault("download", sends(other.result))
-    house.altered = {"a.jpg"}
+def test_a_result_other_than_asked_for_may_only_be_warned_about(
+    row: Row, sandbox: Sandbox, other: Other
+) -> None:
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault("download", sends(other.result))
+    sandbox.altered = {"a.jpg"}
     options = {"correction": other.correction, "max_in_flight": 1}
 
-    said = night(house, options=options)
+    said = night(sandbox, options=options)
 
-    row.consumed(house.emulator)
-    came_to(house, said, row.outcome, NAMES)
-    is_warned_of(house, said, {"a.jpg": other.warning})
-    ends_well(house, row, NAMES, options=options)
+    row.consumed(sandbox.emulator)
+    came_to(sandbox, said, row.outcome, NAMES)
+    is_warned_of(sandbox, said, {"a.jpg": other.warning})
+    ends_well(sandbox, row, NAMES, options=options)
 
 
 @pytest.mark.fault("F56", "identical to the input", "hidden")
-def test_results_identical_to_their_sources_are_counted_and_warned_about(row: Row, house: House) -> None:
-    house.put(*NAMES)
+def test_results_identical_to_their_sources_are_counted_and_warned_about(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
     for nth, name in enumerate(NAMES[:1] + NAMES[2:], 1):
-        data = (house.source / name).read_bytes()
-        house.emulator.fault({"route": "download", "nth": nth}, sends(data))
-        house.altered.add(name)
+        data = (sandbox.source / name).read_bytes()
+        sandbox.emulator.fault({"route": "download", "nth": nth}, sends(data))
+        sandbox.altered.add(name)
 
-    said = night(house, options={"max_in_flight": 1})
+    said = night(sandbox, options={"max_in_flight": 1})
 
-    row.consumed(house.emulator)
-    came_to(house, said, row.outcome, NAMES)
+    row.consumed(sandbox.emulator)
+    came_to(sandbox, said, row.outcome, NAMES)
     identical = "the corrected file is identical to the source"
-    is_warned_of(house, said, dict.fromkeys(NAMES[:1] + NAMES[2:], identical))
-    ends_well(house, row, NAMES)
+    is_warned_of(sandbox, said, dict.fromkeys(NAMES[:1] + NAMES[2:], identical))
+    ends_well(sandbox, row, NAMES)
 
 
-def is_warned_of(house: House, said: dict[str, Any], warnings: dict[str, str]) -> None:
-    found = {line["output"]: line["warnings"] for line in lines(house) if "warnings" in line}
+def is_warned_of(sandbox: Sandbox, said: dict[str, Any], warnings: dict[str, str]) -> None:
+    found = {line["output"]: line["warnings"] for line in lines(sandbox) if "warnings" in line}
     assert found == {name: [warning] for name, warning in warnings.items()}
     assert said["summary"]["warnings"] == len(warnings)
     for name, warning in warnings.items():
-        assert f"{name}: {warning}" in house.log.read_text()
+        assert f"{name}: {warning}" in sandbox.log.read_text()

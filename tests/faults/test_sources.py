@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.catalog.transfer.landing import MAX_SOURCE
-from tests.catalog.conftest import House
 from tests.faults.nights import came_to, ends_well, night, night_held
 from tests.faults.table import Row
+from tests.support.sandbox import Sandbox
 
 GOOD = ["good/1.jpg", "good/2.jpg"]
 MB = 2**20
@@ -23,32 +23,32 @@ LARGE = 200 * MB
 
 
 @pytest.mark.fault("F31", "over the limit", "item INVALID_SOURCE")
-def test_a_file_over_the_limit_is_refused_by_its_size(row: Row, house: House) -> None:
-    house.put(*GOOD)
-    sparse(house.source / "x.mov", MAX_SOURCE + 1)
+def test_a_file_over_the_limit_is_refused_by_its_size(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*GOOD)
+    sparse(sandbox.source / "x.mov", MAX_SOURCE + 1)
 
-    said = night(house)
+    said = night(sandbox)
 
-    came_to(house, said, row.outcome, [*GOOD, "x.mov"])
+    came_to(sandbox, said, row.outcome, [*GOOD, "x.mov"])
     assert "5,368,709,121 bytes; at most 5,368,709,120" in said["message"]
-    assert house.emulator.seen()["storage"]["routes"]["put"] == len(GOOD)
+    assert sandbox.emulator.seen()["storage"]["routes"]["put"] == len(GOOD)
     row.consumed("refused by its size")
-    ends_well(house, row, GOOD)
+    ends_well(sandbox, row, GOOD)
 
 
 @pytest.mark.fault("F31", "200 MB of a video", "hidden")
-def test_a_large_video_passes_through_little_memory(row: Row, house: House) -> None:
-    house.put(*GOOD)
-    sparse(house.source / "x.mp4", LARGE)
+def test_a_large_video_passes_through_little_memory(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*GOOD)
+    sparse(sandbox.source / "x.mp4", LARGE)
 
-    said = night(house, within=120)
+    said = night(sandbox, within=120)
 
-    came_to(house, said, row.outcome, sorted([*GOOD, "x.mp4"]))
-    assert (house.destination / "x.mp4").stat().st_size == LARGE
+    came_to(sandbox, said, row.outcome, sorted([*GOOD, "x.mp4"]))
+    assert (sandbox.destination / "x.mp4").stat().st_size == LARGE
     assert said["summary"]["bytes_in"] > LARGE
     assert said["grew"] < 50
     row.consumed("its bytes have come in again")
-    ends_well(house, row, sorted([*GOOD, "x.mp4"]))
+    ends_well(sandbox, row, sorted([*GOOD, "x.mp4"]))
 
 
 def sparse(path: Path, size: int) -> None:
@@ -104,34 +104,37 @@ AFTER_LISTING, WHILE_SENT = (
     ],
 )
 def test_a_source_that_changes_is_not_paid_for_as_it_was(
-    row: Row, house: House, moment: tuple[dict[str, Any], dict[str, Any], str], change: Callable[[Path], None]
+    row: Row,
+    sandbox: Sandbox,
+    moment: tuple[dict[str, Any], dict[str, Any], str],
+    change: Callable[[Path], None],
 ) -> None:
     names = ["a.jpg", *GOOD, "z.jpg"]
-    house.put(*names)
+    sandbox.put(*names)
     match, when, name = moment
 
-    said = night_held(house, match, when, lambda: change(house.source / name))
+    said = night_held(sandbox, match, when, lambda: change(sandbox.source / name))
 
-    came_to(house, said, row.outcome, names)
+    came_to(sandbox, said, row.outcome, names)
     assert f"{name} SOURCE_CHANGED" in said["message"]
-    assert house.accepted == len(names) - 1
-    row.consumed(house.emulator)
+    assert sandbox.accepted == len(names) - 1
+    row.consumed(sandbox.emulator)
     if change is shrink:  # what is left of it is no whole picture
-        (house.source / name).unlink()
-    left = [one for one in names if (house.source / one).is_file()]
-    ends_well(house, row, left)
-    assert house.accepted == len(names) - 1 + (name in left)
+        (sandbox.source / name).unlink()
+    left = [one for one in names if (sandbox.source / one).is_file()]
+    ends_well(sandbox, row, left)
+    assert sandbox.accepted == len(names) - 1 + (name in left)
 
 
 @pytest.mark.fault("F34", "cut while it is sent", "item SOURCE_CHANGED")
-def test_a_source_that_is_cut_while_it_is_sent_is_no_failure_of_the_wire(row: Row, house: House) -> None:
-    house.put("b.jpg")
-    sparse(house.source / "a.mp4", 60 * MB)  # more than is on its way at any moment
+def test_a_source_that_is_cut_while_it_is_sent_is_no_failure_of_the_wire(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put("b.jpg")
+    sparse(sandbox.source / "a.mp4", 60 * MB)  # more than is on its way at any moment
     reading = {"when": "reading", "after": 1000}
 
-    said = night_held(house, {"route": "put"}, reading, lambda: shrink(house.source / "a.mp4"))
+    said = night_held(sandbox, {"route": "put"}, reading, lambda: shrink(sandbox.source / "a.mp4"))
 
-    came_to(house, said, row.outcome, ["a.mp4", "b.jpg"])
-    row.consumed(house.emulator)
-    (house.source / "a.mp4").unlink()
-    ends_well(house, row, ["b.jpg"])
+    came_to(sandbox, said, row.outcome, ["a.mp4", "b.jpg"])
+    row.consumed(sandbox.emulator)
+    (sandbox.source / "a.mp4").unlink()
+    ends_well(sandbox, row, ["b.jpg"])

@@ -15,36 +15,36 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.catalog.conftest import House
-from tests.catalog.judge import judge
-from tests.catalog.test_owners import no_job_ends, records, until
 from tests.faults.nights import night, told
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox
+from tests.unit.catalog.ledger.test_owners import no_job_ends, records, until
 
 NAMES = [f"{number:02d}.jpg" for number in range(6)] + [f"b/{number:02d}.jpg" for number in range(6, 8)]
 #: All jobs are started before the first of them ends.
 AT_ONCE = {"options": {"max_in_flight": 20}}
 
 
-def put_noise(house: House, pixels: int) -> None:
+def put_noise(sandbox: Sandbox, pixels: int) -> None:
     """Noise cannot be made smaller: the picture has almost a byte for each pixel, before and after."""
     for name in NAMES:
-        (house.source / name).parent.mkdir(exist_ok=True)
+        (sandbox.source / name).parent.mkdir(exist_ok=True)
         noise = Image.frombytes("RGB", (pixels, pixels), os.urandom(3 * pixels * pixels))
-        noise.save(house.source / name, quality=95)
+        noise.save(sandbox.source / name, quality=95)
 
 
-def collected(house: House, row: Row, said: dict[str, Any]) -> None:
+def collected(sandbox: Sandbox, row: Row, said: dict[str, Any]) -> None:
     """The run has stopped with some of its jobs landed; the next one lands the others and pays nothing."""
     assert said.get("code") == "STORAGE_FAILED" and said["retry_helps"], said
-    assert len(house.outputs) < len(NAMES)
-    assert house.accepted == records(house, "started") == len(NAMES)
-    done = night(house, run="tuesday")["summary"]
-    assert house.outputs == sorted(NAMES)
-    assert (done["paid"], house.accepted) == (0, len(NAMES))
-    after = night(house, run="wednesday")["summary"]
-    assert (after["unchanged"], house.accepted) == (len(NAMES), len(NAMES))
-    row.held(judge(house))
+    assert len(sandbox.outputs) < len(NAMES)
+    assert sandbox.accepted == records(sandbox, "started") == len(NAMES)
+    done = night(sandbox, run="tuesday")["summary"]
+    assert sandbox.outputs == sorted(NAMES)
+    assert (done["paid"], sandbox.accepted) == (0, len(NAMES))
+    after = night(sandbox, run="wednesday")["summary"]
+    assert (after["unchanged"], sandbox.accepted) == (len(NAMES), len(NAMES))
+    row.held(check_invariants(sandbox))
 
 
 # ---- errors that the system returns at one call
@@ -92,19 +92,19 @@ REFUSALS = [
 
 @pytest.mark.parametrize("refusal", [refusal.parameter for refusal in REFUSALS])
 def test_a_destination_that_cannot_be_written_stops_the_run_and_the_next_one_fetches_free(
-    row: Row, house: House, refusal: Refusal
+    row: Row, sandbox: Sandbox, refusal: Refusal
 ) -> None:
-    house.put(*NAMES)
-    with no_job_ends(house):
+    sandbox.put(*NAMES)
+    with no_job_ends(sandbox):
         fail_at = [refusal.event, refusal.part, refusal.number]
-        first = house.start(**told(house, "monday", {**AT_ONCE, "fail_at": fail_at}))
-        until(lambda: records(house, "started") == len(NAMES))
-    said = house.end(first) or {}
+        first = sandbox.start(**told(sandbox, "monday", {**AT_ONCE, "fail_at": fail_at}))
+        until(lambda: records(sandbox, "started") == len(NAMES))
+    said = sandbox.end(first) or {}
 
-    row.consumed(f"{house.log.read_text().count('injected: ')} calls failed")
-    assert "injected: " in house.log.read_text()
+    row.consumed(f"{sandbox.log.read_text().count('injected: ')} calls failed")
+    assert "injected: " in sandbox.log.read_text()
     assert all(text in said["message"] for text in refusal.says), said
-    collected(house, row, said)
+    collected(sandbox, row, said)
 
 
 @pytest.mark.parametrize(
@@ -117,18 +117,18 @@ def test_a_destination_that_cannot_be_written_stops_the_run_and_the_next_one_fet
     ],
 )
 def test_a_run_that_cannot_say_what_it_did_is_finished_by_its_next_try(
-    row: Row, house: House, number: str
+    row: Row, sandbox: Sandbox, number: str
 ) -> None:
-    house.put(*NAMES)
-    said = night(house, fail_at=["os.rename", "manifest.jsonl", number])
-    row.consumed(f"{house.log.read_text().count('injected: ')} calls failed")
+    sandbox.put(*NAMES)
+    said = night(sandbox, fail_at=["os.rename", "manifest.jsonl", number])
+    row.consumed(f"{sandbox.log.read_text().count('injected: ')} calls failed")
     assert said.get("code") == "STORAGE_FAILED", said
-    assert house.outputs == sorted(NAMES)
+    assert sandbox.outputs == sorted(NAMES)
 
-    done = night(house)["summary"]
+    done = night(sandbox)["summary"]
 
-    assert (done["corrected"], done["paid"], house.accepted) == (len(NAMES),) * 3
-    row.held(judge(house))
+    assert (done["corrected"], done["paid"], sandbox.accepted) == (len(NAMES),) * 3
+    row.held(check_invariants(sandbox))
 
 
 # ---- what is really full
@@ -154,32 +154,32 @@ def small_disk(place: Path, size: str) -> Iterator[Callable[[str], bool]]:
 
 
 @pytest.mark.fault("F35", "a disk of half a megabyte", "run STORAGE_FAILED")
-def test_a_disk_that_is_full_stops_the_run_and_the_next_one_fetches_free(row: Row, house: House) -> None:
-    put_noise(house, 400)
-    with small_disk(house.destination, "512k") as enlarge:
+def test_a_disk_that_is_full_stops_the_run_and_the_next_one_fetches_free(row: Row, sandbox: Sandbox) -> None:
+    put_noise(sandbox, 400)
+    with small_disk(sandbox.destination, "512k") as enlarge:
         if not enlarge("512k"):
             pytest.skip("only root can mount a small disk; the same error is injected at single calls")
-        with no_job_ends(house):
-            first = house.start(**told(house, "monday", AT_ONCE))
-            until(lambda: records(house, "started") == len(NAMES))
-        said = house.end(first) or {}
+        with no_job_ends(sandbox):
+            first = sandbox.start(**told(sandbox, "monday", AT_ONCE))
+            until(lambda: records(sandbox, "started") == len(NAMES))
+        said = sandbox.end(first) or {}
 
         row.consumed("the disk was full")
         assert "no space left" in said.get("message", ""), said
         assert enlarge("100m")
-        collected(house, row, said)
+        collected(sandbox, row, said)
 
 
 @pytest.mark.fault("F35", "no file may become larger", "run STORAGE_FAILED")
 def test_a_worker_whose_files_may_not_grow_stops_and_the_next_run_fetches_free(
-    row: Row, house: House
+    row: Row, sandbox: Sandbox
 ) -> None:
-    put_noise(house, 640)  # larger than the log, which may not grow either
-    with no_job_ends(house):
-        first = house.start(**told(house, "monday", AT_ONCE))
-        until(lambda: records(house, "started") == len(NAMES))
+    put_noise(sandbox, 640)  # larger than the log, which may not grow either
+    with no_job_ends(sandbox):
+        first = sandbox.start(**told(sandbox, "monday", AT_ONCE))
+        until(lambda: records(sandbox, "started") == len(NAMES))
         resource.prlimit(first.pid, resource.RLIMIT_FSIZE, (300_000, 300_000))
-    said = house.end(first) or {}
+    said = sandbox.end(first) or {}
 
     row.consumed("its files were limited to 300 kB")
-    collected(house, row, said)
+    collected(sandbox, row, said)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.__main__ import main
-from tests.catalog.conftest import House
 from tests.faults.nights import came_to, ends_well, lines, night
 from tests.faults.table import Row
+from tests.support.sandbox import Sandbox
 
 FORGED = "2026-01-01 00:00:00,000 ERROR root: forged"
 NAMES = [
@@ -34,13 +34,13 @@ OF_A_TRACEBACK = re.compile(
 )
 
 
-def every_line_is_the_logs_own(house: House) -> None:
-    text = house.log.read_bytes().decode()
+def every_line_is_the_logs_own(sandbox: Sandbox) -> None:
+    text = sandbox.log.read_bytes().decode()
     assert all(character.isprintable() or character == "\n" for character in text)
     for line in text.split("\n"):
         assert STAMPED.match(line) or OF_A_TRACEBACK.match(line), line
         assert not line.startswith(FORGED[:24])
-    for said in house.tries:
+    for said in sandbox.tries:
         assert said.get("message", "").isprintable(), said
 
 
@@ -116,37 +116,37 @@ WAYS = [
 
 
 @pytest.mark.parametrize("way", [way.parameter for way in WAYS])
-def test_a_hostile_text_is_one_line_of_the_log(row: Row, house: House, way: Way) -> None:
-    house.put(*way.names)
+def test_a_hostile_text_is_one_line_of_the_log(row: Row, sandbox: Sandbox, way: Way) -> None:
+    sandbox.put(*way.names)
     for match, do in way.faults:
-        house.emulator.fault(match, do, times=None)
+        sandbox.emulator.fault(match, do, times=None)
 
-    said = night(house, **way.more)
+    said = night(sandbox, **way.more)
 
-    came_to(house, said, way.outcome, way.more.get("files", way.names))
-    assert way.said in house.log.read_text()
+    came_to(sandbox, said, way.outcome, way.more.get("files", way.names))
+    assert way.said in sandbox.log.read_text()
     if way.faults:
-        row.consumed(house.emulator)
+        row.consumed(sandbox.emulator)
     else:
         row.consumed("said in the log")
-    house.put(*(name for name in NAMES if not way.names))
-    ends_well(house, row, sorted(way.names or NAMES))
-    every_line_is_the_logs_own(house)
+    sandbox.put(*(name for name in NAMES if not way.names))
+    ends_well(sandbox, row, sorted(way.names or NAMES))
+    every_line_is_the_logs_own(sandbox)
 
 
-def test_a_hostile_name_whose_result_is_gone_is_one_line_of_the_log(house: House) -> None:
-    house.put(*NAMES)
-    night(house)
+def test_a_hostile_name_whose_result_is_gone_is_one_line_of_the_log(sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    night(sandbox)
     for name in NAMES:
-        (house.destination / name).unlink()
-    house.emulator.fault("status", {"answer": {"status": 404, "json": {"error": TEXT}}}, times=len(NAMES))
+        (sandbox.destination / name).unlink()
+    sandbox.emulator.fault("status", {"answer": {"status": 404, "json": {"error": TEXT}}}, times=len(NAMES))
 
-    said = night(house, run="the second night")
+    said = night(sandbox, run="the second night")
 
     assert said["summary"]["gone_from_destination"] == len(NAMES)
-    assert house.log.read_text().count("its earlier result is gone") == len(NAMES)
-    assert house.emulator.unconsumed() == []
-    every_line_is_the_logs_own(house)
+    assert sandbox.log.read_text().count("its earlier result is gone") == len(NAMES)
+    assert sandbox.emulator.unconsumed() == []
+    every_line_is_the_logs_own(sandbox)
 
 
 # ---- what a page or a spreadsheet would run
@@ -170,44 +170,44 @@ MARKUP = "</td><script>alert('x')</script> =HYPERLINK(\"http://x.example\") & 'q
     ],
 )
 def test_markup_and_formulas_are_text_in_whatever_is_kept_and_said(
-    row: Row, house: House, word: str, capsys: pytest.CaptureFixture[str]
+    row: Row, sandbox: Sandbox, word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Manifest and progress are JSON, and the record is shown with a time before each line: no cell is a formula."""
-    house.put(*RUN)
-    house.emulator.fault("pfc", {"outcome": {"status": word, "statusText": MARKUP}}, times=None)
+    sandbox.put(*RUN)
+    sandbox.emulator.fault("pfc", {"outcome": {"status": word, "statusText": MARKUP}}, times=None)
 
-    said = night(house)
+    said = night(sandbox)
 
-    came_to(house, said, row.outcome, RUN)
-    row.consumed(house.emulator)
-    assert {(line["source"], line["reason"]) for line in lines(house)} == {(name, MARKUP) for name in RUN}
+    came_to(sandbox, said, row.outcome, RUN)
+    row.consumed(sandbox.emulator)
+    assert {(line["source"], line["reason"]) for line in lines(sandbox)} == {(name, MARKUP) for name in RUN}
     for name in ("manifest.jsonl", "progress.json"):
-        (path,) = house.destination.rglob(name)
+        (path,) = sandbox.destination.rglob(name)
         assert all(isinstance(json.loads(line), dict) for line in path.read_text().splitlines())
-    assert shown(house, capsys) == [f"failed   {name!r}  {word}: {MARKUP}" for name in sorted(RUN)]
-    ends_well(house, row, RUN)
+    assert shown(sandbox, capsys) == [f"failed   {name!r}  {word}: {MARKUP}" for name in sorted(RUN)]
+    ends_well(sandbox, row, RUN)
 
 
 @pytest.mark.fault("F47", "names of what is corrected", "hidden")
 def test_names_that_are_markup_come_out_as_they_went_in(
-    row: Row, house: House, capsys: pytest.CaptureFixture[str]
+    row: Row, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house.put(*RUN)
+    sandbox.put(*RUN)
 
-    said = night(house)
+    said = night(sandbox)
 
-    came_to(house, said, row.outcome, sorted(RUN))
-    assert sorted(line["output"] for line in lines(house)) == sorted(RUN)
-    assert [line.partition("  job ")[0] for line in shown(house, capsys)] == [
+    came_to(sandbox, said, row.outcome, sorted(RUN))
+    assert sorted(line["output"] for line in lines(sandbox)) == sorted(RUN)
+    assert [line.partition("  job ")[0] for line in shown(sandbox, capsys)] == [
         f"landed   {name!r}" for name in sorted(RUN)
     ]
     row.consumed("named in manifest and record")
-    ends_well(house, row, sorted(RUN))
+    ends_well(sandbox, row, sorted(RUN))
 
 
-def shown(house: House, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def shown(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The lines of ``ledger show``, without the time that each begins with."""
-    assert main(["ledger", "show", str(house.destination)]) == 0
+    assert main(["ledger", "show", str(sandbox.destination)]) == 0
     *rows, _ = capsys.readouterr().out.splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  [a-z]", row) for row in rows)
     return [row[21:] for row in rows]

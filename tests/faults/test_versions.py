@@ -13,11 +13,11 @@ import pytest
 
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
-from tests.catalog.conftest import House, jpeg
-from tests.catalog.judge import judge
-from tests.catalog.test_owners import no_job_ends
 from tests.faults.nights import NAMES, came_to, night
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox, jpeg
+from tests.unit.catalog.ledger.test_owners import no_job_ends
 
 DEFERS = {
     "options": {"deferrable": True, "timeout": 120.0},
@@ -25,12 +25,12 @@ DEFERS = {
 }
 
 
-def lane(house: House) -> Path:
-    return house.destination / ".perfectlyclear" / "lanes" / "all"
+def lane(sandbox: Sandbox) -> Path:
+    return sandbox.destination / ".perfectlyclear" / "lanes" / "all"
 
 
-def segments(house: House) -> list[Path]:
-    return sorted(lane(house).glob("*.jsonl"))
+def segments(sandbox: Sandbox) -> list[Path]:
+    return sorted(lane(sandbox).glob("*.jsonl"))
 
 
 def rewritten(path: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
@@ -72,73 +72,75 @@ def way(what: str, version: int, outcome: str, *more: Any) -> Any:
     ],
 )
 def test_a_ledger_of_another_version_is_refused_with_what_to_do(
-    row: Row, house: House, killed: bool, version: int
+    row: Row, sandbox: Sandbox, killed: bool, version: int
 ) -> None:
     """A night that ends leaves a checkpoint, one that is killed its last segment."""
-    house.put(*NAMES)
+    sandbox.put(*NAMES)
     if killed:
-        house.emulator.fault({"route": "download", "nth": 2}, {"kill": {"pid": "peer", "when": "answering"}})
-        assert house.end(house.start(run="monday")) is None
+        sandbox.emulator.fault(
+            {"route": "download", "nth": 2}, {"kill": {"pid": "peer", "when": "answering"}}
+        )
+        assert sandbox.end(sandbox.start(run="monday")) is None
     else:
-        night(house, run="monday")
-    newest = segments(house)[-1]
-    kept, paid = newest.read_bytes(), house.accepted
+        night(sandbox, run="monday")
+    newest = segments(sandbox)[-1]
+    kept, paid = newest.read_bytes(), sandbox.accepted
     assert (kept[:2] == b"\x1f\x8b") is not killed
     rewritten(newest, of_version(version))
-    (house.source / "new.jpg").write_bytes(jpeg(99))
+    (sandbox.source / "new.jpg").write_bytes(jpeg(99))
 
-    said = night(house, run="tuesday")
+    said = night(sandbox, run="tuesday")
 
     assert (said.get("code"), said.get("retry_helps")) == ("LEDGER", False), said
     assert f"layout {version}, this version reads 1" in said["message"]
     assert "Upgrade, or run the version that wrote it. Nothing was paid." in said["message"]
-    assert house.accepted == paid
-    assert segments(house)[-1] == newest
+    assert sandbox.accepted == paid
+    assert segments(sandbox)[-1] == newest
     row.consumed("the run was refused")
     newest.write_bytes(kept)
-    done = night(house, run="monday")
+    done = night(sandbox, run="monday")
     assert "summary" in done, done
-    assert house.outputs == sorted([*NAMES, "new.jpg"])
-    assert house.accepted == len(NAMES) + 1
-    row.held(judge(house))
+    assert sandbox.outputs == sorted([*NAMES, "new.jpg"])
+    assert sandbox.accepted == len(NAMES) + 1
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F55", "a lane of other shards of version 99", "run LEDGER")
-def test_another_lane_of_another_version_is_refused_too(row: Row, house: House) -> None:
-    house.put(*NAMES)
+def test_another_lane_of_another_version_is_refused_too(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
     for shard in ("1/2", "2/2"):
-        night(house, run=shard, options={"shard": shard})
-    newest = sorted(lane(house).with_name("01of02").glob("*.jsonl"))[-1]
-    kept, paid = newest.read_bytes(), house.accepted
+        night(sandbox, run=shard, options={"shard": shard})
+    newest = sorted(lane(sandbox).with_name("01of02").glob("*.jsonl"))[-1]
+    kept, paid = newest.read_bytes(), sandbox.accepted
     rewritten(newest, of_version(99))
 
-    said = night(house, run="all")
+    said = night(sandbox, run="all")
 
     assert said.get("code") == "LEDGER" and "Upgrade" in said["message"], said
-    assert house.accepted == paid == len(NAMES)
+    assert sandbox.accepted == paid == len(NAMES)
     row.consumed("the run was refused")
     newest.write_bytes(kept)
-    assert night(house, run="all")["summary"]["unchanged"] == len(NAMES)
-    row.held(judge(house))
+    assert night(sandbox, run="all")["summary"]["unchanged"] == len(NAMES)
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F55", "a segment with more than is known", "hidden")
-def test_more_than_is_known_is_ignored(row: Row, house: House) -> None:
+def test_more_than_is_known_is_ignored(row: Row, sandbox: Sandbox) -> None:
     """A later version of the same layout may add fields and records that change nothing for others."""
-    house.put(*NAMES)
-    night(house, run="monday")
+    sandbox.put(*NAMES)
+    night(sandbox, run="monday")
 
     def more(lines: list[dict[str, Any]]) -> None:
         for line in lines:
             line["new"] = {"er": True}
         lines.insert(1, {"r": "hint", "output": "a.jpg", "for": "others"})
 
-    rewritten(segments(house)[-1], more)
-    done = night(house, run="tuesday")["summary"]
+    rewritten(segments(sandbox)[-1], more)
+    done = night(sandbox, run="tuesday")["summary"]
 
     row.consumed("each record has a new field, and there is a new one")
     assert (done["unchanged"], done["paid"]) == (len(NAMES), 0)
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 # ---- what a run keeps for itself while it is deferred
@@ -169,27 +171,27 @@ def a_missing_field(lines: list[dict[str, Any]]) -> None:
     ],
 )
 def test_a_deferred_run_of_another_version_plans_afresh_and_lands_what_is_open(
-    row: Row, house: House, change: Callable[[list[dict[str, Any]]], None], version: int
+    row: Row, sandbox: Sandbox, change: Callable[[list[dict[str, Any]]], None], version: int
 ) -> None:
-    house.put(*NAMES)
-    with no_job_ends(house):
-        waiting = night(house, **DEFERS)
+    sandbox.put(*NAMES)
+    with no_job_ends(sandbox):
+        waiting = night(sandbox, **DEFERS)
     assert len(waiting.get("waiting", [])) == len(NAMES), waiting
-    (kept,) = house.destination.rglob("run.json.gz")
+    (kept,) = sandbox.destination.rglob("run.json.gz")
     rewritten(kept, change)
 
-    said = resumed(house)
+    said = resumed(sandbox)
 
     row.consumed("what was kept was not as this version writes it")
-    assert "downloading the results first" in house.log.read_text()  # as a try does that begins anew
-    came_to(house, said, "hidden", NAMES)
-    assert house.accepted == len(NAMES)
-    row.held(judge(house))
+    assert "downloading the results first" in sandbox.log.read_text()  # as a try does that begins anew
+    came_to(sandbox, said, "hidden", NAMES)
+    assert sandbox.accepted == len(NAMES)
+    row.held(check_invariants(sandbox))
 
 
-def resumed(house: House) -> dict[str, Any]:
+def resumed(sandbox: Sandbox) -> dict[str, Any]:
     for _ in range(20):
-        said = night(house, resume=True, **DEFERS)
+        said = night(sandbox, resume=True, **DEFERS)
         if "waiting" not in said:
             return said
     raise AssertionError("it waits for ever")
@@ -206,37 +208,39 @@ def others(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {**kwargs, "layout": 99, "watch": {"new": "kind"}}
 
 
-def deferred(house: House, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def deferred(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the trigger of a run whose jobs are all open is made of."""
-    monkeypatch.setenv("AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT", house.emulator.connection_json())
-    house.put(*NAMES)
-    with no_job_ends(house):
-        waiting = night(house, **DEFERS)["waiting"]
+    monkeypatch.setenv("AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT", sandbox.emulator.connection_json())
+    sandbox.put(*NAMES)
+    with no_job_ends(sandbox):
+        waiting = night(sandbox, **DEFERS)["waiting"]
     return PerfectlyClearJobsTrigger(job_ids=waiting, poll_interval=0.1, timeout=30.0).serialize()[1]
 
 
-def landed(house: House, row: Row) -> None:
-    came_to(house, resumed(house), "hidden", NAMES)
-    assert house.accepted == len(NAMES)
-    row.held(judge(house))
+def landed(sandbox: Sandbox, row: Row) -> None:
+    came_to(sandbox, resumed(sandbox), "hidden", NAMES)
+    assert sandbox.accepted == len(NAMES)
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F55", "a trigger's arguments of version 0", "hidden")
-def test_a_trigger_that_is_told_less_is_read(row: Row, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    kwargs = fewer(deferred(house, monkeypatch))
+def test_a_trigger_that_is_told_less_is_read(
+    row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kwargs = fewer(deferred(sandbox, monkeypatch))
 
     event = asyncio.run(fired(PerfectlyClearJobsTrigger(**kwargs)))
 
     row.consumed(f"it was told nothing but {sorted(kwargs)}")
     assert event["why"] == "all_final", event
-    landed(house, row)
+    landed(sandbox, row)
 
 
 @pytest.mark.fault("F55", "a trigger's arguments of version 99", "CONFIGURATION")
 def test_a_trigger_that_is_told_what_it_does_not_know_says_what_to_do(
-    row: Row, house: House, monkeypatch: pytest.MonkeyPatch
+    row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trigger = PerfectlyClearJobsTrigger(**others(deferred(house, monkeypatch)))
+    trigger = PerfectlyClearJobsTrigger(**others(deferred(sandbox, monkeypatch)))
 
     with pytest.raises(
         ConfigurationError, match="not know layout, watch.*install the same version everywhere"
@@ -244,7 +248,7 @@ def test_a_trigger_that_is_told_what_it_does_not_know_says_what_to_do(
         asyncio.run(fired(trigger))
 
     row.consumed("the trigger has failed")
-    landed(house, row)
+    landed(sandbox, row)
 
 
 async def fired(trigger: PerfectlyClearJobsTrigger) -> dict[str, Any]:

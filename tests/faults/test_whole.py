@@ -13,11 +13,11 @@ from PIL import Image
 
 from airflow_provider_perfectlyclear.errors import CatalogFailed
 from airflow_provider_perfectlyclear.media_walk import Whole
-from tests.catalog.conftest import House, jpeg
-from tests.catalog.judge import judge
 from tests.faults.ledgers import catalog, done
 from tests.faults.nights import NAMES, came_to, ends_well, lines, night
 from tests.faults.table import Row
+from tests.support.invariants import check_invariants
+from tests.support.sandbox import Sandbox, jpeg
 
 PHOTO = Image.fromarray(skimage.data.astronaut()).resize((300, 200))
 
@@ -121,82 +121,82 @@ CUTS = [
 
 @pytest.mark.parametrize(("how", "length"), CUTS)
 def test_a_result_that_is_cut_is_fetched_again_and_then_fails(
-    row: Row, house: House, how: int, length: bool
+    row: Row, sandbox: Sandbox, how: int, length: bool
 ) -> None:
-    house.put(*NAMES)
-    done(catalog(house, "to know its size").execute())
-    size = (house.destination / "a.jpg").stat().st_size
-    (house.source / "a.jpg").write_bytes(jpeg(90))
+    sandbox.put(*NAMES)
+    done(catalog(sandbox, "to know its size").execute())
+    size = (sandbox.destination / "a.jpg").stat().st_size
+    (sandbox.source / "a.jpg").write_bytes(jpeg(90))
     cut: list[dict[str, Any]] = [{"truncate": min(size * how // 100, size - 1) - 40}]
     if not length:
         cut.append({"framing": "close"})
-    house.emulator.fault("download", cut, times=3)
+    sandbox.emulator.fault("download", cut, times=3)
     with pytest.raises(CatalogFailed, match="cut short"):
-        catalog(house, "tuesday").execute()
-    (bad,) = [line for line in lines(house) if line["state"] == "failed"]
+        catalog(sandbox, "tuesday").execute()
+    (bad,) = [line for line in lines(sandbox) if line["state"] == "failed"]
     assert bad["code"] == "CORRUPT_OUTPUT" and "(kept as " in bad["reason"]
-    assert len(list((house.destination / ".perfectlyclear" / "kept").iterdir())) == 1
-    assert done(catalog(house, "wednesday").execute())["known_bad"] == 1
-    row.consumed(house.emulator)
-    row.held(judge(house))
+    assert len(list((sandbox.destination / ".perfectlyclear" / "kept").iterdir())) == 1
+    assert done(catalog(sandbox, "wednesday").execute())["known_bad"] == 1
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F66", "cut twice, then whole", "hidden")
-def test_a_result_that_is_cut_is_fetched_again(row: Row, house: House) -> None:
-    house.put(*NAMES)
-    house.emulator.fault("download", [{"truncate": 300}, {"framing": "close"}], times=2)
-    said = night(house)
-    came_to(house, said, "hidden", NAMES)
-    row.consumed(house.emulator)
-    ends_well(house, row, NAMES)
+def test_a_result_that_is_cut_is_fetched_again(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault("download", [{"truncate": 300}, {"framing": "close"}], times=2)
+    said = night(sandbox)
+    came_to(sandbox, said, "hidden", NAMES)
+    row.consumed(sandbox.emulator)
+    ends_well(sandbox, row, NAMES)
 
 
 @pytest.mark.fault("F66", "an original that is cut short", "item TRUNCATED_SOURCE")
-def test_a_source_that_is_cut_short_is_not_paid(row: Row, house: House) -> None:
-    house.put(*NAMES)
-    cut = (house.source / "a.jpg").read_bytes()[:-50]
-    (house.source / "a.jpg").write_bytes(cut)
-    said = night(house)
-    came_to(house, said, "item TRUNCATED_SOURCE", NAMES)
-    assert house.accepted == 3
+def test_a_source_that_is_cut_short_is_not_paid(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    cut = (sandbox.source / "a.jpg").read_bytes()[:-50]
+    (sandbox.source / "a.jpg").write_bytes(cut)
+    said = night(sandbox)
+    came_to(sandbox, said, "item TRUNCATED_SOURCE", NAMES)
+    assert sandbox.accepted == 3
     row.consumed("it is named")
-    ends_well(house, row, NAMES)
+    ends_well(sandbox, row, NAMES)
 
 
-def test_a_source_that_is_cut_short_may_be_sent_all_the_same(house: House) -> None:
-    house.put("a.jpg")
-    (house.source / "a.jpg").write_bytes((house.source / "a.jpg").read_bytes()[:-2])
+def test_a_source_that_is_cut_short_may_be_sent_all_the_same(sandbox: Sandbox) -> None:
+    sandbox.put("a.jpg")
+    (sandbox.source / "a.jpg").write_bytes((sandbox.source / "a.jpg").read_bytes()[:-2])
     with pytest.raises(
         CatalogFailed, match="FAILED: The picture cannot be decoded"
     ):  # the service's own word
-        catalog(house, check_source=False).execute()
-    assert house.accepted == 1
+        catalog(sandbox, check_source=False).execute()
+    assert sandbox.accepted == 1
 
 
-def test_a_source_that_was_refused_as_cut_short_may_be_sent_the_next_night(house: House) -> None:
-    house.put(*NAMES)
-    (house.source / "a.jpg").write_bytes((house.source / "a.jpg").read_bytes()[:-2])
+def test_a_source_that_was_refused_as_cut_short_may_be_sent_the_next_night(sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    (sandbox.source / "a.jpg").write_bytes((sandbox.source / "a.jpg").read_bytes()[:-2])
     with pytest.raises(CatalogFailed, match="send it all the same with check_source=False"):
-        catalog(house).execute()
-    assert done(catalog(house, "again").execute())["known_bad"] == 1
+        catalog(sandbox).execute()
+    assert done(catalog(sandbox, "again").execute())["known_bad"] == 1
     with pytest.raises(CatalogFailed, match="FAILED: The picture cannot be decoded"):
-        catalog(house, "sent", check_source=False).execute()
-    assert house.accepted == 4
+        catalog(sandbox, "sent", check_source=False).execute()
+    assert sandbox.accepted == 4
 
 
 @pytest.mark.fault("F67", "a motion photo", "hidden")
-def test_a_picture_with_something_behind_its_end_lands(row: Row, house: House) -> None:
-    house.put(*NAMES)
+def test_a_picture_with_something_behind_its_end_lands(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
     whole = jpeg(91) + b"MotionPhoto_Data" + video()
-    house.emulator.fault("download", {"body": {"base64": base64.b64encode(whole).decode()}})
-    summary = done(catalog(house).execute())
+    sandbox.emulator.fault("download", {"body": {"base64": base64.b64encode(whole).decode()}})
+    summary = done(catalog(sandbox).execute())
     assert summary["corrected"] == 4
-    row.consumed(house.emulator)
-    landed = [path for path in house.destination.glob("**/*.jpg") if path.read_bytes() == whole]
+    row.consumed(sandbox.emulator)
+    landed = [path for path in sandbox.destination.glob("**/*.jpg") if path.read_bytes() == whole]
     assert len(landed) == 1
     landed[0].unlink()
-    assert done(catalog(house, "again").execute())["paid"] == 0
-    row.held(judge(house))
+    assert done(catalog(sandbox, "again").execute())["paid"] == 0
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.parametrize(
@@ -213,23 +213,23 @@ def test_a_picture_with_something_behind_its_end_lands(row: Row, house: House) -
     ],
 )
 def test_a_result_of_another_size_lands_with_a_warning(
-    row: Row, house: House, make: dict[str, Any], correction: dict[str, Any]
+    row: Row, sandbox: Sandbox, make: dict[str, Any], correction: dict[str, Any]
 ) -> None:
-    house.put(*NAMES)
-    house.emulator.fault("pfc", {"make": make})
-    summary = done(catalog(house, "monday", correction).execute())
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault("pfc", {"make": make})
+    summary = done(catalog(sandbox, "monday", correction).execute())
     assert (summary["corrected"], summary["warnings"], summary["failed"]) == (4, 1, 0)
-    assert done(catalog(house, "tuesday", correction).execute())["paid"] == 0
-    row.consumed(house.emulator)
-    row.held(judge(house))
+    assert done(catalog(sandbox, "tuesday", correction).execute())["paid"] == 0
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F106", "another size, strict", "item CORRUPT_OUTPUT")
-def test_a_result_of_another_size_fails_when_that_is_asked_for(row: Row, house: House) -> None:
-    house.put(*NAMES)
-    house.emulator.fault("pfc", {"make": {"scale": 50}})
+def test_a_result_of_another_size_fails_when_that_is_asked_for(row: Row, sandbox: Sandbox) -> None:
+    sandbox.put(*NAMES)
+    sandbox.emulator.fault("pfc", {"make": {"scale": 50}})
     with pytest.raises(CatalogFailed, match="40 was asked for"):
-        catalog(house, "monday", {"width": 40}, verify="strict").execute()
-    assert list((house.destination / ".perfectlyclear" / "kept").iterdir())
-    row.consumed(house.emulator)
-    row.held(judge(house))
+        catalog(sandbox, "monday", {"width": 40}, verify="strict").execute()
+    assert list((sandbox.destination / ".perfectlyclear" / "kept").iterdir())
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))

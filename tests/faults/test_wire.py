@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.catalog.conftest import House
 from tests.faults.nights import NAMES, came_to, ends_well, night
 from tests.faults.table import Row
+from tests.support.sandbox import Sandbox
 
 #: Requests go one after the other: then it is known which picture meets the fault.
 ALONE = {"options": {"transfers": 1, "max_in_flight": 1}}
@@ -224,17 +224,17 @@ WAYS = [
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_fault_on_the_wire(row: Row, house: House, way: Way) -> None:
-    house.put(*NAMES)
+def test_a_fault_on_the_wire(row: Row, sandbox: Sandbox, way: Way) -> None:
+    sandbox.put(*NAMES)
     for match, do, times in way.faults:
-        house.emulator.fault(match, dated(do), times=times)
+        sandbox.emulator.fault(match, dated(do), times=times)
 
-    said = night(house, **way.more)
+    said = night(sandbox, **way.more)
 
-    row.consumed(house.emulator)
-    came_to(house, said, way.outcome, NAMES)
-    assert way.says in house.log.read_text()
-    ends_well(house, row, NAMES, **way.more)
+    row.consumed(sandbox.emulator)
+    came_to(sandbox, said, way.outcome, NAMES)
+    assert way.says in sandbox.log.read_text()
+    ends_well(sandbox, row, NAMES, **way.more)
 
 
 def dated(do: Any) -> Any:

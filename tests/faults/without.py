@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 WIRE, KILLS, OWNERS = (
     "tests/faults/test_wire.py",
-    "tests/catalog/test_kills.py",
-    "tests/catalog/test_owners.py",
+    "tests/unit/catalog/ledger/test_kills.py",
+    "tests/unit/catalog/ledger/test_owners.py",
 )
 
 
@@ -48,7 +48,9 @@ def safeguard(
     name: str, file: str, text: str, instead: str, faults: str, *also: tuple[str, str, str]
 ) -> Safeguard:
     """One whose part of the table is the rows of some faults."""
-    return Safeguard(name, file, text, instead, ("tests/faults", "tests/catalog", "--fault", faults), also)
+    return Safeguard(
+        name, file, text, instead, ("tests/faults", "tests/unit/catalog", "--fault", faults), also
+    )
 
 
 SAFEGUARDS = [
@@ -64,7 +66,7 @@ SAFEGUARDS = [
         "storage/local.py",
         "            self._place_whole(name, copy, os.replace)",
         "            with open(self.path(name), 'wb') as part:\n                copy(part)",
-        (KILLS, "tests/faults/test_stores.py", "tests/faults/test_judge.py"),
+        (KILLS, "tests/faults/test_stores.py", "tests/faults/test_invariants.py"),
     ),
     Safeguard(
         "keyless storage client",

@@ -69,7 +69,7 @@ def _as_bytes(headers: dict[str, str]) -> Iterator[tuple[bytes, bytes]]:
         yield name.encode(), value.encode("utf-8", "replace")
 
 
-def judge(call: str, case: Case) -> str:
+def check_invariants(call: str, case: Case) -> str:
     """Read an answer, and look at what came of it: ``read``, or the error's name."""
     began = time.process_time()
     try:
@@ -196,7 +196,7 @@ def test_any_answer_is_read_or_refused_in_our_own_words(call: str, record_proper
     for number in range(CASES):
         answer = case(call, number)
         try:
-            outcome = judge(call, answer)
+            outcome = check_invariants(call, answer)
         except Exception as error:
             raise AssertionError(f"seed {SEED}, case({call!r}, {number}): {error!r}: {answer}") from error
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
@@ -216,7 +216,7 @@ def test_an_answer_of_the_largest_size_costs_as_little_as_any(call: str) -> None
     for answer in enormous():
         gc.collect()
         try:
-            judge(call, answer)
+            check_invariants(call, answer)
         except Exception as error:
             raise AssertionError(f"{call}: {error!r}: {answer}") from error
 
@@ -261,7 +261,7 @@ def test_nesting_is_no_danger_however_little_stack_is_left() -> None:
     def deeper(left: int, call: str, body: bytes) -> None:
         if left:
             return deeper(left - 1, call, body)
-        judge(call, Case(200, {}, body))
+        check_invariants(call, Case(200, {}, body))
 
     for call in EVERY_CALL:
         for body in bodies:

@@ -94,7 +94,7 @@ class Meter:
             if not self.memory or wall - self.memory[-1][0] > 0.25:
                 self.memory.append((wall, self._process.memory_info().rss))
 
-    def judge(self, before: int) -> str:
+    def check_invariants(self, before: int) -> str:
         """Say what was measured, after a look at it."""
         held = [rss for _, rss in self.memory]
         half, end = held[len(held) // 2], max(held[len(held) // 2 :])
@@ -130,7 +130,7 @@ def wait_for(make: Callable[[], list[PerfectlyClearJobsTrigger]]) -> tuple[list[
     events = asyncio.run(run())
     assert len(process.net_connections("inet")) <= sockets
     assert threading.active_count() < 20
-    return events, meter.judge(memory)
+    return events, meter.check_invariants(memory)
 
 
 def a_trigger(job_ids: list[str]) -> PerfectlyClearJobsTrigger:

@@ -1,4 +1,4 @@
-"""The catalog's house with both of its places on a real S3 server."""
+"""The catalog's sandbox with both of its places on a real S3 server."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.storage import Store, open_store
-from tests.catalog.conftest import House, jpeg
 from tests.s3.server import BUCKET, Server, s3_server
+from tests.support.sandbox import Sandbox, jpeg
 
 
 @dataclass
-class HouseOnS3(House):
+class SandboxOnS3(Sandbox):
     """The local folders are only used to look at what lies in the bucket."""
 
     server: Server = None  # type: ignore[assignment]
@@ -97,7 +97,7 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, emulator: Emulator, s3: Server) -> Iterator[HouseOnS3]:
-    house = HouseOnS3(tmp_path, emulator, server=s3)
-    yield house
-    house.close()
+def sandbox(tmp_path: Path, emulator: Emulator, s3: Server) -> Iterator[SandboxOnS3]:
+    sandbox = SandboxOnS3(tmp_path, emulator, server=s3)
+    yield sandbox
+    sandbox.close()

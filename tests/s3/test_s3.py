@@ -11,19 +11,19 @@ import pytest
 
 from airflow_provider_perfectlyclear.errors import LaneLost, StorageFailed
 from airflow_provider_perfectlyclear.storage import Store, open_store
-from tests.catalog.judge import (
+from tests.faults.servers import Relay
+from tests.faults.table import Row
+from tests.s3.conftest import SandboxOnS3
+from tests.s3.server import BUCKET, RECORDS, Server
+from tests.support.invariants import (
+    check_invariants,
     every_visible_picture_is_whole,
-    judge,
     nothing_is_left_behind,
     nothing_is_paid_twice_in_silence,
     nothing_secret_is_kept_or_said,
     the_key_stays_at_home,
 )
-from tests.catalog.test_kills import AT_ONCE, LATER, ONE_BY_ONE, killed, the_next_try_finishes
-from tests.faults.servers import Relay
-from tests.faults.table import Row
-from tests.s3.conftest import HouseOnS3
-from tests.s3.server import BUCKET, RECORDS, Server
+from tests.unit.catalog.ledger.test_kills import AT_ONCE, LATER, ONE_BY_ONE, killed, the_next_try_finishes
 
 NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg", "ü #1 %.jpg"]
 RENDITIONS = {"web": {"long": 40}, "print": {"output_type": "png"}}
@@ -47,18 +47,18 @@ def on_s3(moment: str, ambiguous: int, *what: Any) -> Any:
     ],
 )
 def test_a_worker_killed_by_the_service_pays_nothing_twice_in_silence(
-    row: Row, house: HouseOnS3, route: str, when: str, ambiguous: int
+    row: Row, sandbox: SandboxOnS3, route: str, when: str, ambiguous: int
 ) -> None:
-    house.put(*NAMES)
+    sandbox.put(*NAMES)
     # Two at a time, so that both starts of a picture are lost at once; or one, so that none is being started.
     in_flight = 2 if ambiguous else 1
-    house.options = {**ONE_BY_ONE, "renditions": RENDITIONS, "max_in_flight": in_flight}
-    house.emulator.fault({"route": route, "nth": 3}, {"kill": {"pid": "peer", "when": when}})
+    sandbox.options = {**ONE_BY_ONE, "renditions": RENDITIONS, "max_in_flight": in_flight}
+    sandbox.emulator.fault({"route": route, "nth": 3}, {"kill": {"pid": "peer", "when": when}})
 
-    assert house.work(constants=LATER if route == "pfc" else AT_ONCE) is None
+    assert sandbox.work(constants=LATER if route == "pfc" else AT_ONCE) is None
 
-    row.consumed(house.emulator)
-    the_next_try_finishes(house, OUTPUTS, up_to(ambiguous), row)
+    row.consumed(sandbox.emulator)
+    the_next_try_finishes(sandbox, OUTPUTS, up_to(ambiguous), row)
 
 
 @pytest.mark.parametrize(
@@ -71,15 +71,15 @@ def test_a_worker_killed_by_the_service_pays_nothing_twice_in_silence(
     ],
 )
 def test_a_worker_killed_at_an_object_pays_nothing_twice(
-    row: Row, house: HouseOnS3, verb: str, part: str, ambiguous: int
+    row: Row, sandbox: SandboxOnS3, verb: str, part: str, ambiguous: int
 ) -> None:
-    house.put(*NAMES)
-    house.options = {**ONE_BY_ONE, "renditions": RENDITIONS, "max_in_flight": 2}
+    sandbox.put(*NAMES)
+    sandbox.options = {**ONE_BY_ONE, "renditions": RENDITIONS, "max_in_flight": 2}
 
-    assert house.work(die_before=[verb, part], constants=AT_ONCE) is None
+    assert sandbox.work(die_before=[verb, part], constants=AT_ONCE) is None
 
     row.consumed("the worker ended by SIGKILL")
-    the_next_try_finishes(house, OUTPUTS, up_to(ambiguous), row)
+    the_next_try_finishes(sandbox, OUTPUTS, up_to(ambiguous), row)
 
 
 def up_to(ambiguous: int) -> set[int]:
@@ -88,63 +88,63 @@ def up_to(ambiguous: int) -> set[int]:
 
 
 @pytest.mark.fault("F36", "credentials of S3 that may not write", "run STORAGE_FAILED")
-def test_who_may_not_write_at_all_pays_nothing(row: Row, house: HouseOnS3) -> None:
-    house.put(*NAMES)
-    said = house.work(storage_options=house.server.options_of("reader"))
+def test_who_may_not_write_at_all_pays_nothing(row: Row, sandbox: SandboxOnS3) -> None:
+    sandbox.put(*NAMES)
+    said = sandbox.work(storage_options=sandbox.server.options_of("reader"))
 
     assert said is not None and said.get("code") == "STORAGE_FAILED", said
-    assert house.prefix in said["message"]
-    assert house.accepted == 0
+    assert sandbox.prefix in said["message"]
+    assert sandbox.accepted == 0
     row.consumed("the server has denied to write")
-    done = house.work()
+    done = sandbox.work()
     assert done is not None and done["summary"]["paid"] == len(NAMES), done
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F36", "credentials of S3 that may write the record only", "run STORAGE_FAILED")
-def test_who_may_not_write_pictures_keeps_what_it_paid(row: Row, house: HouseOnS3) -> None:
+def test_who_may_not_write_pictures_keeps_what_it_paid(row: Row, sandbox: SandboxOnS3) -> None:
     """The record lies in another bucket. The jobs stay open, and who may write fetches them free."""
-    house.put(*NAMES)
-    records = {"state": f"s3://{RECORDS}/{house.prefix}", "options": {"poll_interval": 0.1}}
-    said = house.work(storage_options=house.server.options_of("reader"), **records)
+    sandbox.put(*NAMES)
+    records = {"state": f"s3://{RECORDS}/{sandbox.prefix}", "options": {"poll_interval": 0.1}}
+    said = sandbox.work(storage_options=sandbox.server.options_of("reader"), **records)
 
     assert said is not None and said.get("code") == "STORAGE_FAILED", said
-    paid = house.accepted
-    assert paid > 0 and house.outputs == []
+    paid = sandbox.accepted
+    assert paid > 0 and sandbox.outputs == []
     row.consumed("the server has denied to write")
-    done = house.work(**records)
+    done = sandbox.work(**records)
     assert done is not None and done["summary"]["corrected"] == len(NAMES), done
-    assert house.accepted == len(NAMES) == done["summary"]["paid"]
-    after = house.work(run="the night after", **records)
+    assert sandbox.accepted == len(NAMES) == done["summary"]["paid"]
+    after = sandbox.work(run="the night after", **records)
     assert after is not None and after["summary"]["unchanged"] == len(NAMES)
-    assert house.accepted == len(NAMES)
-    row.held("I1-I7" if bucket_is_clean(house) else "")
+    assert sandbox.accepted == len(NAMES)
+    row.held("I1-I7" if bucket_is_clean(sandbox) else "")
 
 
-def bucket_is_clean(house: HouseOnS3) -> bool:
-    """What the judge would look at lies in two buckets here; the bill was looked at above."""
-    folder = house.look()
+def bucket_is_clean(sandbox: SandboxOnS3) -> bool:
+    """What the invariants are checked over lies in two buckets here; the bill was looked at above."""
+    folder = sandbox.look()
     every_visible_picture_is_whole(folder)
-    nothing_is_paid_twice_in_silence(house, [])
-    the_key_stays_at_home(house)
-    nothing_secret_is_kept_or_said(house, folder)
-    nothing_is_left_behind(house, folder)
+    nothing_is_paid_twice_in_silence(sandbox, [])
+    the_key_stays_at_home(sandbox)
+    nothing_secret_is_kept_or_said(sandbox, folder)
+    nothing_is_left_behind(sandbox, folder)
     return True
 
 
-def test_the_second_night_and_a_migrated_bucket_pay_nothing(house: HouseOnS3) -> None:
-    house.put(*NAMES)
-    first = house.correct("monday")
-    again = house.correct("tuesday")
-    files = house.server.filesystem()
-    for path in files.find(f"{BUCKET}/{house.prefix}/in"):  # the same bytes, sent again in another way
+def test_the_second_night_and_a_migrated_bucket_pay_nothing(sandbox: SandboxOnS3) -> None:
+    sandbox.put(*NAMES)
+    first = sandbox.correct("monday")
+    again = sandbox.correct("tuesday")
+    files = sandbox.server.filesystem()
+    for path in files.find(f"{BUCKET}/{sandbox.prefix}/in"):  # the same bytes, sent again in another way
         data = files.cat_file(path)
         with files.open(path, "wb", block_size=5 * 2**20) as copy:
             copy.write(data)
 
-    migrated = house.correct("wednesday")
+    migrated = sandbox.correct("wednesday")
 
-    assert first["paid"] == len(NAMES) == house.accepted
+    assert first["paid"] == len(NAMES) == sandbox.accepted
     assert (again["paid"], migrated["paid"]) == (0, 0)
     assert migrated["unchanged"] == len(NAMES)
 
@@ -169,18 +169,18 @@ def test_only_one_of_many_creates_a_name(s3: Server) -> None:
     assert store.probe("lanes")
 
 
-def test_two_runs_on_one_destination_pay_once(house: HouseOnS3) -> None:
-    house.put(*(f"{number:02d}.jpg" for number in range(30)))
-    workers = [house.start(run=f"run-{number}") for number in range(2)]
-    said = [house.end(worker, 120) or {} for worker in workers]
+def test_two_runs_on_one_destination_pay_once(sandbox: SandboxOnS3) -> None:
+    sandbox.put(*(f"{number:02d}.jpg" for number in range(30)))
+    workers = [sandbox.start(run=f"run-{number}") for number in range(2)]
+    said = [sandbox.end(worker, 120) or {} for worker in workers]
 
-    assert house.accepted == 30
+    assert sandbox.accepted == 30
     refused = [one for one in said if "is locked by run" in one.get("message", "")]
     assert len(refused) <= 1
     assert any("summary" in one and one["summary"]["corrected"] == 30 for one in said)
 
 
-def test_a_bucket_that_is_not_there_is_named(house: HouseOnS3, s3: Server) -> None:
+def test_a_bucket_that_is_not_there_is_named(sandbox: SandboxOnS3, s3: Server) -> None:
     missing = open_store(s3.filesystem(), "s3://no-such-bucket/x")
 
     assert list(missing.list()) == []
@@ -188,12 +188,12 @@ def test_a_bucket_that_is_not_there_is_named(house: HouseOnS3, s3: Server) -> No
         missing.write("a.jpg", b"x")
 
 
-def test_an_owner_that_lost_its_lane_writes_nothing_more(house: HouseOnS3) -> None:
-    house.put("a.jpg")
-    first = house.catalog_run("monday")
+def test_an_owner_that_lost_its_lane_writes_nothing_more(sandbox: SandboxOnS3) -> None:
+    sandbox.put("a.jpg")
+    first = sandbox.catalog_run("monday")
     first.ledger.load()
     assert first.ledger.take()
-    second = house.catalog_run("monday")
+    second = sandbox.catalog_run("monday")
     second.ledger.load()
     assert second.ledger.take()
 
@@ -201,20 +201,20 @@ def test_an_owner_that_lost_its_lane_writes_nothing_more(house: HouseOnS3) -> No
         first.ledger.append([])
 
 
-def test_a_large_video_passes_through_in_bounded_memory(house: HouseOnS3, tmp_path: Path) -> None:
+def test_a_large_video_passes_through_in_bounded_memory(sandbox: SandboxOnS3, tmp_path: Path) -> None:
     """The worker is a process of its own whose memory is told by the operating system."""
     size = 150 * 2**20
     video = tmp_path / "film.mp4"
     with open(video, "wb") as file:
         file.write(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom")
         file.truncate(size)
-    house.server.filesystem().put_file(str(video), f"{BUCKET}/{house.prefix}/in/film.mp4")
-    done = house.work(within=200)
+    sandbox.server.filesystem().put_file(str(video), f"{BUCKET}/{sandbox.prefix}/in/film.mp4")
+    done = sandbox.work(within=200)
 
     assert done is not None and done["summary"]["corrected"] == 1, done
     assert done["grew"] < 100
-    entry = house.store("out").stat("film.mp4")
-    assert isinstance(house.store("out"), Store) and entry is not None and entry.size == size
+    entry = sandbox.store("out").stat("film.mp4")
+    assert isinstance(sandbox.store("out"), Store) and entry is not None and entry.size == size
 
 
 class WithoutConditions(Relay):
@@ -245,23 +245,23 @@ class WithoutConditions(Relay):
     ],
 )
 def test_a_store_without_conditional_puts_is_named_with_its_remedy(
-    row: Row, house: HouseOnS3, status: str, code: str
+    row: Row, sandbox: SandboxOnS3, status: str, code: str
 ) -> None:
-    house.put(*NAMES)
-    gateway = WithoutConditions(house.server, status, code)
-    there = {**house.server.storage_options, "endpoint_url": gateway.url}
+    sandbox.put(*NAMES)
+    gateway = WithoutConditions(sandbox.server, status, code)
+    there = {**sandbox.server.storage_options, "endpoint_url": gateway.url}
 
-    said = house.work(storage_options=there)
+    said = sandbox.work(storage_options=there)
 
     assert said is not None and said.get("code") == "STORAGE_FAILED", said
     assert "only if it is absent" in said["message"] and "allow_unlocked_store=True" in said["message"]
-    assert house.accepted == 0
+    assert sandbox.accepted == 0
     row.consumed("the gateway has answered so")
-    unlocked = {**house.options, "allow_unlocked_store": True}
-    house.options = unlocked
-    done = house.work(storage_options=there)
+    unlocked = {**sandbox.options, "allow_unlocked_store": True}
+    sandbox.options = unlocked
+    done = sandbox.work(storage_options=there)
     assert done is not None and done["summary"]["corrected"] == len(NAMES), done
-    again = house.work(run="the night after", storage_options=there)
+    again = sandbox.work(run="the night after", storage_options=there)
     assert again is not None and again["summary"]["unchanged"] == len(NAMES), again
     gateway.close()
-    row.held(judge(house))
+    row.held(check_invariants(sandbox))

@@ -1,0 +1,793 @@
+"""Every message of the troubleshooting page is said by the code: most are provoked, the others found in the source."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import io
+import json
+import logging
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import airflow
+import httpx
+import pytest
+from PIL import Image
+
+from airflow_provider_perfectlyclear import __main__ as command_line
+from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
+from airflow_provider_perfectlyclear.catalog.engine.board import Board
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row as LedgerRow
+from airflow_provider_perfectlyclear.catalog.ledger.rows import State
+from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
+from airflow_provider_perfectlyclear.catalog.plan import notes
+from airflow_provider_perfectlyclear.catalog.transfer import spool
+from airflow_provider_perfectlyclear.emulator.testing import running_emulator
+from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
+from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
+from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
+from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
+from airflow_provider_perfectlyclear.storage import Store, check_name
+from airflow_provider_perfectlyclear.storage.local import LocalStore
+from airflow_provider_perfectlyclear.triggers import polling as asking
+from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
+from tests.support.account import CONN_ID, KEY, picture
+from tests.support.certificate import self_signed
+from tests.support.documents import PACKAGE, is_in_source, rows, says, spans, text_of
+from tests.support.tasks import first_event, run
+
+PAGE = "docs/troubleshooting.md"
+OF_AIRFLOW = "What Airflow itself says"
+
+
+def quoted() -> Iterator[tuple[str, str]]:
+    """Heading and message: the first column of tables of messages, and the reasons of codes."""
+    for row in rows(PAGE):
+        if "reasons" in row.columns:
+            yield from ((row.heading, span) for span in spans(row.cell("reasons")))
+        else:
+            assert row.columns[0] in ("the log says", "it says"), row.columns
+            yield from ((row.heading, span) for span in spans(row.cells[0]))
+
+
+MESSAGES = list(dict.fromkeys(message for heading, message in quoted() if heading != OF_AIRFLOW))
+MESSAGES_OF_AIRFLOW = list(dict.fromkeys(message for heading, message in quoted() if heading == OF_AIRFLOW))
+
+#: Not provoked here, as it takes a network, a clock or another process to do so: found in the source.
+FROM_SOURCE = {
+    "the worker was ended while it copied",
+    "could not be fetched",
+    "is locked by others",
+    "knows nothing yet",
+    "The last run of this task wrote ledger",
+    "is an older copy",
+    "This run was deferred, and what it had written",
+    "The ledger in ... is about",
+    "in another layout of shards",
+    "was taken over by another run",
+    "meanwhile; planning again",
+    "used by another try of this task",
+    "(lane ...) is locked by another run",
+    "is being corrected now",
+    "s to see whether it still runs",
+    "Warning: ... had ... paid for",
+    "so two runs could pay for the same picture",
+    "still running at the service, which cannot cancel jobs",
+    "The task was asked to stop; what it started",
+    "failures in a row (",
+    "No answer about job",
+    "is not in UTF-8",
+    "at most ... can be sent",
+    "where the source or the ledger lies",
+    "than the ... bytes it had",
+    "cannot be written under this name",
+    "the corrected file is cut short",
+    "its corrected file is gone (404)",
+    "the run was stopped before it was started",
+    "its job is still open; the next run asks for it",
+    "its source is not there any more",
+    "this process stood still for too long",
+    "its earlier result is gone",
+    "Nothing but failures for",
+    "larger than",
+    "asking again was refused",
+    "names another picture's job for it",
+    "Stopped waiting for",
+    "The trigger stopped waiting",
+    "was half made and could not be removed",
+    "has no file: the service named no uri",
+    "a link in its folder leads out",
+    "the store's ETag is not the MD5",
+    "Its earlier result could not be asked for",
+    "a task for this picture alone works on it",
+    "the file is cut short",
+    "its key would have ... bytes",
+    "is no name that this destination takes",
+}
+
+
+def whole(part: str) -> list[str]:
+    """The quoted messages that a part of one names."""
+    found = [part] if part in MESSAGES else [message for message in MESSAGES if part in message]
+    assert found, f"{PAGE} quotes no message with {part!r}"
+    return found
+
+
+# ---- provoking
+
+
+class Stage(SimpleNamespace):
+    """The service, three pictures, and what was said."""
+
+    @property
+    def said(self) -> list[str]:
+        """Errors, log lines of the package, and what operators print through Airflow's own logger."""
+        printed = self.capsys.readouterr()
+        self.told += [*printed.out.splitlines(), *printed.err.splitlines()]
+        return [*self.told, *(record.getMessage() for record in self.caplog.records)]
+
+    def attempt(self, do: Callable[[], Any]) -> Any:
+        """Do it, and note what it fails with."""
+        try:
+            return do()
+        except Exception as error:
+            self.told.append(str(error))
+
+    def connection(self, *, extra: Any = None, **fields: Any) -> None:
+        """Change the connection; repeats would only take time."""
+        given = {"conn_type": "perfectlyclear", "password": KEY, "host": self.service.base_url, **fields}
+        given["extra"] = {"max_retries": 0} | extra if isinstance(extra, dict | None) and extra else extra
+        given["extra"] = given["extra"] or {"max_retries": 0}
+        self.monkeypatch.setenv(f"AIRFLOW_CONN_{CONN_ID.upper()}", json.dumps(given))
+
+    def presets(self) -> None:
+        """The cheapest thing to ask for."""
+        with PerfectlyClearHook(CONN_ID) as hook:
+            self.attempt(lambda: list(hook.iter_presets()))
+
+    def test_connection(self) -> None:
+        self.told.append(PerfectlyClearHook(CONN_ID).test_connection()[1])
+
+    def catalog(self, **kwargs: Any) -> Any:
+        given = {"source": str(self.photos), "destination": str(self.out), "poll_interval": 0.1, **kwargs}
+        make = operators.PerfectlyClearCatalogOperator
+        return self.attempt(lambda: run(make(task_id="catalog", perfectlyclear_conn_id=CONN_ID, **given)))
+
+    def one(self, **kwargs: Any) -> Any:
+        given = {
+            "source": f"{self.photos}/a.jpg",
+            "destination": f"{self.out}/",
+            "poll_interval": 0.1,
+            **kwargs,
+        }
+        make = operators.PerfectlyClearCorrectOperator
+        return self.attempt(lambda: run(make(task_id="one", perfectlyclear_conn_id=CONN_ID, **given)))
+
+    def start(self, **kwargs: Any) -> Any:
+        make = operators.PerfectlyClearStartCorrectionOperator
+        return self.attempt(lambda: run(make(task_id="start", perfectlyclear_conn_id=CONN_ID, **kwargs))[0])
+
+    def preset(self, kind: str, **kwargs: Any) -> Any:
+        make = getattr(operators, f"PerfectlyClear{kind}PresetOperator")
+        return self.attempt(lambda: run(make(task_id="preset", perfectlyclear_conn_id=CONN_ID, **kwargs))[0])
+
+    def answer(self, route: str, status: int, times: int | None = None, **more: Any) -> None:
+        self.service.fault(route, {"answer": {"status": status, **more}}, times=times)
+
+
+@pytest.fixture
+def stage(service, photos, tmp_path, monkeypatch, caplog, capsys):
+    caplog.set_level(logging.INFO, "airflow_provider_perfectlyclear")
+    monkeypatch.setattr(asking, "SETTLE", 0.0)
+    monkeypatch.setattr(starts, "UNKNOWN", 0.3)
+    monkeypatch.setattr(starts, "LEAST", 0.3)
+    made = Stage(
+        service=service,
+        photos=photos,
+        out=tmp_path / "out",
+        tmp=tmp_path,
+        monkeypatch=monkeypatch,
+        caplog=caplog,
+        capsys=capsys,
+        told=[],
+    )
+    made.connection()
+    return made
+
+
+SCENARIOS: list[tuple[Callable[[Stage], None], tuple[str, ...]]] = []
+
+
+def provokes(*parts: str) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+    """Say which messages a scenario ends in, each by a part of it."""
+
+    def keep(scenario: Callable[[Stage], None]) -> Callable[[Stage], None]:
+        SCENARIOS.append((scenario, parts))
+        return scenario
+
+    return keep
+
+
+@provokes(
+    "is not defined: create it with the type",
+    "has no API key",
+    "that no key has",
+    "white space around the API key",
+    "its proxy, the proxy variables",
+    "extra field 'verify'",
+    "extra field ... is unknown",
+    "the extra is not a JSON object",
+    "plain http would send",
+    "the host is neither a URL",
+    "names two paths",
+)
+def connections_that_cannot_be_used(stage: Stage) -> None:
+    stage.attempt(PerfectlyClearHook("nowhere").get_conn)
+    certificate = stage.tmp / "ca.pem"
+    certificate.write_text("no certificate")
+    for fields in (
+        {"password": ""},
+        {"password": "two words"},
+        {"password": f"{KEY}\n"},
+        {"extra": {"verify": "/no/such/ca.pem"}},
+        {"extra": {"verify": str(certificate)}},
+        {"extra": {"time_out": 3}},
+        {"extra": "[1]"},
+        {"host": "http://api.example.com"},
+        {"host": "ftp://api.example.com"},
+        {"host": "api.example.com/v2", "schema": "v3"},
+    ):
+        stage.connection(**fields)
+        stage.attempt(PerfectlyClearHook(CONN_ID).get_conn)
+
+
+@provokes(
+    "the host's name is not known (DNS)", "The service cannot be reached at", "the connection was refused"
+)
+def a_service_that_cannot_be_reached(stage: Stage) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        stage.connection(host=f"http://127.0.0.1:{free.getsockname()[1]}/v2")
+    stage.presets()
+    stage.test_connection()
+
+    def unknown(*args: Any, **kwargs: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    stage.connection(host="https://api.example.invalid/v2")
+    with stage.monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", unknown)
+        stage.presets()
+
+
+@provokes("no connection in time", "the proxy refused", "no answer in time.")
+def a_network_that_swallows_requests(stage: Stage) -> None:
+    for kind in (httpx.ConnectTimeout, httpx.ProxyError, httpx.ReadTimeout):
+
+        def fail(*args: Any, kind: type[Exception] = kind, **kwargs: Any) -> None:
+            raise kind("in the network")
+
+        with stage.monkeypatch.context() as patch:
+            patch.setattr(httpx.Client, "stream", fail)
+            stage.presets()
+
+
+@provokes(
+    "self-signed certificate",
+    "TLS: ...",
+    "Check the host: its certificate is another's",
+    "Check host and port: it may not speak TLS there",
+)
+def a_certificate_that_nobody_signed(stage: Stage) -> None:
+    certificate, key = self_signed(stage.tmp)
+    with running_emulator(certificate=certificate, certificate_key=key, key=KEY) as emulator:
+        stage.connection(host=emulator.base_url)
+        stage.presets()
+        stage.test_connection()
+        elsewhere = emulator.base_url.replace("127.0.0.1", "localhost")
+        stage.connection(host=elsewhere, extra={"verify": str(certificate)})
+        stage.presets()
+    stage.connection(host=stage.service.base_url.replace("http://", "https://"))
+    stage.presets()
+
+
+@provokes(
+    "the API key is refused (HTTP 401)",
+    "denies access to this API key or address (HTTP 403)",
+    "the service asks for payment (HTTP 402)",
+    "HTTP 503",
+    "HTML, not JSON",
+    "HTTP 302: a redirect",
+    "status is missing (HTTP 200)",
+    "the API key (the password) is wrong",
+    "A server answers at",
+    "accepted the API key",
+)
+def what_the_service_answers(stage: Stage) -> None:
+    stage.test_connection()
+    for status in (401, 402, 403, 503, 302):
+        stage.answer(
+            "presets", status, headers={"Location": "https://other.example"} if status == 302 else {}
+        )
+        stage.presets()
+        if status in (401, 302):
+            stage.test_connection()
+        stage.service.clear_faults()
+    stage.service.fault("presets", {"garble": "html"})
+    stage.presets()
+    with PerfectlyClearHook(CONN_ID) as hook:
+        job_id = hook.start(hook.upload(picture()))
+        stage.service.fault("status", {"remove": ["status"]})
+        stage.attempt(lambda: hook.status(job_id))
+
+
+@provokes("429 (too many requests) again and again")
+def a_service_that_lets_nothing_through(stage: Stage) -> None:
+    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.retry.backoff", lambda *args: 0.01)
+    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.limiter.HOPELESS", 2)
+    stage.answer("presets", 429)
+    stage.connection(extra={"requests_per_second": 1000})  # a pace of its own: the others must not wait
+    stage.presets()
+
+
+@provokes(
+    "The service refused to start the first picture",
+    "GET /pfc: HTTP 400",
+    "is not among the account's presets",
+)
+def a_preset_that_nobody_knows(stage: Stage) -> None:
+    stage.answer("pfc", 400, json={"error": "unknown preset"})
+    stage.catalog(correction={"preset": "Studoi"})
+    stage.one()
+
+
+@provokes(
+    "is empty: name a folder",
+    "is a relative path",
+    "is a local path, but connection",
+    "nothing is ever overwritten at the source",
+    "a source is never overwritten",
+    "does not lie in source_root",
+    "No installed provider opens",
+    "Connection ... of ...://... is not defined",
+    "destination ... is a folder: end it with a slash",
+    "The folder ... cannot be made",
+    "is a file: name the folder",
+    "source ... is a folder: name a file",
+    "destination ... cannot be a folder",
+    "state_path ... cannot be a folder",
+)
+def places_that_cannot_be_meant(stage: Stage) -> None:
+    stage.catalog(destination="")
+    stage.catalog(source="relative")
+    stage.catalog(destination_conn_id="aws")
+    stage.catalog(destination=str(stage.photos))
+    stage.one(destination=f"{stage.photos}/")
+    stage.one(destination=f"{stage.photos}/b")
+    stage.one(source=str(stage.photos))
+    stage.start(source=str(stage.photos))
+    stage.catalog(destination=f"{stage.photos}/a.jpg")
+    stage.catalog(state_path=f"{stage.photos}/a.jpg")
+    stage.catalog(source=f"{stage.photos}/a.jpg")
+    stage.catalog(source=["/a/b.jpg"], source_root="/c")
+    stage.catalog(destination="gs://google@bucket/x")
+    stage.catalog(destination="s3://misspelt@bucket/x")
+    stage.attempt(Store.local(stage.photos / "a.jpg" / "x").prepare)
+
+
+@provokes("no space left", "... cannot be written: ...", "cannot be created")
+def a_destination_that_is_full_or_denied(stage: Stage) -> None:
+    for function in ("replace", "link"):
+        for number in (errno.ENOSPC, errno.EACCES):
+
+            def refuse(*args: Any, number: int = number) -> None:
+                raise OSError(number, os.strerror(number))
+
+            with stage.monkeypatch.context() as patch:
+                patch.setattr(os, function, refuse)
+                stage.catalog()
+
+
+@provokes("temporary folder ... cannot be written", "temporary folder ... cannot be read")
+def a_worker_without_room(stage: Stage) -> None:
+    for use in (spool.writing, spool.reading):
+
+        def fail(use: Any = use) -> None:
+            with use(stage.tmp / "no such folder" / "file" / "x"):
+                raise AssertionError("it was opened")
+
+        stage.attempt(fail)
+
+
+@provokes("Deferring...", "Woken up:", "Waiting for ... jobs, for")
+def a_long_wait(stage: Stage) -> None:
+    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.engine.loop.WORTH_DEFERRING", 0.0)
+    stage.catalog(deferrable=True)
+
+
+@provokes("cannot be listed", "... cannot be read: ...")
+def a_source_that_is_denied(stage: Stage) -> None:
+    def denied(*args: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with stage.monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", denied)
+        stage.catalog()
+    store = Store.local(stage.photos)
+    with stage.monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", denied)
+        stage.attempt(lambda: store.read("a.jpg"))
+
+
+@provokes(
+    "Correction field ... is unknown",
+    "Correction field 'output_quality'",
+    "Correction fields width and long",
+    "Correction field 'bg_color'",
+    "is not a JSON object; a template",
+    "files are looked for in the folder of the Dag's file",
+    "correction and renditions exclude each other",
+    "reprocess='all'",
+    "max_failures='many'",
+    "shard='17/16'",
+    "destination is None",
+    "Give source or file_key",
+    "job_ids is",
+    "... is None: did an upstream task return nothing? Name a folder",
+    "source has None among its files",
+    "job_id is None",
+    "name is None",
+    "is not templated, so it cannot be a template",
+    "... is text: give",
+    "has braces, which match only themselves",
+    "Correction field 'preset' must be",
+)
+def arguments_that_cannot_be_meant(stage: Stage) -> None:
+    for correction in (
+        {"removeBG": True},
+        {"output_quality": 101},
+        {"width": 100, "long": 100},
+        {"bg_color": "red"},
+        "{'preset': 'Vivid'}",
+        "{{ params.look }}.json",
+    ):
+        stage.catalog(correction=correction)
+    stage.catalog(renditions={"a": {}}, correction={})
+    stage.catalog(reprocess="all")
+    stage.catalog(max_failures="many")
+    stage.catalog(shard="17/16")
+    stage.one(destination=None)
+    stage.start()
+    stage.start(source="/a.jpg", file_key="key")
+    stage.catalog(source="None")
+    stage.catalog(source=["None"], source_root=str(stage.photos))
+    stage.catalog(limit="{{ params.limit }}")
+    stage.catalog(limit="20")
+    stage.catalog(pattern="*.{jpg,png}")
+    stage.catalog(correction={"preset": 7})
+    stage.preset("Upload", name="None", file="/a.preset")
+    with PerfectlyClearHook(CONN_ID) as hook:
+        stage.attempt(lambda: hook.download("None", f"{stage.out}/"))
+    stage.attempt(lambda: run(PerfectlyClearJobSensor(task_id="wait", job_ids=[None])))
+
+
+@provokes(
+    "The plan needs ... (...) and max_new_jobs allows",
+    "existing or paid outputs in ... would be paid for again",
+    "No picture was found in",
+    "There is no folder",
+    "Without plan_only this run would be refused",
+)
+def plans_that_are_refused(stage: Stage) -> None:
+    stage.catalog(max_new_jobs=1)
+    stage.catalog(max_new_jobs=1, plan_only=True)
+    stage.catalog(source=str(stage.tmp / "nowhere"))
+    (stage.tmp / "empty").mkdir()
+    stage.catalog(source=str(stage.tmp / "empty"))
+    source, destination = stage.tmp / "many", stage.tmp / "made"
+    for folder in (source, destination):
+        folder.mkdir()
+        for number in range(21):
+            (folder / f"{number}.jpg").write_bytes(picture())
+    stage.catalog(source=str(source), destination=str(destination))
+
+
+@provokes("is locked by dag", "Another run took the lock")
+def two_owners(stage: Stage) -> None:
+    state = Store.local(stage.out).child(".perfectlyclear")
+    owner = Ledger(state, "all", run="one", title="dag 'nightly' run 'scheduled__1'")
+    owner.take()
+    other = Ledger(state, "all", run="two", title="another")
+    other.load()
+    owner.append([])
+    stage.attempt(lambda: other.wait_for_owner(lambda seconds: None))
+    other.load()
+    other.take()
+    stage.attempt(lambda: owner.append([]))
+
+
+@provokes(
+    "is missing. Nothing was paid",
+    "cannot be read (...). Nothing was paid",
+    "another version of this package",
+)
+def records_that_are_damaged(stage: Stage) -> None:
+    for number, damage in enumerate(
+        (
+            lambda path: path.unlink(),
+            lambda path: path.write_text("{"),
+            lambda path: path.write_text('{"v": 99}\n'),
+        )
+    ):
+        state = Store.local(stage.tmp / f"state{number}")
+        owner = Ledger(state, "all", run="one", title="one")
+        owner.take()
+        owner.append([])
+        owner.append([])
+        (segment,) = (stage.tmp / f"state{number}").rglob("00000002.jsonl")
+        damage(segment)
+        stage.attempt(lambda state=state: read_lane(state, "all"))
+
+
+@provokes("is not in the ledger")
+def forgetting_what_is_not_known(stage: Stage) -> None:
+    command_line.main(["ledger", "forget", str(stage.out), "x.jpg"])
+
+
+@provokes(
+    "These failures are permanent: retries do not help",
+    "the file is empty",
+    "its first bytes are those",
+    "is not a plain relative path",
+    "rename or exclude all but one",
+    "change name_template",
+    "a part of the name",
+    "more NAME_COLLISION; the manifest names all",
+)
+def pictures_that_are_none(stage: Stage) -> None:
+    stage.monkeypatch.setattr(notes, "FAILURES_NAMED", 1)
+    (stage.photos / "empty.jpg").write_bytes(b"")
+    (stage.photos / "text.jpg").write_text("no picture")
+    stage.catalog()
+    (stage.photos / "A.jpg").write_bytes(picture("red"))
+    stage.catalog(name_template="{stem}.jpg")
+    stage.catalog(pattern="[aA].*", destination=str(stage.tmp / "other"))
+    for name in ("../x.jpg", "x" * 300 + ".jpg"):
+        stage.attempt(lambda name=name: check_name(name))
+
+
+@provokes(
+    "A retry asks only for these",
+    "when its time was up",
+    "is unknown and taken as still open",
+    "the service no longer knows the job",
+)
+def jobs_that_do_not_end_well(stage: Stage) -> None:
+    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.3)
+    stage.service.fault("pfc", {"outcome": "lost"})
+    stage.service.fault({"route": "pfc", "nth": 2}, {"outcome": "stuck"})
+    stage.service.fault({"route": "pfc", "nth": 3}, {"outcome": {"status": "ARCHIVED"}})
+    stage.catalog(job_timeout=2)
+
+
+@provokes("changed or vanished")
+def a_source_that_vanishes(stage: Stage) -> None:
+    def gone(*args: Any) -> None:
+        raise FileNotFoundError
+
+    stage.monkeypatch.setattr(LocalStore, "open", gone)
+    stage.catalog()
+
+
+@provokes(
+    "the corrected file's first bytes",
+    "was asked for, png came",
+    "width 1200",
+    "the store answered HTTP 500",
+    "the store answered HTTP 403",
+    "names no correctedFile",
+    "broke off after ... bytes",
+    "which is a private address",
+)
+def results_that_are_wrong(stage: Stage) -> None:
+    def tried(number: int, *fault: Any, **kwargs: Any) -> None:
+        stage.service.clear_faults()
+        if fault:
+            stage.service.fault(*fault, times=None)
+        stage.one(destination=f"{stage.out}/{number}.jpg", **kwargs)
+
+    tried(1, "download", {"body": "no picture"})
+    png = picture_of("PNG")
+    tried(2, "download", {"body": {"base64": png}}, correction={"output_type": "jpg"})
+    tried(3, "download", {"body": {"base64": png}}, correction={"width": 1200})
+    tried(4, "put", {"answer": {"status": 500}})
+    tried(5, "download", {"answer": {"status": 403}})
+    tried(6, "pfc", {"outcome": "no_file"})
+    tried(8, "download", {"close": {"when": "answering", "after": 100}})
+    tried(7, "status", {"origin": "https://10.0.0.1"})
+
+
+def picture_of(kind: str) -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (96, 64), "teal").save(file, kind)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+@provokes("the corrected file is a png", "the corrected file is identical to the source")
+def results_that_are_odd(stage: Stage) -> None:
+    (stage.photos / "a.jpg").write_bytes(base64.b64decode(picture_of("PNG")))
+    stage.catalog(correction={"preset": "none"})
+
+
+@provokes(
+    "... is empty",
+    "the first bytes are those of no picture or video",
+    "... is not there",
+    "there is no file",
+    "but the file is of type",
+    "Starting a correction of file key",
+)
+def sources_of_single_steps(stage: Stage) -> None:
+    (stage.photos / "empty.jpg").write_bytes(b"")
+    (stage.photos / "text.jpg").write_text("no picture")
+    for name in ("a.jpg", "empty.jpg", "text.jpg", "gone.jpg"):
+        stage.start(source=f"{stage.photos}/{name}")
+    stage.one(source=f"{stage.photos}/gone.jpg")
+    stage.one(file_type="video")
+
+
+@provokes(
+    "It may have been started and paid; it was not sent again",
+    'it may have been paid. on_ambiguous="restart"',
+    "The next try asks once more",
+    "was started by an earlier try",
+    "and so was the answer to asking once more",
+    "the time was up before it could be asked about",
+    "An earlier try recorded no response to its paid call",
+    "possibly_paid_twice=",
+)
+def starts_that_nobody_knows_of(stage: Stage) -> None:
+    stage.service.fault("pfc", {"reset": "committed"})
+    stage.catalog(on_ambiguous="fail")
+    stage.service.fault("pfc", {"reset": "committed"})
+    for _ in range(3):
+        stage.start(source=f"{stage.photos}/a.jpg", state_path=str(stage.tmp / "state"))
+    for finally_over in (lambda lost: lost.settle(1.0, 0.0)[1], lambda lost: lost.give_up()):
+        lost = starts.Starts("auto", Board())
+        row = LedgerRow("a.jpg", State.INTENT, file_key="key")
+        lost.lost(row, 0.0)
+        if lost.settle(1.0, 0.0)[0]:
+            lost.lost(row, 0.0)
+        stage.told += [each.reason for each in finally_over(lost)]
+
+
+@provokes("This triggerer does not know")
+def a_trigger_of_another_version(stage: Stage) -> None:
+    stage.attempt(lambda: first_event(PerfectlyClearJobsTrigger(CONN_ID, ["a"], deadline=0.0, something=1)))
+
+
+@provokes("Jobs are still open after", "without a corrected file")
+def a_sensor_that_gives_up(stage: Stage) -> None:
+    stage.service.fault("pfc", {"outcome": "stuck"})
+    stage.service.fault({"route": "pfc", "nth": 2}, {"outcome": "FAILED"})
+    for name in ("a.jpg", "b/c.jpg"):
+        job_id = stage.start(source=f"{stage.photos}/{name}")
+        sensor = PerfectlyClearJobSensor(
+            task_id="wait", job_ids=job_id, perfectlyclear_conn_id=CONN_ID, timeout=1, deferrable=True
+        )
+        stage.attempt(lambda sensor=sensor: run(sensor))
+
+
+@provokes(
+    "not found; did you mean",
+    "exists already",
+    "Name a preset by",
+    "its content cannot be compared",
+    "is listed, but its file is not there now",
+    "was among the account's presets",
+    "had a file when this ledger last saw it",
+    "came a web page",
+)
+def presets_that_cannot_be_had(stage: Stage) -> None:
+    file = stage.tmp / "studio.preset"
+    file.write_bytes(b"one")
+    stage.preset("Upload", name="Studio 7", file=str(file))
+    stage.preset("Get", name="studio 7")
+    stage.preset("Get")
+    file.write_bytes(b"two")
+    stage.preset("Upload", name="Studio 7", file=str(file))
+    stage.catalog(correction={"preset": "Studio 7"})
+    stage.service.fault("preset", {"answer": {"status": 404, "body": "no"}})
+    stage.catalog(correction={"preset": "Studio 7"})
+    stage.service.fault("presets", {"set": {"presets": []}})
+    stage.catalog(correction={"preset": "Studio 7"})
+    stage.service.fault("preset", {"remove": "uri"})
+    stage.catalog(correction={"preset": "Studio 7"})
+    stage.service.fault("preset_get_file", {"answer": {"status": 200, "body": "<html>"}})
+    stage.catalog(correction={"preset": "Studio 7"})
+    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.presets.MAX_PRESET", 1)
+    stage.catalog(correction={"preset": "Studio 7"})
+
+
+@pytest.mark.parametrize(("scenario", "parts"), SCENARIOS, ids=[each[0].__name__ for each in SCENARIOS])
+def test_messages_are_said_as_they_are_quoted(scenario, parts, stage):
+    scenario(stage)
+    said = stage.said
+    missing = [m for part in parts for m in whole(part) if not any(says(each, m) for each in said)]
+    assert not missing, "\n".join(["not said:", *missing, "", "said:", *said])
+
+
+# ---- the others
+
+
+@pytest.mark.parametrize("part", sorted(FROM_SOURCE))
+def test_a_message_that_is_not_provoked_is_one_of_the_source(part):
+    for message in whole(part):
+        assert any(is_in_source(each, PACKAGE) for each in _tails(message)), message
+
+
+def _tails(message: str) -> list[str]:
+    """The message, and what is left of it without what it is put in front of: ``Connection ...: ...: ``."""
+    return [message, *(message.split("...: ", count)[-1] for count in (1, 2))]
+
+
+def test_every_message_of_the_page_is_provoked_or_found():
+    covered = {message for _, parts in SCENARIOS for part in parts for message in whole(part)}
+    covered |= {message for part in FROM_SOURCE for message in whole(part)}
+    assert set(MESSAGES) == covered
+
+
+AIRFLOWS = (
+    "airflow.sdk.bases.operator",
+    "airflow.sdk.definitions.connection",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.jobs.scheduler_job_runner",
+    "airflow.jobs.triggerer_job_runner",
+    "airflow.api_fastapi.core_api.routes.public.connections",
+    "airflow.serialization.definitions.dag",
+    "airflow.providers.amazon.aws.hooks.base_aws",
+)
+
+
+@pytest.mark.parametrize("message", MESSAGES_OF_AIRFLOW)
+def test_what_airflow_says_is_in_airflows_source(message):
+    installed = Path(airflow.__file__).parents[1]  # not imported: that alone takes seconds
+    files = [installed.joinpath(*module.split(".")).with_suffix(".py") for module in AIRFLOWS]
+    begins = max(message.split("..."), key=len)[:15]
+    likely = [file for file in files if begins in file.read_text()]  # parsing all of them takes seconds
+    assert is_in_source(message, *likely) if likely else False, message
+
+
+def test_every_reason_code_is_on_the_page_and_is_called_final_if_it_is_permanent():
+    text = text_of(PAGE)
+    assert {reason for reason in Reason if f"`{reason}`" not in text} == set()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    told = {
+        code: row[2]
+        for row in rows
+        if len(row) > 3
+        for code in re.findall(r"`([A-Z_]+)`", row[0])
+        if code in set(Reason)
+    }
+    assert len(told) > 30
+    of_a_run = {code for code, kind in told.items() if kind == "of single steps"}
+    assert {code for code, kind in told.items() if kind == "final"} == PERMANENT & told.keys() - of_a_run
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        "Connection ... has no API key: put it in the user name.",
+        "... jobs are wanted (...) and max_new_jobs allows ...; nothing was started.",
+        "the store's ETag is the MD5 of what was sent",
+    ],
+)
+def test_a_message_that_nobody_says_is_not_found(altered):
+    assert not is_in_source(altered, PACKAGE)
