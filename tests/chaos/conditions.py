@@ -349,15 +349,12 @@ class Script:
             found["NAME_REFUSED"] += conditions.worker.get("fail_at", ("",) * 3)[2] in REFUSALS
             for fault in conditions.faults:
                 found.update(_excused_by(fault))
-        forgotten = sum(
-            conditions.hours > 0 for conditions in self.tries
-        )  # each time, all jobs that are open then
-        # A job that is the only open one is lost, too, while all status checks are answered with 404.
-        losses = (
-            found.pop("JOB_LOST", 0)
-            + forgotten
-            + sum(_forgets(conditions.faults) for conditions in self.tries)
-        )
+        # Each time, all jobs that are open then.
+        forgotten = sum(conditions.hours > 0 for conditions in self.tries)
+        # While all status checks are answered with 404, a job that is the only open one is lost, too: when it has
+        # been started again as well.
+        alone = 2 * sum(_forgets(conditions.faults) for conditions in self.tries)
+        losses = found.pop("JOB_LOST", 0) + forgotten + alone
         found["JOB_LOST_AGAIN"] = ANY if forgotten > 1 else max(0, losses - 1)
         return found
 

@@ -36,6 +36,8 @@ from tests.support.provenance import paid_after_replacement, paid_by_two_lanes
 from tests.support.sandbox import Sandbox, jpeg
 from tests.support.workers import Worker
 
+#: Seconds after which a worker that has not ended counts as one that never will.
+WORKER_SECONDS = 180.0
 #: When nothing fails any more, so many tries of a run are enough.
 CALM_TRIES = 5
 #: So often a try may be deferred.
@@ -145,7 +147,7 @@ class Storm:
         return self.memory.get("") if run not in (NEIGHBOUR, SINGLES) else None
 
     def end(self, worker: Worker, run: str) -> dict[str, Any] | None:
-        said = self.sandbox.end(worker)
+        said = self.sandbox.end(worker, WORKER_SECONDS)
         if said is not None and said.get("memory"):
             self.memory[run] = said["memory"]
             if run != NEIGHBOUR:
