@@ -29,6 +29,8 @@ class SandboxOnS3(Sandbox):
 
     server: Server = None  # type: ignore[assignment]
     prefix: str = field(default_factory=lambda: secrets.token_hex(4))
+    #: Where the record lies, if not below the destination.
+    record: str | None = None
 
     def store(self, name: str) -> Store:
         return open_store(self.server.filesystem(), f"s3://{BUCKET}/{self.prefix}/{name}")
@@ -48,6 +50,7 @@ class SandboxOnS3(Sandbox):
         return super().config(
             source=places["in"],
             destination=places["out"],
+            **({"state": self.record} if self.record else {}),
             **{"storage_options": self.server.storage_options, **more},
         )
 
@@ -71,17 +74,21 @@ class SandboxOnS3(Sandbox):
         return sorted(name for name in names if not name.startswith(".perfectlyclear/"))
 
     def look(self) -> Path:
-        """A copy of what lies in the bucket."""
-        store = self.store("out")
+        """A copy of what lies in the bucket, and of the record in another."""
         copy = self.root / "copy"
         shutil.rmtree(copy, ignore_errors=True)
+        self._copy(self.store("out"), copy)
+        if self.record:
+            self._copy(open_store(self.server.filesystem(), self.record), copy / ".perfectlyclear")
+        return copy
+
+    def _copy(self, store: Store, copy: Path) -> None:
         for entry in store.list():
             path = copy / entry.name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(store.read(entry.name) or b"")
             if entry.modified is not None:
                 os.utime(path, (entry.modified, entry.modified))
-        return copy
 
 
 @pytest.fixture(scope="session")
