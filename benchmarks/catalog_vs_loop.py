@@ -30,7 +30,7 @@ from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 
 TARGET = 5.0
 
@@ -38,10 +38,10 @@ TARGET = 5.0
 def with_catalog_run(emulator: Emulator, source: Path, destination: Path) -> None:
     """The engine under PerfectlyClearCatalogOperator, with the operator's defaults."""
     with Client(Settings(api_key=emulator.key, base_url=emulator.base_url)) as client:
-        corrected = Store.local(destination)
+        corrected = LocalStore(destination)
         CatalogRun(
             client=client,
-            source=Store.local(source),
+            source=LocalStore(source),
             destination=corrected,
             state=corrected.child(".perfectlyclear"),
             run_key="benchmark",

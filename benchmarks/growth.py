@@ -29,7 +29,7 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 
 #: From the first measurement to the last: a row of the ledger for each picture (MB), and what each thread of the
 #: pools may hold open at one moment and not at another.
@@ -81,10 +81,10 @@ def watch_landings(act: Callable[[int], None]) -> None:
 
 def correct(emulator: Emulator, source: Path, destination: Path) -> Summary:
     with Client(Settings(api_key=emulator.key, base_url=emulator.base_url)) as client:
-        corrected = Store.local(destination)
+        corrected = LocalStore(destination)
         outcome = CatalogRun(
             client=client,
-            source=Store.local(source),
+            source=LocalStore(source),
             destination=corrected,
             state=corrected.child(".perfectlyclear"),
             run_key="growth",

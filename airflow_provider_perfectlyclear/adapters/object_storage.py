@@ -49,7 +49,7 @@ class Place:
         return self.path.endswith("/")
 
     def split(self) -> tuple[Place, str]:
-        """The folder, and the name of the file in it."""
+        """Return the folder, and the name of the file in it."""
         folder, _, name = self.path.rpartition("/")
         return Place(self.scheme, folder or "/", self.conn_id), name
 
@@ -102,10 +102,10 @@ def open_place(place: Place) -> Store:
 
     :raises ConfigurationError: nothing here knows the scheme, or its connection cannot be used.
     """
-    from airflow_provider_perfectlyclear.storage import Store, open_store
+    from airflow_provider_perfectlyclear.storage import LocalStore, open_store
 
     if place.scheme in LOCAL:
-        return Store.local(place.path)
+        return LocalStore(place.path)
     return open_store(_filesystem(place), f"{place.scheme}://{place.path}")
 
 

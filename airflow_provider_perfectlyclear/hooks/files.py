@@ -117,14 +117,14 @@ def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str 
     :raises JobTimeout: there is none yet.
     :raises CorruptOutput: it is not a whole picture or video.
     """
-    from airflow_provider_perfectlyclear.storage import Store
+    from airflow_provider_perfectlyclear.storage import LocalStore
 
     if is_none(job_id):
         raise ConfigurationError("job_id is None: did an upstream task return nothing? Give the job's id.")
     if not _is_writable(destination):  # refused before anything is fetched
         parse_place(destination, conn_id=conn_id, argument="destination")
     with tempfile.TemporaryDirectory() as folder:
-        _land(client, job_id, Store.local(folder))
+        _land(client, job_id, LocalStore(folder))
         return put(os.path.join(folder, _LANDED), destination, job_id, conn_id=conn_id)
 
 

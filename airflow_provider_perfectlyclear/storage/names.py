@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -67,6 +68,25 @@ class Look:
         if not last.startswith("."):
             self.skipped[last] += 1
         return True
+
+
+def entry_of(name: str, info: Mapping[str, Any]) -> Entry:
+    """
+    Return a listed file from what an fsspec filesystem says of it.
+
+    :param name: Relative to the store's root.
+    :param info: As ``info`` and ``find`` of the filesystem return it.
+    """
+    said = (info.get(k) for k in ("LastModified", "last_modified", "mtime", "updated", "created"))
+    modified = next((seconds for value in said if (seconds := unix_seconds(value)) is not None), None)
+    tags = ("ETag", "etag", "e_tag", "md5Hash", "content_md5", "md5", "crc32c")
+    tag = next((info[k] for k in tags if info.get(k)), None)
+    return Entry(
+        name=sys.intern(name),  # listings and ledger name the same 100,000 files
+        size=int(info.get("size") or 0),
+        tag=str(tag if tag is not None else modified).strip('"'),
+        modified=modified,
+    )
 
 
 def same_fingerprint(recorded: str, listed: str) -> bool:

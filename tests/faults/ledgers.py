@@ -14,7 +14,7 @@ from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.result import Waiting
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.catalog.single import CorrectOne
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.support.sandbox import Sandbox
 
 DATA_ONLY = {"include_detection_data": True}
@@ -39,12 +39,12 @@ def catalog(
     """A catalog's run. ``state``: where its ledger lies, if not in the destination."""
     sandbox.runs.add(key)
     sandbox.expect(key, options)
-    target = Store.local(destination or sandbox.destination)
+    target = LocalStore(destination or sandbox.destination)
     return CatalogRun(
         client=client_of(sandbox, base_url),
-        source=Store.local(source or sandbox.source),
+        source=LocalStore(source or sandbox.source),
         destination=target,
-        state=Store.local(state) if state else target.child(".perfectlyclear"),
+        state=LocalStore(state) if state else target.child(".perfectlyclear"),
         run_key=key,
         options=Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
         title=f"run {key!r}",
@@ -66,14 +66,14 @@ def single(
     sandbox.runs.add(key)
     sandbox.expect(key, options)
     sandbox.sources.look_at(picture.parent)
-    target = None if state and destination is None else Store.local(destination or sandbox.destination)
-    home = Store.local(state) if state else None
+    target = None if state and destination is None else LocalStore(destination or sandbox.destination)
+    home = LocalStore(state) if state else None
     if home is None:
         assert target is not None
         home = target.child(".perfectlyclear")
     return CorrectOne(
         client=client_of(sandbox),
-        source=Store.local(picture.parent),
+        source=LocalStore(picture.parent),
         name=picture.name,
         destination=target,
         state=home,

@@ -29,7 +29,7 @@ from airflow_provider_perfectlyclear.errors import (
     LedgerNotFound,
     PlanRefused,
 )
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.faults.ledgers import DATA_ONLY, catalog, done, memory, single
 from tests.faults.nights import NAMES
 from tests.faults.table import Row
@@ -376,10 +376,10 @@ def test_a_single_picture_waits_for_the_catalog_that_works_on_it(
         raise LookupError
 
     ledger = run.ledger
-    Store.local(sandbox.destination / ".perfectlyclear").prepare()
+    LocalStore(sandbox.destination / ".perfectlyclear").prepare()
     ledger.load()
     assert run._claim.take()
-    source = Store.local(sandbox.source)
+    source = LocalStore(sandbox.source)
     entry = source.stat("d.jpg")
     assert entry is not None
     row = LedgerRow("d.jpg", State.INTENT, "d.jpg", entry.fingerprint, root=source.place, query={})
@@ -508,7 +508,7 @@ def test_rows_are_ordered_by_sequence_and_not_by_any_clock(
     for which in (1, 2):
         done(catalog(sandbox, f"monday {which}", shard=f"{which}/2").execute())
     monkeypatch.undo()
-    rows = read_lane(Store.local(sandbox.destination / ".perfectlyclear"), "01of2").rows
+    rows = read_lane(LocalStore(sandbox.destination / ".perfectlyclear"), "01of2").rows
     assert all(row.at > NOW() + 39 * 86_400 for row in rows.values())
     (sandbox.source / "03.jpg").write_bytes(jpeg(300))
     assert (
@@ -529,7 +529,7 @@ NOW = time.time
 @pytest.mark.fault("F80", "an owner asleep until its numbers were cleaned", "run LANE_LOST")
 def test_an_owner_whose_own_last_segment_is_gone_starts_nothing(row: Row, sandbox: Sandbox) -> None:
     sandbox.put(*NAMES)
-    state = Store.local(sandbox.destination / ".perfectlyclear")
+    state = LocalStore(sandbox.destination / ".perfectlyclear")
     state.prepare()
     sleeper = Ledger(state, "all", run="sleeper", title="the sleeper")
     sleeper.load()
@@ -558,7 +558,7 @@ def test_dead_lanes_are_watched_all_together(
 ) -> None:
     caplog.set_level("INFO")
     sandbox.put(*NAMES)
-    state = Store.local(sandbox.destination / ".perfectlyclear")
+    state = LocalStore(sandbox.destination / ".perfectlyclear")
     state.prepare()
     for which in range(1, 301):
         dead = Ledger(state, f"{which:03}of300", run=f"dead {which}", title=f"the dead {which}")
@@ -599,7 +599,7 @@ def test_a_checkpoint_is_written_in_parts_that_are_read(
     monkeypatch.setattr(lane, "PART", 2000)
     monkeypatch.setattr(segments, "MAX_SEGMENT", 8000)
     done(catalog(sandbox, "monday").execute())
-    state = Store.local(sandbox.destination / ".perfectlyclear")
+    state = LocalStore(sandbox.destination / ".perfectlyclear")
     view = read_lane(state, "all")
     assert view.head > view.checkpoint and view.rows.keys() == set(wanted)
 
@@ -621,7 +621,7 @@ def test_a_checkpoint_that_was_cut_short_changes_nothing(
 ) -> None:
     sandbox.put(*TEN)
     done(catalog(sandbox, "monday").execute())
-    state = Store.local(sandbox.destination / ".perfectlyclear")
+    state = LocalStore(sandbox.destination / ".perfectlyclear")
     before = read_lane(state, "all").rows
     monkeypatch.setattr(lane, "PART", 500)
     ledger = Ledger(state, "all", run="killed", title="killed")

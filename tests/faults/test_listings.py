@@ -18,7 +18,7 @@ from PIL import Image
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError, StorageFailed
-from airflow_provider_perfectlyclear.storage import LocalStore, Store, open_store, same_fingerprint
+from airflow_provider_perfectlyclear.storage import LocalStore, open_store, same_fingerprint
 from tests.faults.ledgers import catalog, done
 from tests.faults.nights import NAMES
 from tests.faults.table import Row
@@ -93,7 +93,7 @@ def test_one_name_that_the_destination_refuses_is_one_pictures_matter(
 def test_a_destination_that_takes_no_name_at_all_has_failed(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store.local(sandbox.destination)
+    store = LocalStore(sandbox.destination)
     store.prepare()
     (sandbox.root / "file").write_bytes(b"x")
 
@@ -113,7 +113,7 @@ def test_a_key_that_s3_takes_from_nobody_is_found_before_it_is_paid(row: Row, sa
     class Bucket(MemoryFileSystem):  # type: ignore[misc]
         protocol = "s3"
 
-    store = Store(Bucket(), "/media/out")
+    store = open_store(Bucket(), "/media/out")
     assert store.refuses("a/" * 400 + "b.jpg") is None
     assert "1,025 bytes" in str(store.refuses("n" * (1025 - len("media/out/"))))
     assert "version" in str(store.refuses("a.jpg?versionId=x.jpg"))
@@ -141,7 +141,7 @@ def test_a_store_that_looks_first_and_writes_then_is_refused_before_anything_is_
     refused = CatalogRun(
         client=local.client,
         source=local.source,
-        destination=Store.local(sandbox.destination),
+        destination=LocalStore(sandbox.destination),
         state=open_store(share, ".perfectlyclear"),
         run_key="share",
         options=local.options,

@@ -15,7 +15,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row as Record
 from airflow_provider_perfectlyclear.catalog.ledger.rows import State
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 from airflow_provider_perfectlyclear.triggers import polling as asking
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
 from tests.faults.nights import ends_well, failed, night
@@ -58,7 +58,7 @@ def corrected_before(sandbox: Sandbox, first: int, last: int) -> None:
             job_id=f"{number:024x}",
             size=facts.st_size,
         )
-    ledger = Ledger(Store.local(sandbox.destination / ".perfectlyclear"), "all", run="before", title="before")
+    ledger = Ledger(LocalStore(sandbox.destination / ".perfectlyclear"), "all", run="before", title="before")
     ledger.load()
     ledger.take()
     ledger.rows.update(rows)

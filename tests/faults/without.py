@@ -256,7 +256,9 @@ SAFEGUARDS = [
         "self._engine.book.service_forgets = False",
         "F82",
     ),
-    safeguard("change time and inode", "storage/local.py", "{info.st_ctime_ns}-{info.st_ino}", "0-0", "F83"),
+    safeguard(
+        "change time and inode", "storage/local_files.py", "{info.st_ctime_ns}-{info.st_ino}", "0-0", "F83"
+    ),
     safeguard(
         "a probe of the destination",
         "storage/local.py",
@@ -277,9 +279,9 @@ SAFEGUARDS = [
     ),
     safeguard(
         "others' outputs",
-        "storage/local.py",
-        "                look.destinations.append(folder)\n                continue\n",
-        "                pass\n",
+        "storage/walk.py",
+        "            self._look.destinations.append(folder)\n            return []\n",
+        "            pass\n",
         "F90",
     ),
     safeguard("composed names", "catalog/plan/planner.py", "        add_composed(sizes)\n", "", "F92"),

@@ -24,7 +24,7 @@ from airflow_provider_perfectlyclear.errors import (
     ItemFailed,
     StorageFailed,
 )
-from airflow_provider_perfectlyclear.storage import Entry, Store, check_name, is_part, open_store
+from airflow_provider_perfectlyclear.storage import Entry, LocalStore, Store, check_name, is_part, open_store
 from tests.fuzz import names
 from tests.fuzz.names import CLOSED, SEED
 
@@ -152,7 +152,7 @@ def test_no_name_leaves_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     file = tmp_path / "finished"
     file.write_bytes(b"picture")
 
-    written = try_all(Store.local(root), file)
+    written = try_all(LocalStore(root), file)
 
     there = {Path(folder, one) for folder, _, files in os.walk(tmp_path) for one in files}
     links = {root / "leads-out.jpg"} if (root / "leads-out.jpg").is_symlink() else set()
@@ -160,7 +160,7 @@ def test_no_name_leaves_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {path for path in inside if not path.is_relative_to(root)} == set()
     assert sorted(outside.iterdir()) == [secret] and secret.read_bytes() == b"secret"
     assert all(path.read_bytes() == b"picture" for path in inside)
-    assert {entry.name for entry in Store.local(root).list()} == {
+    assert {entry.name for entry in LocalStore(root).list()} == {
         path.relative_to(root).as_posix() for path in inside
     }
     plain = {name for name in written if not name.startswith("loops/")}

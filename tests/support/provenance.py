@@ -14,7 +14,7 @@ from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.support.marks import mark_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def rows_of(folder: Path) -> dict[str, Row]:
     for lanes in sorted(folder.rglob("lanes")):
         if lanes.parent.name == "starts" or not lanes.is_dir():
             continue
-        store = Store.local(lanes.parent)
+        store = LocalStore(lanes.parent)
         for lane in list_lanes(store):
             for row in read_lane(store, lane).rows.values():
                 if row.output not in newest or row.age >= newest[row.output].age:

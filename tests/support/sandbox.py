@@ -19,7 +19,7 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.emulator.testing import Emulator
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.support.marks import marked, metadata
 from tests.support.sources import Sources
 from tests.support.workers import Worker
@@ -164,10 +164,10 @@ class Sandbox:
         renditions = options.pop("renditions", None)
         if renditions:
             options["renditions"] = {name: Correction.parse(value) for name, value in renditions.items()}
-        destination = Store.local(self.destination)
+        destination = LocalStore(self.destination)
         return CatalogRun(
             client=Client(Settings(api_key=self.emulator.key, base_url=self.emulator.base_url)),
-            source=Store.local(self.source),
+            source=LocalStore(self.source),
             destination=destination,
             state=destination.child(".perfectlyclear"),
             run_key=key,

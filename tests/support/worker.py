@@ -48,7 +48,7 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
 from airflow_provider_perfectlyclear.catalog.single import CorrectOne
 from airflow_provider_perfectlyclear.errors import PerfectlyClearError
-from airflow_provider_perfectlyclear.storage import Store, open_store
+from airflow_provider_perfectlyclear.storage import LocalStore, ObjectStore, Store, open_store
 
 log = logging.getLogger("worker")
 
@@ -61,7 +61,7 @@ tls_context(True)  # read once, by the process that forks all workers
 def store_at(place: str, storage_options: dict[str, Any]) -> Store:
     """A local folder, or a prefix of the S3 server that the options name."""
     if not place.startswith("s3://"):
-        return Store.local(place)
+        return LocalStore(place)
     import s3fs
 
     return open_store(s3fs.S3FileSystem(use_listings_cache=False, **storage_options), place)
@@ -108,15 +108,15 @@ def fail_at(event: str, part: str, number: str, times: int | None = None, first:
 
 
 def die_before(verb: str, part: str) -> None:
-    """SIGKILL when the store's ``verb`` is about to be done to a path with ``part`` in it."""
-    original = getattr(Store, verb)
+    """SIGKILL when an object store's ``verb`` is about to be done to a path with ``part`` in it."""
+    original = getattr(ObjectStore, verb)
 
-    def dying(self: Store, name: str, *arguments: Any, **more: Any) -> Any:
+    def dying(self: ObjectStore, name: str, *arguments: Any, **more: Any) -> Any:
         if part in self.path(name):
             die()
         return original(self, name, *arguments, **more)
 
-    setattr(Store, verb, dying)
+    setattr(ObjectStore, verb, dying)
 
 
 def set_constants(constants: dict[str, Any]) -> None:

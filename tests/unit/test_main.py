@@ -15,7 +15,7 @@ from airflow_provider_perfectlyclear.__main__ import main
 from airflow_provider_perfectlyclear.catalog.engine import loop as engine
 from airflow_provider_perfectlyclear.catalog.ledger import lane, records
 from airflow_provider_perfectlyclear.errors import CatalogFailed
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.support.sandbox import Sandbox
 
 
@@ -68,7 +68,7 @@ def test_forgetting_says_that_it_waits_and_which_open_job_is_lost(
 ) -> None:
     monkeypatch.setattr(lane, "ABANDONED", 0.3)
     monkeypatch.setattr(lane, "LOOK", 0.1)
-    state = Store.local(sandbox.destination).child(".perfectlyclear")
+    state = LocalStore(sandbox.destination).child(".perfectlyclear")
     ledger = lane.Ledger(state, "all", run="night", title="dag 'nightly' run 'monday'")
     assert ledger.take()
     row = records.Row("a.jpg", records.State.INTENT, "a.jpg", query={}, file_key="k")

@@ -19,7 +19,7 @@ from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 from airflow_provider_perfectlyclear.errors import CatalogFailed, StorageFailed
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.faults.ledgers import single
 from tests.faults.table import Row
 from tests.support.invariants import check_invariants
@@ -36,10 +36,10 @@ def defers_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_in(sandbox: Sandbox, key: str = "night", **options: Any) -> CatalogRun:
     options = {"deferrable": True, "poll_interval": 0.1, **options}
-    destination = Store.local(sandbox.destination)
+    destination = LocalStore(sandbox.destination)
     return CatalogRun(
         client=Client(Settings(api_key=sandbox.emulator.key, base_url=sandbox.emulator.base_url)),
-        source=Store.local(sandbox.source),
+        source=LocalStore(sandbox.source),
         destination=destination,
         state=destination.child(".perfectlyclear"),
         run_key=key,

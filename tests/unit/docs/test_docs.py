@@ -20,7 +20,7 @@ from airflow_provider_perfectlyclear.errors import LaneHeld, PlanRefused
 from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearCatalogOperator
 from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.support.documents import DOCUMENTS, ROOT, rows, spans, text_of
 
 CATALOG = text_of("docs/catalog.md")
@@ -112,7 +112,7 @@ def test_the_brakes_are_quoted_as_they_are():
 
 
 def test_who_holds_a_destination_is_quoted_as_it_is(tmp_path):
-    owner = Ledger(Store.local(tmp_path), "all", run="one", title="dag 'nightly' run 'scheduled__...'")
+    owner = Ledger(LocalStore(tmp_path), "all", run="one", title="dag 'nightly' run 'scheduled__...'")
     owner.take()
     other = Ledger(owner.store, "all", run="two", title="another")
     other.load()

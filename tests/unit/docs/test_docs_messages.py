@@ -34,7 +34,7 @@ from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearH
 from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
 from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 from airflow_provider_perfectlyclear.sensors.perfectlyclear import PerfectlyClearJobSensor
-from airflow_provider_perfectlyclear.storage import Store, check_name
+from airflow_provider_perfectlyclear.storage import check_name
 from airflow_provider_perfectlyclear.storage.local import LocalStore
 from airflow_provider_perfectlyclear.triggers import polling as asking
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
@@ -379,7 +379,7 @@ def places_that_cannot_be_meant(stage: Stage) -> None:
     stage.catalog(source=["/a/b.jpg"], source_root="/c")
     stage.catalog(destination="gs://google@bucket/x")
     stage.catalog(destination="s3://misspelt@bucket/x")
-    stage.attempt(Store.local(stage.photos / "a.jpg" / "x").prepare)
+    stage.attempt(LocalStore(stage.photos / "a.jpg" / "x").prepare)
 
 
 @provokes("no space left", "... cannot be written: ...", "cannot be created")
@@ -420,7 +420,7 @@ def a_source_that_is_denied(stage: Stage) -> None:
     with stage.monkeypatch.context() as patch:
         patch.setattr(os, "scandir", denied)
         stage.catalog()
-    store = Store.local(stage.photos)
+    store = LocalStore(stage.photos)
     with stage.monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", denied)
         stage.attempt(lambda: store.read("a.jpg"))
@@ -501,7 +501,7 @@ def plans_that_are_refused(stage: Stage) -> None:
 
 @provokes("is locked by dag", "Another run took the lock")
 def two_owners(stage: Stage) -> None:
-    state = Store.local(stage.out).child(".perfectlyclear")
+    state = LocalStore(stage.out).child(".perfectlyclear")
     owner = Ledger(state, "all", run="one", title="dag 'nightly' run 'scheduled__1'")
     owner.take()
     other = Ledger(state, "all", run="two", title="another")
@@ -526,7 +526,7 @@ def records_that_are_damaged(stage: Stage) -> None:
             lambda path: path.write_text('{"v": 99}\n'),
         )
     ):
-        state = Store.local(stage.tmp / f"state{number}")
+        state = LocalStore(stage.tmp / f"state{number}")
         owner = Ledger(state, "all", run="one", title="one")
         owner.take()
         owner.append([])

@@ -16,16 +16,16 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.support.invariants import check_invariants
 from tests.support.sandbox import Sandbox
 
 
 def of_files(sandbox: Sandbox, files: list[str], key: str = "night", **options: Any) -> CatalogRun:
-    destination = Store.local(sandbox.destination)
+    destination = LocalStore(sandbox.destination)
     return CatalogRun(
         client=Client(Settings(api_key=sandbox.emulator.key, base_url=sandbox.emulator.base_url)),
-        source=Store.local(sandbox.source),
+        source=LocalStore(sandbox.source),
         destination=destination,
         state=destination.child(".perfectlyclear"),
         run_key=key,

@@ -28,12 +28,14 @@ from airflow_provider_perfectlyclear.errors import (
 from airflow_provider_perfectlyclear.storage import (
     STALE_PART,
     Entry,
+    LocalStore,
     Store,
     check_name,
     digest_of,
     is_part,
     open_store,
 )
+from airflow_provider_perfectlyclear.storage.names import entry_of
 
 ODD_NAMES = [
     "plain.jpg",
@@ -73,7 +75,7 @@ def run_child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(params=["local", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "local":
-        return Store.local(tmp_path / "root")
+        return LocalStore(tmp_path / "root")
     return open_store(memory(), "memory://bucket/root")
 
 
@@ -218,16 +220,16 @@ def test_where_one_place_lies_in_another(mine: str, other: str, expected: str | 
 def test_a_local_place_is_known_by_where_it_really_is(tmp_path: Path) -> None:
     (tmp_path / "in" / "out").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "in" / "out")
-    inside = Store.local(tmp_path / "in")
+    inside = LocalStore(tmp_path / "in")
 
-    assert inside.relative(Store.local(tmp_path / "link")) == "out"
-    assert inside.relative(Store.local(f"{tmp_path}//in/../in/")) == ""
-    assert Store.local("/").relative(inside) == str(inside.root).lstrip("/")
-    assert Store.local(tmp_path / "link").relative(inside) is None
+    assert inside.relative(LocalStore(tmp_path / "link")) == "out"
+    assert inside.relative(LocalStore(f"{tmp_path}//in/../in/")) == ""
+    assert LocalStore("/").relative(inside) == str(inside.root).lstrip("/")
+    assert LocalStore(tmp_path / "link").relative(inside) is None
 
 
 def test_places_of_different_filesystems_are_never_the_same(tmp_path: Path) -> None:
-    assert Store.local(tmp_path).relative(open_store(memory(), str(tmp_path))) is None
+    assert LocalStore(tmp_path).relative(open_store(memory(), str(tmp_path))) is None
 
 
 # ---- local: whole or absent
@@ -235,8 +237,8 @@ def test_places_of_different_filesystems_are_never_the_same(tmp_path: Path) -> N
 
 KILLED_BEFORE_RENAME = """
 import os, signal, sys
-from airflow_provider_perfectlyclear.storage import Store
-store = Store.local(sys.argv[1])
+from airflow_provider_perfectlyclear.storage import LocalStore
+store = LocalStore(sys.argv[1])
 store.part_tag = "run1"
 def hook(event, arguments):
     if event == "os.rename":
@@ -247,7 +249,7 @@ store.publish("a.jpg", sys.argv[2])
 
 
 def test_a_kill_before_the_rename_leaves_the_old_file_and_a_part_that_is_swept(tmp_path: Path) -> None:
-    store = Store.local(tmp_path / "root")
+    store = LocalStore(tmp_path / "root")
     store.write("a.jpg", b"old")
     done = run_child(KILLED_BEFORE_RENAME, store.root, str(file_at(tmp_path / "spooled", b"new")))
     assert done.returncode == -signal.SIGKILL
@@ -265,7 +267,7 @@ def test_a_kill_before_the_rename_leaves_the_old_file_and_a_part_that_is_swept(t
 
 
 def test_a_part_that_nobody_came_back_for_is_swept_after_a_day(tmp_path: Path) -> None:
-    store = Store.local(tmp_path)
+    store = LocalStore(tmp_path)
     path = file_at(tmp_path / ".pfc-other-1.part")
     long_ago = path.stat().st_mtime - STALE_PART - 1
     os.utime(path, (long_ago, long_ago))
@@ -276,10 +278,10 @@ def test_a_part_that_nobody_came_back_for_is_swept_after_a_day(tmp_path: Path) -
 FILE_SIZE_LIMIT = """
 import resource, signal, sys
 from airflow_provider_perfectlyclear.errors import StorageFailed
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-store = Store.local(sys.argv[1])
+store = LocalStore(sys.argv[1])
 for act in (lambda: store.publish("a.jpg", sys.argv[2]), lambda: store.write("a.jpg", b"x" * 1000),
             lambda: store.create("b.jpg", b"x" * 1000)):
     try:
@@ -290,7 +292,7 @@ for act in (lambda: store.publish("a.jpg", sys.argv[2]), lambda: store.write("a.
 
 
 def test_what_cannot_be_written_in_full_leaves_the_old_content(tmp_path: Path) -> None:
-    store = Store.local(tmp_path / "root")
+    store = LocalStore(tmp_path / "root")
     store.write("a.jpg", b"old")
     done = run_child(FILE_SIZE_LIMIT, store.root, str(file_at(tmp_path / "spooled", b"x" * 1000)))
 
@@ -311,7 +313,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_named_and_leaves_the_old_content(small_disk: Path, tmp_path: Path) -> None:
-    store = Store.local(small_disk)
+    store = LocalStore(small_disk)
     store.write("a.jpg", b"old")
     with pytest.raises(StorageFailed, match="no space left"):
         store.publish("a.jpg", file_at(tmp_path / "spooled", b"x" * 100_000))
@@ -321,7 +323,7 @@ def test_a_full_disk_is_named_and_leaves_the_old_content(small_disk: Path, tmp_p
 
 
 def test_a_read_only_disk_is_a_failure_of_the_store(small_disk: Path, tmp_path: Path) -> None:
-    store = Store.local(small_disk)
+    store = LocalStore(small_disk)
     store.write("a.jpg", b"old")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(StorageFailed, match="Read-only"):
@@ -333,16 +335,16 @@ def test_a_read_only_disk_is_a_failure_of_the_store(small_disk: Path, tmp_path: 
 def test_a_place_that_cannot_be_made_is_a_matter_of_configuration(tmp_path: Path) -> None:
     file_at(tmp_path / "file")
     with pytest.raises(ConfigurationError, match="cannot be made"):
-        Store.local(tmp_path / "file" / "out").prepare()
+        LocalStore(tmp_path / "file" / "out").prepare()
     with pytest.raises(StorageFailed, match="cannot be made"):  # which may be another matter in a minute
-        Store.local("/proc/nowhere").prepare()
+        LocalStore("/proc/nowhere").prepare()
     with pytest.raises(StorageFailed, match="cannot be written"):
-        Store.local("/proc/nowhere").publish("a.jpg", file_at(tmp_path / "spooled"))
+        LocalStore("/proc/nowhere").publish("a.jpg", file_at(tmp_path / "spooled"))
 
 
 @pytest.mark.parametrize("name", ["folder", "file/below.jpg", "file/deeper/below.jpg"])
 def test_a_name_that_is_taken_fails_alone(tmp_path: Path, name: str) -> None:
-    store = Store.local(tmp_path / "root")
+    store = LocalStore(tmp_path / "root")
     store.write("folder/a.jpg", b"a")
     store.write("file", b"b")
     with pytest.raises(ItemFailed, match="under this name") as failure:
@@ -356,7 +358,7 @@ def test_a_name_that_is_taken_fails_alone(tmp_path: Path, name: str) -> None:
 
 def test_links_that_leave_the_root_are_not_followed(tmp_path: Path) -> None:
     file_at(tmp_path / "outside" / "secret.jpg")
-    store = Store.local(tmp_path / "root")
+    store = LocalStore(tmp_path / "root")
     store.write("real/a.jpg", b"a")
     root = Path(store.root)
     (root / "out.jpg").symlink_to(tmp_path / "outside" / "secret.jpg")
@@ -373,7 +375,7 @@ def test_links_that_leave_the_root_are_not_followed(tmp_path: Path) -> None:
 
 def test_nothing_is_written_through_a_link_that_leaves_the_root(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
-    store = Store.local(tmp_path / "root")
+    store = LocalStore(tmp_path / "root")
     store.prepare()
     (Path(store.root) / "folder").symlink_to(tmp_path / "outside")
     for name in ("folder/a.jpg", "folder/deeper/a.jpg"):
@@ -385,7 +387,7 @@ def test_nothing_is_written_through_a_link_that_leaves_the_root(tmp_path: Path) 
 def test_a_linked_root_is_the_folder_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    store = Store.local(tmp_path / "link")
+    store = LocalStore(tmp_path / "link")
     store.publish("deep/a.jpg", file_at(tmp_path / "spooled"))
     assert [entry.name for entry in store.list()] == ["deep/a.jpg"]
     assert (tmp_path / "real" / "deep" / "a.jpg").exists()
@@ -393,15 +395,15 @@ def test_a_linked_root_is_the_folder_it_leads_to(tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_not_listed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert list(Store.local(tmp_path).list()) == []
-    assert Store.local(tmp_path).stat("pipe.jpg") is None
+    assert list(LocalStore(tmp_path).list()) == []
+    assert LocalStore(tmp_path).stat("pipe.jpg") is None
 
 
 # ---- create
 
 
 def test_of_many_threads_exactly_one_creates(tmp_path: Path) -> None:
-    store = Store.local(tmp_path)
+    store = LocalStore(tmp_path)
     results: dict[int, list[bytes]] = {number: [] for number in range(20)}
     ready = threading.Barrier(8)
 
@@ -502,7 +504,7 @@ def test_deleting_what_one_may_not_delete_fails_nothing() -> None:
 def test_a_fingerprint_is_what_the_filesystem_says_changes(
     info: dict[str, Any], tag: str, modified: float | None
 ) -> None:
-    entry = Store._entry("a.jpg", {"size": 7, **info})
+    entry = entry_of("a.jpg", {"size": 7, **info})
     assert entry == Entry("a.jpg", 7, tag, modified)
     assert entry.fingerprint == f"7-{tag}"
 
@@ -515,7 +517,7 @@ def test_a_folder_that_cannot_be_looked_through_for_temporary_files_is_said(
 
     monkeypatch.setattr(os, "scandir", fails)
     with pytest.raises(StorageFailed, match="cannot be listed"):
-        list(Store.local(tmp_path).parts(""))
+        list(LocalStore(tmp_path).parts(""))
 
 
 def test_a_listing_that_fails_is_said_without_signatures() -> None:

@@ -28,12 +28,12 @@ from airflow_provider_perfectlyclear.catalog.ledger.lane import (
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane, segment_name
 from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost, LedgerError, StorageFailed
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore, Store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store.local(tmp_path)
+    return LocalStore(tmp_path)
 
 
 def ledger_of(store: Store, run: str = "night1", lane: str = "all") -> Ledger:
@@ -83,7 +83,7 @@ def some_records(dice: random.Random) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_reading_gives_what_the_owner_has_in_memory(tmp_path: Path, seed: int) -> None:
-    dice, store = random.Random(seed), Store.local(tmp_path)
+    dice, store = random.Random(seed), LocalStore(tmp_path)
     owner = owner_of(store)
     for step in range(25):
         match dice.randint(0, 9):

@@ -21,7 +21,7 @@ from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.plan.notes import failures_of_locked, of_seen
 from airflow_provider_perfectlyclear.catalog.run_state import Kept
 from airflow_provider_perfectlyclear.errors import LaneLost, LedgerNotFound
-from airflow_provider_perfectlyclear.storage import Store
+from airflow_provider_perfectlyclear.storage import LocalStore
 
 OUTPUT = "a.jpg"
 MADE = Row(
@@ -37,7 +37,7 @@ class Both:
     """A state folder with a catalog's lane and the lane of one picture."""
 
     def __init__(self, folder: Path) -> None:
-        self.state = Store.local(folder)
+        self.state = LocalStore(folder)
         self.catalog = Ledger(self.state, "all", run="night", title="the catalog")
         self.catalog_lanes = CatalogLanes(self.catalog, None)
         self.single = Ledger(self.state.child("one"), single_lane(OUTPUT), run="single", title="the single")
@@ -149,7 +149,7 @@ def test_a_catalog_sees_that_a_single_task_has_begun_when_its_first_segments_are
 
 def test_a_run_whose_ledger_vanishes_while_it_begins_stops(tmp_path: Path) -> None:
     """It begins again when another run is faster. Then it found an empty folder, and began a ledger of its own."""
-    home = Store.local(tmp_path / "state")
+    home = LocalStore(tmp_path / "state")
     home.prepare()
     known = identity.create(home, "..", "https://api")
     ledger = Ledger(home, "all", run="night", title="night")

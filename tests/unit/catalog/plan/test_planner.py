@@ -25,7 +25,7 @@ from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
 from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.errors import ConfigurationError, PlanRefused
-from airflow_provider_perfectlyclear.storage import Entry, Store
+from airflow_provider_perfectlyclear.storage import Entry, LocalStore
 
 NOW = 1_800_000_000.0
 SAME = Entry("a.jpg", 100, "etag")
@@ -621,9 +621,9 @@ def test_the_redo_guard_is_lifted_by_saying_what_is_meant(
 ) -> None:
     run = CatalogRun(
         client=Client(Settings(api_key="k")),
-        source=Store.local(tmp_path / "in"),
-        destination=Store.local(tmp_path / "out"),
-        state=Store.local(tmp_path / "out" / "state"),
+        source=LocalStore(tmp_path / "in"),
+        destination=LocalStore(tmp_path / "out"),
+        state=LocalStore(tmp_path / "out" / "state"),
         run_key="tonight",
         options=Options(correction=Correction(), **options),
     )

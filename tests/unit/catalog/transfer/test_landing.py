@@ -48,7 +48,7 @@ from airflow_provider_perfectlyclear.errors import (
     UrlExpired,
 )
 from airflow_provider_perfectlyclear.media import JPEG
-from airflow_provider_perfectlyclear.storage import Store, open_store
+from airflow_provider_perfectlyclear.storage import LocalStore, Store, open_store
 from tests.support.sandbox import jpeg
 
 
@@ -76,7 +76,7 @@ def spool() -> Iterator[Spool]:
 @pytest.fixture(params=["local", "remote"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "local":
-        return Store.local(tmp_path / "in")
+        return LocalStore(tmp_path / "in")
     own = type("OwnMemory", (MemoryFileSystem,), {"store": {}, "pseudo_dirs": [""]})
     return open_store(own(), "memory://bucket/in")
 
@@ -138,7 +138,7 @@ def test_a_source_that_changed_or_vanished_since_it_was_listed_is_no_failure_for
 
 
 def test_a_local_source_that_changes_while_it_is_sent_is_noticed(tmp_path: Path, spool: Spool) -> None:
-    source = Store.local(tmp_path)
+    source = LocalStore(tmp_path)
     source.write("a.jpg", jpeg())
     with staged_as_listed(source, "a.jpg", spool) as file:
         then = time.time() - 100
@@ -165,7 +165,7 @@ def test_a_file_too_large_to_be_sent_is_refused_by_its_size_alone(tmp_path: Path
     before = read_so_far()
     with (
         pytest.raises(InvalidSource, match="6,442,450,944 bytes; at most 5,368,709,120"),
-        staged_as_listed(Store.local(tmp_path), "a.mov", spool),
+        staged_as_listed(LocalStore(tmp_path), "a.mov", spool),
     ):
         pass
     assert MAX_SOURCE == 5 * 2**30
@@ -193,7 +193,7 @@ def test_a_source_that_cannot_be_read_again_while_it_is_sent_is_one_pictures_mat
     tmp_path: Path, spool: Spool, error: OSError, expected: type[Exception]
 ) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg())
-    with pytest.raises(expected), staged_as_listed(Store.local(tmp_path), "a.jpg", spool):
+    with pytest.raises(expected), staged_as_listed(LocalStore(tmp_path), "a.jpg", spool):
         raise error
 
 
@@ -396,7 +396,7 @@ def client(emulator: Emulator) -> Iterator[Client]:
 
 @pytest.fixture
 def destination(tmp_path: Path) -> Store:
-    return Store.local(tmp_path / "out")
+    return LocalStore(tmp_path / "out")
 
 
 class Job:
@@ -568,7 +568,7 @@ def test_a_result_that_is_not_what_its_name_says_is_warned_about(job: Job) -> No
 def test_a_destination_that_fails_is_not_tried_with_other_bytes(
     client: Client, spool: Spool, emulator: Emulator
 ) -> None:
-    job = Job(client, Store.local("/proc/nowhere"), spool)
+    job = Job(client, LocalStore("/proc/nowhere"), spool)
     with pytest.raises(StorageFailed, match="cannot be written"):
         job.land()
     assert emulator.seen()["storage"]["routes"] == {"put": 1, "download": 1}
