@@ -1,10 +1,9 @@
 """
-The Perfectly Clear Web API v2 on loopback, to try, test and rehearse against without a key and without
-paying.
+The Perfectly Clear Web API v2 on loopback, to try, test and rehearse against.
 
-It is a stand-in. It answers as the service's reference says, on real sockets, with jobs, signed URLs,
-refusals and a bill; but its pictures are corrected by a few Pillow operations, not by EyeQ, and videos come
-back as they were.
+It needs no key and costs nothing. It is a stand-in: it answers as the service's reference says, on real sockets, with
+jobs, signed URLs, refusals and a bill; but its pictures are corrected by a few Pillow operations, not by EyeQ, and
+videos come back as they were.
 
 Start it with ``python -m airflow_provider_perfectlyclear.emulator`` (``--help`` has the options), or from
 tests with :mod:`airflow_provider_perfectlyclear.emulator.testing`. How to make it fail on purpose:

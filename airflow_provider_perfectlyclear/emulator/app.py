@@ -63,9 +63,10 @@ class Rate:
 
 class Given:
     """
-    The last answers of the routes that tell ids and URLs, a few of each: a fault may give one again. Only what has
-    reached whoever asked is among them, and of jobs those that were asked about since: nobody could tell an answer to
-    another question from a first one otherwise.
+    The last answers of the routes that tell ids and URLs, a few of each: a fault may give one again.
+
+    Only answers that have reached their client are among them, and of jobs those that were asked about since: a test
+    could not tell an answer to another question from a first one otherwise.
     """
 
     def __init__(self) -> None:
@@ -83,7 +84,9 @@ class Given:
 
     def to_another(self, route: str, question: str, before: float, connection: Any) -> Answer | None:
         """
-        The last answer to another question; of uploads, which all ask for the same, the last one on this connection.
+        Return the last answer to another question.
+
+        All uploads ask for the same: of them it is the last one on this connection.
 
         :param before: only what was sent before that, on the monotonic clock.
         """
@@ -142,11 +145,11 @@ class House:
                 yield key
 
     def sign(self, exchange: Exchange, method: str, path: str) -> str:
-        """A signed URL of the storage; one that is over already if a fault says so."""
-        return self.signer.url(self.storage_url, method, path, expired=bool(exchange.fault("expired")))
+        """Return a signed URL of the storage, one that is over already if a fault says so."""
+        return self.signer.url(self.storage_url, method, path, expired=bool(exchange.faults.given("expired")))
 
     def signed_url(self, exchange: Exchange) -> str:
-        """The request's own URL if that is signed, else any."""
+        """Return the request's own URL if that is signed, else any."""
         if "Signature" in exchange.query:
             return f"{self.storage_url}{exchange.target}"
         return self.signer.url(self.storage_url, "GET", "/corrected/any")
@@ -185,6 +188,7 @@ class Door:
         self.handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take one request in."""
         exchange = Exchange(scope, receive, send)
         self.seen().note(self.route, exchange.target, scope["headers"], self.house.keys())
         self._introduce(exchange)
@@ -200,7 +204,7 @@ class Door:
         """Find out what the request is about, and which faults happen to it."""
         service = self.house.service
         job_id = exchange.path.get("job_id")
-        exchange.job = service.job(job_id) if job_id else None
+        exchange.job = service.jobs.get(job_id) if job_id else None
         file_key = exchange.path.get("file_key") or exchange.query.get("fileKey")
         file_key = exchange.job.file_key if exchange.job else file_key
         exchange.signed_url = lambda: self.house.signed_url(exchange)

@@ -129,7 +129,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def origin(scheme: str, sock: socket.socket) -> str:
-    """The URL of what listens on a socket."""
+    """Return the URL of what listens on a socket."""
     host, port = sock.getsockname()[:2]
     return f"{scheme}://{host}:{port}"
 

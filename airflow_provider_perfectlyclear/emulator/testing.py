@@ -74,7 +74,7 @@ class Emulator:
 
     def connection_json(self, **extra: Any) -> str:
         """
-        An Airflow connection to it, for ``AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT``.
+        Return an Airflow connection to it, for ``AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT``.
 
         :param extra: what to put into the connection's extra.
         """
@@ -117,7 +117,7 @@ class Emulator:
 
     def bill(self, *, summary: bool = False, results: bool = False) -> dict[str, Any]:
         """
-        What was accepted and billed.
+        Return what was accepted and billed.
 
         :param summary: without the list of entries.
         :param results: with the digest of what each job has made.
@@ -143,7 +143,7 @@ class Emulator:
         self._control("POST", "/pass", {"hours": hours})
 
     def seen(self) -> dict[str, Any]:
-        """What each origin, ``api`` and ``storage``, was asked, and with which headers. Keys are told as digests."""
+        """Tell what each origin, ``api`` and ``storage``, was asked, with its headers. Keys are told as digests."""
         return self._control("GET", "/seen")
 
     def presets(self) -> list[dict[str, Any]]:
@@ -227,7 +227,7 @@ def _connect(url: str) -> http.client.HTTPConnection:
     parts = urlsplit(url)
     if parts.scheme == "http":
         return http.client.HTTPConnection(parts.netloc, timeout=CONTROL_SECONDS)
-    # Its certificate is what the test gave it: there is nobody to trust.
+    # Its certificate is what the test gave it: there is no authority to ask.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return http.client.HTTPSConnection(parts.netloc, timeout=CONTROL_SECONDS, context=context)
@@ -266,7 +266,7 @@ def start_emulator(**options: Any) -> Emulator:
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
-    """What it prints when it answers; nothing if it ends before, or takes far too long."""
+    """Return what it prints when it answers; nothing if it ends before, or takes far too long."""
     watchdog = threading.Timer(START_SECONDS, process.kill)
     watchdog.start()
     try:
@@ -285,7 +285,7 @@ def _arguments(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, in which the package is found even if it is not installed."""
+    """Return this process's, in which the package is found even if it is not installed."""
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -307,7 +307,7 @@ def running_emulator(**options: Any) -> Iterator[Emulator]:
 
 @pytest.fixture
 def perfectlyclear_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An emulator of the test's own, which the connection ``perfectlyclear_default`` leads to."""
+    """Start an emulator of the test's own, which the connection ``perfectlyclear_default`` leads to."""
     with running_emulator() as emulator:
         monkeypatch.setenv("AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT", emulator.connection_json())
         yield emulator

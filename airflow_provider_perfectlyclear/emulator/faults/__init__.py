@@ -261,7 +261,7 @@ class FaultBook:
         self.misfired.clear()
 
     def report(self) -> dict[str, Any]:
-        """What has not happened as it was told to."""
+        """Return what has not happened as it was told to."""
         left = [found for found in self.instructions if not found.satisfied]
         unconsumed = [{"id": found.id, "happened": found.happened, **found.posted} for found in left]
         return {"unconsumed": unconsumed, "misfired": self.misfired}
@@ -323,4 +323,4 @@ def _names(unknown: set[Any]) -> str:
     return ", ".join(sorted(map(repr, unknown)))
 
 
-__all__ = ["Action", "BadFault", "FaultBook", "Instruction", "ROUTES", "Request", "read_instruction"]
+__all__ = ["ROUTES", "Action", "BadFault", "FaultBook", "Instruction", "Request", "read_instruction"]

@@ -39,7 +39,7 @@ def shape(answer: Answer, action: Action) -> Answer:
 
 def made_up(value: Mapping[str, Any], url: str | None = None) -> Answer:
     """
-    The answer that an ``answer`` action gives.
+    Return the answer that an ``answer`` action gives.
 
     :param url: of the request, for a redirect that leads there again.
     """
@@ -54,7 +54,7 @@ def made_up(value: Mapping[str, Any], url: str | None = None) -> Answer:
 
 def echo(value: Mapping[str, Any], url: str) -> Answer:
     """
-    A refusal that tells a signature.
+    Return a refusal that tells a signature.
 
     :param value: of the action.
     :param url: that is signed.

@@ -12,8 +12,8 @@ from starlette.routing import Route, Router
 from airflow_provider_perfectlyclear.emulator.app import ApiDoor, ExactRoute, House
 from airflow_provider_perfectlyclear.emulator.faults.exchange import Exchange, Handler
 from airflow_provider_perfectlyclear.emulator.routes.control import control_routes
-from airflow_provider_perfectlyclear.emulator.service.core import Preset
 from airflow_provider_perfectlyclear.emulator.service.jobs import OWN, Forced, Job
+from airflow_provider_perfectlyclear.emulator.service.presets import Preset
 from airflow_provider_perfectlyclear.emulator.service.usage import usage_of
 from airflow_provider_perfectlyclear.emulator.transport.answers import Answer, Refused, json_answer
 
@@ -57,16 +57,16 @@ class Api:
         file_type = exchange.query.get("fileType", "image")
         if file_type not in ("image", "video"):
             raise Refused(400, f"fileType must be one of image, video, not {file_type[:100]!r}")
-        upload = self.service.new_upload(file_type)
+        upload = self.service.uploads.new(file_type)
         url = self.house.sign(exchange, "PUT", f"/uploads/{upload.file_key}")
         return json_answer({"fileKey": upload.file_key, "upload_url": url})
 
     async def pfc(self, exchange: Exchange) -> Answer:
         """``GET /pfc``: from here on it is paid."""
         try:
-            exchange.job = self.service.start(exchange.pairs, exchange.fault("make"))
+            exchange.job = self.service.start(exchange.pairs, exchange.faults.given("make"))
         except Refused:
-            exchange.misfire("outcome", "/pfc was refused")
+            exchange.faults.misfire("outcome", "/pfc was refused")
             raise
         self._force(exchange)
         return json_answer({"statusEndpoint": f"{self.house.base_url}/status/{exchange.job.id}"})
@@ -90,11 +90,11 @@ class Api:
         return json_answer(view, 302, {"Location": url})
 
     def _force(self, exchange: Exchange) -> None:
-        wanted = exchange.fault("outcome")
+        wanted = exchange.faults.given("outcome")
         if wanted is None:
             return
         if exchange.job is None:
-            exchange.misfire("outcome", "there is no such job")
+            exchange.faults.misfire("outcome", "there is no such job")
             return
         exchange.job.forced = Forced(
             status=wanted.get("status"),
@@ -106,11 +106,11 @@ class Api:
         )
 
     def _view(self, job: Job, now: float) -> dict[str, Any]:
-        """The status, without the corrected file."""
+        """Return the status, without the corrected file."""
         state = job.state(now)
         view: dict[str, Any] = {"_id": job.id, "status": state, "statusText": self._text(job, state)}
-        view["createdAt"] = self.service.iso(job.created)
-        view["updatedAt"] = self.service.iso(job.changed(now))
+        view["createdAt"] = self.service.clock.iso(job.created)
+        view["updatedAt"] = self.service.clock.iso(job.changed(now))
         if state == "FAILED":
             view["code"] = 1
         if state.upper() == "COMPLETED":
@@ -127,7 +127,7 @@ class Api:
         return {"COMPLETED": "done", "FAILED": "The correction failed."}.get(state, "no image data")
 
     def _details(self, job: Job) -> dict[str, Any]:
-        """What only a completed job has."""
+        """Return what only a completed job has."""
         made = job.outcome.made if job.outcome else None
         media = job.blob.kind.media if job.blob.kind else "image"
         took = (made.finished if made else job.ends) - job.starts
@@ -137,10 +137,10 @@ class Api:
         return details | (made.facts if made else {})
 
     def _corrected_url(self, exchange: Exchange, job: Job) -> str | None:
-        """A fresh URL at each ask; an old one stays good until it expires."""
+        """Return a fresh URL at each ask; an old one stays good until it expires."""
         if job.forced is not None and job.forced.corrected_file != OWN:
             return job.forced.corrected_file
-        kind = self.service.result(job)[1]
+        kind = self.service.jobs.result(job)[1]
         extension = kind.extension if kind else ""
         path = f"/corrected/{job.id}/{job.file_key}_corrected{extension}"
         return self.house.sign(exchange, "GET", path)
@@ -150,19 +150,19 @@ class Api:
     async def presets(self, exchange: Exchange) -> Answer:
         """``GET /presets``: those that have a file, oldest first."""
         limit, offset = _whole(exchange, "limit", 20), _whole(exchange, "offset", 0)
-        found = self.service.usable_presets()[offset : offset + limit]
+        found = self.service.presets.usable()[offset : offset + limit]
         return json_answer({"presets": [self._metadata(preset) for preset in found]})
 
     async def preset_create(self, exchange: Exchange) -> Answer:
         """``POST /presets/``: the first of two steps."""
         metadata = _metadata_of(await _small_body(exchange))
-        preset = self.service.new_preset(metadata["name"], metadata.get("description") or "")
+        preset = self.service.presets.new(metadata["name"], metadata.get("description") or "")
         url = self.house.sign(exchange, "PUT", f"/presets/{preset.id}.preset")
         return json_answer({"presetId": preset.id, "uploadUrl": url})
 
     async def preset(self, exchange: Exchange) -> Answer:
         """``GET /presets/{presetId}``: what it is, and a URL of its file."""
-        preset = self.service.state.presets.get(exchange.path["preset_id"])
+        preset = self.service.presets.get(exchange.path["preset_id"])
         if preset is None or preset.blob is None:
             raise _unknown_preset(exchange)
         uri = self.house.sign(exchange, "GET", f"/presets/{preset.id}.preset")
@@ -170,7 +170,7 @@ class Api:
 
     async def preset_delete(self, exchange: Exchange) -> Answer:
         """``DELETE /presets/{presetId}``, with or without a file."""
-        if not self.service.delete_preset(exchange.path["preset_id"]):
+        if not self.service.presets.delete(exchange.path["preset_id"]):
             raise _unknown_preset(exchange)
         return json_answer({"presetId": exchange.path["preset_id"], "message": "deleted"})
 
@@ -179,8 +179,8 @@ class Api:
             "presetId": preset.id,
             "name": preset.name,
             "description": preset.description,
-            "createdAt": self.service.iso(preset.created),
-            "updatedAt": self.service.iso(preset.updated),
+            "createdAt": self.service.clock.iso(preset.created),
+            "updatedAt": self.service.clock.iso(preset.updated),
         }
 
 

@@ -24,7 +24,7 @@ MOST_PRESETS = 100_000
 
 
 def control_routes(house: House) -> list[Route]:
-    """The routes of the control plane."""
+    """Return the routes of the control plane."""
     control = Control(house)
     listed: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
         ("", "GET", control.about),
@@ -61,24 +61,25 @@ class Control:
 
     async def bill(self, request: Request) -> Response:
         """Every accepted ``/pfc``; with ``?summary=true`` only how many, with ``?results=true`` what each has made."""
-        bill: dict[str, Any] = dict(self.service.bill())
+        bill: dict[str, Any] = dict(self.service.bill.summary())
         if request.query_params.get("summary") != "true":
             results = request.query_params.get("results") == "true"
-            bill["entries"] = await asyncio.to_thread(lambda: list(self.service.entries(results=results)))
+            bill["entries"] = await asyncio.to_thread(
+                lambda: list(self.service.bill.entries(results=results))
+            )
         return JSONResponse(bill)
 
     async def seen(self, request: Request) -> Response:
-        """What each origin was asked, and with which headers."""
+        """Tell what each origin was asked, and with which headers."""
         return JSONResponse(
             {"api": self.house.seen_api.report(), "storage": self.house.seen_storage.report()}
         )
 
     async def presets(self, request: Request) -> Response:
         """All presets, those without a file too, which the API does not list."""
-        presets = self.service.state.presets.values()
         listed = [
             {"presetId": preset.id, "name": preset.name, "uploaded": preset.blob is not None}
-            for preset in presets
+            for preset in self.service.presets.all()
         ]
         return JSONResponse({"presets": listed})
 
@@ -90,13 +91,14 @@ class Control:
             return _refused('expected {"count": 10000}')
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST_PRESETS:
             return _refused(f"count is a whole number up to {MOST_PRESETS}")
-        self.service.make_presets(count)
+        self.service.presets.make(count)
         return JSONResponse({"made": count})
 
     async def adopt(self, request: Request) -> Response:
         """
-        Know an upload, and its job, of another emulator, as its bill has them: ``{"base64": "...", "file_key":
-        "...", "job_id": null, "settings": {}}``.
+        Know an upload, and its job, of another emulator, as its bill has them.
+
+        The body is ``{"base64": "...", "file_key": "...", "job_id": null, "settings": {}}``.
         """
         try:
             given = await request.json()
@@ -128,7 +130,7 @@ class Control:
         hours: Any = (await _object(request) or {}).get("hours")
         if not _is_a(float, hours) or hours < 0:
             return _refused('expected {"hours": 25}')
-        self.service.let_pass(hours)
+        self.service.clock.let_pass(hours * 3600)
         return JSONResponse({"passed": hours})
 
     async def reset(self, request: Request) -> Response:
@@ -167,7 +169,7 @@ class Control:
 
 
 async def _object(request: Request) -> dict[str, Any] | None:
-    """The body, if it is a JSON object."""
+    """Return the body, if it is a JSON object."""
     try:
         found = await request.json()
     except ValueError:

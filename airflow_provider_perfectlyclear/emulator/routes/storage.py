@@ -13,7 +13,7 @@ from starlette.routing import Route, Router
 
 from airflow_provider_perfectlyclear.emulator.app import ExactRoute, House, StorageDoor
 from airflow_provider_perfectlyclear.emulator.faults.exchange import Exchange, Handler
-from airflow_provider_perfectlyclear.emulator.service.jobs import Blob
+from airflow_provider_perfectlyclear.emulator.service.blobs import Blob
 from airflow_provider_perfectlyclear.emulator.service.kinds import HEAD_BYTES, kind_of
 from airflow_provider_perfectlyclear.emulator.transport.answers import Answer, FilePart, xml_answer
 
@@ -48,22 +48,22 @@ class Storage:
     async def put(self, exchange: Exchange) -> Answer:
         """Store a picture or a video. Whoever puts again, replaces it for the jobs to come."""
         refusal = _unmeasured(exchange)
-        upload = self.service.upload(exchange.path["file_key"])
+        upload = self.service.uploads.get(exchange.path["file_key"])
         if refusal is not None or upload is None:
             return refusal or xml_answer(404, "NoSuchKey", "There is no such upload.")
         name = f"{upload.file_key}-{upload.blobs}" if upload.blobs else upload.file_key
         upload.blobs += 1
         # Only a whole upload counts: one that is cut leaves the key as it was.
-        upload.blob = await _receive(exchange.body(), self.service.upload_path(name))
+        upload.blob = await _receive(exchange.body(), self.service.uploads.path(name))
         return Answer(headers={"ETag": _etag(upload.blob.md5)})
 
     async def preset_put(self, exchange: Exchange) -> Answer:
         """Store a preset's file, from when on it can be used."""
         refusal = _unmeasured(exchange)
-        preset = self.service.state.presets.get(exchange.path["preset_id"])
+        preset = self.service.presets.get(exchange.path["preset_id"])
         if refusal is not None or preset is None:
             return refusal or xml_answer(404, "NoSuchKey", "There is no such preset.")
-        path = self.service.preset_path(f"{preset.id}-{secrets.token_hex(4)}")
+        path = self.service.presets.path(f"{preset.id}-{secrets.token_hex(4)}")
         preset.blob = await _receive(exchange.body(), path)
         preset.updated = time.monotonic()
         return Answer(headers={"ETag": _etag(preset.blob.md5)})
@@ -73,16 +73,16 @@ class Storage:
         job = exchange.job
         if job is None or job.outcome is None or (job.forced is not None and job.forced.lost):
             return xml_answer(404, "NoSuchKey", "There is no such file.")
-        path, kind, size, md5 = self.service.result(job)
+        path, kind, size, md5 = self.service.jobs.result(job)
         content_type = kind.content_type if kind else "application/octet-stream"
         return _file_answer(exchange, path, size, content_type, md5)
 
     async def preset_get_file(self, exchange: Exchange) -> Answer:
         """Send a preset's file."""
-        preset = self.service.state.presets.get(exchange.path["preset_id"])
+        preset = self.service.presets.get(exchange.path["preset_id"])
         if preset is None or preset.blob is None:
             return xml_answer(404, "NoSuchKey", "There is no such preset.")
-        path = self.service.preset_path(preset.blob.name)
+        path = self.service.presets.path(preset.blob.name)
         return _file_answer(exchange, path, preset.blob.size, "application/octet-stream", preset.blob.md5)
 
 
@@ -117,7 +117,7 @@ async def _receive(body: AsyncIterator[bytes], path: Path) -> Blob:
                 size += len(chunk)
                 file.write(chunk)
     except BaseException:
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # noqa: ASYNC240  # as fast as the writing
         raise
     return Blob(path.name, size, digest.digest(), kind_of(head))
 

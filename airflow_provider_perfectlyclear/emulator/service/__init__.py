@@ -1,0 +1,1 @@
+"""What the emulator emulates, without HTTP: uploads, jobs, presets and the bill."""

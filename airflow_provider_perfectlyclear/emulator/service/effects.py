@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageColor, ImageDraw
 
 def autocrop_frame(size: tuple[int, int], settings: Mapping[str, Any]) -> dict[str, int]:
     """
-    The frame that an autocrop keeps: nine tenths of the picture, in the aspect ratio that was asked for.
+    Return the frame that an autocrop keeps: nine tenths of the picture, in the aspect ratio that was asked for.
 
     :param size: of the picture.
     :param settings: ``cropARW`` and ``cropARH`` give the ratio; ``autocropX`` and ``autocropY`` move the

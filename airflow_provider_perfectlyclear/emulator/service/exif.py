@@ -41,7 +41,7 @@ def _thumbnail(image: Image.Image) -> bytes:
 
 
 def _with_second_directory(tiff: bytes, order: str, thumbnail: bytes) -> bytes:
-    """The first directory ends with the offset of the second, which describes the thumbnail."""
+    """Add a thumbnail: the first directory ends with the offset of the second, which describes it."""
     (first,) = struct.unpack_from(f"{order}I", tiff, 4)
     (entries,) = struct.unpack_from(f"{order}H", tiff, first)
     link = first + 2 + 12 * entries

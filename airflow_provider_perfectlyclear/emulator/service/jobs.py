@@ -14,26 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_perfectlyclear.emulator.service.blobs import Blob
 from airflow_provider_perfectlyclear.emulator.service.kinds import Kind
-
-
-@dataclass(slots=True)
-class Blob:
-    """
-    Bytes that were uploaded. A second upload to the same file key is another blob.
-
-    :param name: of the file in the folder of uploads.
-    :param size: bytes.
-    :param md5: what the ETag is made of.
-    :param kind: by its first bytes; None for no picture or video.
-    :param sha256: computed when the bill is first asked for.
-    """
-
-    name: str
-    size: int
-    md5: bytes
-    kind: Kind | None
-    sha256: str | None = None
 
 
 @dataclass(slots=True)
@@ -138,7 +120,7 @@ class Job:
 
     def state(self, now: float) -> str:
         """
-        The status that the service would say, faults included.
+        Return the status that the service would say, faults included.
 
         :param now: on the monotonic clock.
         """
@@ -154,7 +136,7 @@ class Job:
         return self.outcome.status
 
     def changed(self, now: float) -> float:
-        """When the state changed last, on the monotonic clock."""
+        """Return when the state changed last, on the monotonic clock."""
         if now < self.starts:
             return self.created
         if now < self.ends or self.outcome is None:

@@ -45,6 +45,14 @@ class Options:
     enlarge: bool = True
     keep_hours: float = 24.0
 
+    def keeps(self, born: float, now: float) -> bool:
+        """
+        Tell whether what was made at ``born`` is not forgotten yet.
+
+        :param born: seconds, on the same clock as ``now``.
+        """
+        return now - born <= self.keep_hours * 3600
+
 
 #: What may be changed while it runs, until a reset.
 CHANGEABLE: Mapping[str, type] = {

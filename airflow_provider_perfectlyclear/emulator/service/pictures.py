@@ -1,9 +1,9 @@
 """
-What a job makes of a picture. A stand-in: a few simple operations that differ by preset, not EyeQ's
-correction.
+What a job makes of a picture.
 
-Runs in threads of its own. A picture is looked at before it is decoded, so that a small file that claims to
-be a huge picture costs nothing.
+A stand-in: a few simple operations that differ by preset, not EyeQ's correction. It runs in
+threads of its own. A picture is looked at before it is decoded, so that a small file that claims to be a huge picture
+costs nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from typing import Any
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 
 from airflow_provider_perfectlyclear.emulator.service import exif, kinds
+from airflow_provider_perfectlyclear.emulator.service.blobs import Blob
 from airflow_provider_perfectlyclear.emulator.service.effects import (
     autocrop_frame,
     detection_data,
     without_background,
 )
-from airflow_provider_perfectlyclear.emulator.service.jobs import Blob, Made
+from airflow_provider_perfectlyclear.emulator.service.jobs import Made
 from airflow_provider_perfectlyclear.emulator.service.kinds import Kind
 
 MOST_PIXELS = 100_000_000
@@ -113,7 +114,7 @@ class _Work:
         self.image = self._upright(_plain(opened))
 
     def _kind(self, source: Kind) -> Kind:
-        """The kind of file that comes out."""
+        """Return the kind of file that comes out."""
         asked = self.make.get("type") or self.settings.get("outputType")
         if asked is None and self.settings.get("removeBackground"):
             return kinds.PNG

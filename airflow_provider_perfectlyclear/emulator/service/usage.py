@@ -38,7 +38,7 @@ def usage_of(settings: Mapping[str, Any], media: str, made: Made | None) -> dict
 
 
 def size_of(made: Made | None) -> str:
-    """The class of size by which the service bills."""
+    """Return the class of size by which the service bills."""
     dimensions = made.facts.get("originalDimensions", {}) if made else {}
     megapixels = dimensions.get("width", 0) * dimensions.get("height", 0) / 1e6
     return next((name for most, name in _SIZES if megapixels <= most), "LARGE")

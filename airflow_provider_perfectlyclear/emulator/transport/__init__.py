@@ -1,0 +1,1 @@
+"""The emulator's sockets, answers, signatures and request log."""

@@ -62,7 +62,7 @@ class Gate:
 
 
 def _refusal_of_a_body(scope: Scope, headers: dict[bytes, str]) -> Answer | None:
-    """A page may send a body across sites unasked, but not one that says that it is JSON."""
+    """Refuse what is not said to be JSON: a page may send any other body across sites unasked."""
     is_sent = headers.get(b"content-length", "0") != "0" or b"transfer-encoding" in headers
     if not scope["path"].startswith(CONTROL) or not (is_sent or b"content-type" in headers):
         return None

@@ -1,4 +1,4 @@
-"""Signed URLs: whoever has one may do one thing to one object, until it expires."""
+"""Signed URLs: each allows one thing to be done to one object, until it expires."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 """
-The last few inches to the client: connections that can be reset, closed, dripped into, and whose other end
-can be killed.
+Connections that can be reset, closed or dripped into, and whose other end can be killed.
 
-Uvicorn speaks HTTP. What it hides from an ASGI application, the transport of the connection, is handed
-through by
+Uvicorn speaks HTTP. What it hides from an ASGI application, the transport of the connection, is handed through by
 :class:`OpenProtocol`, as faults happen there.
 """
 
@@ -29,8 +27,10 @@ CHUNK_BYTES = 256 * 1024
 
 class OpenProtocol(H11Protocol):
     """
-    Uvicorn's protocol, with the connection's transport in the scope of every request, and for how many seconds the
-    connection had been ``idle`` since its last answer; None for its first request.
+    Uvicorn's protocol, with the connection's ``transport`` in the scope of every request.
+
+    ``idle`` is there, too: for how many seconds the connection had been idle since its last answer; None for its first
+    request.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only
@@ -55,7 +55,7 @@ class Gone(Exception):
 
 async def flush(transport: asyncio.Transport) -> None:
     """Wait until everything written is in the socket."""
-    while transport.get_write_buffer_size() and not transport.is_closing():
+    while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110  # it tells no event
         await asyncio.sleep(0.001)
 
 
@@ -75,7 +75,7 @@ async def disconnected(receive: Receive) -> None:
 
 def peer_pid(transport: asyncio.Transport) -> int | None:
     """
-    The process at the other end of a connection on this machine.
+    Return the process at the other end of a connection on this machine.
 
     :return: the one with the lowest id, if several share the socket; None if it is gone.
     """
@@ -83,9 +83,9 @@ def peer_pid(transport: asyncio.Transport) -> int | None:
 
     theirs, ours = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.laddr and connection.raddr and connection.pid:
-            if tuple(connection.laddr) == theirs[:2] and tuple(connection.raddr) == ours[:2]:
-                return int(connection.pid)
+        ends = connection.laddr and connection.raddr and (tuple(connection.laddr), tuple(connection.raddr))
+        if connection.pid and ends == (theirs[:2], ours[:2]):
+            return int(connection.pid)
     return None
 
 
@@ -160,7 +160,7 @@ class HttpSender:
         """
         Write a part of the body.
 
-        :raises Gone: nobody is there to read it. Uvicorn would take gigabytes and drop them, never letting go of
+        :raises Gone: the client is gone. Uvicorn would take gigabytes and drop them, never letting go of
             the event loop.
         """
         if self._transport.is_closing():
@@ -174,7 +174,7 @@ class HttpSender:
 
 def raw_head(answer: Answer, more: Mapping[str, str]) -> bytes:
     """
-    The status and headers of an answer as they go over the wire.
+    Return the status and headers of an answer as they go over the wire.
 
     :param more: headers beside the answer's own.
     """
@@ -227,7 +227,7 @@ class Client:
 
     def sender(self, framing: str) -> Sender:
         """
-        What writes the answer.
+        Return what writes the answer.
 
         :param framing: ``length``, ``chunked`` or ``close``.
         """
@@ -253,5 +253,5 @@ class Client:
         raise Gone
 
     async def peer(self) -> int | None:
-        """The process at the other end. Looking for it takes tens of milliseconds."""
+        """Return the process at the other end. Looking for it takes tens of milliseconds."""
         return await asyncio.to_thread(peer_pid, self.transport)
