@@ -1,0 +1,1 @@
+"""Airflow's connections, paths, task instances and events as values of this package. Imports nothing."""

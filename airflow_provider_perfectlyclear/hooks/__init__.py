@@ -1,0 +1,1 @@
+"""Airflow's hook for the service, and its connection form and test."""

@@ -1,0 +1,1 @@
+"""Airflow's triggers for the service."""

@@ -1,0 +1,1 @@
+"""The ledger of paid calls: its records, its segments, its lock."""

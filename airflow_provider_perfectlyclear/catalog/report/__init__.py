@@ -1,0 +1,1 @@
+"""What a run tells: manifest, summary and metrics."""

@@ -1,0 +1,1 @@
+"""Sources and outputs on their way between storage and service."""
