@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from airflow_provider_perfectlyclear.emulator.app import House
+from airflow_provider_perfectlyclear.emulator.app import Emulation
 from airflow_provider_perfectlyclear.emulator.server import KEEP_ALIVE_SECONDS, Listen, serve
 from airflow_provider_perfectlyclear.emulator.service.options import Options
 
@@ -194,14 +194,15 @@ def _ignore_large_pictures() -> None:
     warnings.filterwarnings("ignore", message=".*decompression bomb.*")
 
 
-def _announce(house: House) -> None:
+def _announce(emulation: Emulation) -> None:
     connection = {
         "conn_type": "perfectlyclear",
-        "host": house.base_url,
-        "password": house.service.options.key or ANY_KEY,
+        "host": emulation.base_url,
+        "password": emulation.service.options.key or ANY_KEY,
     }
     print(
-        f"Perfectly Clear emulator (a stand-in, not EyeQ's correction): {house.base_url}, files {house.storage_url}"
+        f"Perfectly Clear emulator (a stand-in, not EyeQ's correction): {emulation.base_url}, "
+        f"files {emulation.storage_url}"
     )
     print(f"export AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT={shlex.quote(json.dumps(connection))}", flush=True)
 

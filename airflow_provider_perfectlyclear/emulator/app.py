@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_perfectlyclear.emulator.faults import FaultBook
+from airflow_provider_perfectlyclear.emulator.faults import Instructions
 from airflow_provider_perfectlyclear.emulator.faults.exchange import Exchange, Handler
 from airflow_provider_perfectlyclear.emulator.service.core import Service
 from airflow_provider_perfectlyclear.emulator.transport.answers import (
@@ -108,7 +108,7 @@ def _last_part(url: str) -> str:
 
 
 @dataclass
-class House:
+class Emulation:
     """
     Everything that the routes share.
 
@@ -122,7 +122,7 @@ class House:
     signer: Signer
     base_url: str
     storage_url: str
-    faults: FaultBook = field(default_factory=FaultBook)
+    faults: Instructions = field(default_factory=Instructions)
     seen_api: SeenOrigin = field(default_factory=SeenOrigin)
     seen_storage: SeenOrigin = field(default_factory=SeenOrigin)
 
@@ -177,20 +177,20 @@ class Door:
     """
     Where the requests of one route come in.
 
-    :param house: what they share.
+    :param emulation: what they share.
     :param route: the name of the route in the fault language.
     :param handler: what answers them.
     """
 
-    def __init__(self, house: House, route: str, handler: Handler) -> None:
-        self.house = house
+    def __init__(self, emulation: Emulation, route: str, handler: Handler) -> None:
+        self.emulation = emulation
         self.route = route
         self.handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request in."""
         exchange = Exchange(scope, receive, send)
-        self.seen().note(self.route, exchange.target, scope["headers"], self.house.keys())
+        self.seen().note(self.route, exchange.target, scope["headers"], self.emulation.keys())
         self._introduce(exchange)
         try:
             await exchange.run(self.answer)
@@ -202,20 +202,20 @@ class Door:
 
     def _introduce(self, exchange: Exchange) -> None:
         """Find out what the request is about, and which faults happen to it."""
-        service = self.house.service
+        service = self.emulation.service
         job_id = exchange.path.get("job_id")
         exchange.job = service.jobs.get(job_id) if job_id else None
         file_key = exchange.path.get("file_key") or exchange.query.get("fileKey")
         file_key = exchange.job.file_key if exchange.job else file_key
-        exchange.signed_url = lambda: self.house.signed_url(exchange)
-        given, arrived = self.house.given, time.monotonic()
+        exchange.signed_url = lambda: self.emulation.signed_url(exchange)
+        given, arrived = self.emulation.given, time.monotonic()
         connection = exchange.scope.get("client")
         exchange.answered_to_another = lambda: given.to_another(
             self.route, exchange.target, arrived, connection
         )
         exchange.sent = lambda answer: given.note(self.route, exchange.target, answer, connection)
         exchange.meet(
-            self.house.faults,
+            self.emulation.faults,
             self.route,
             job_id,
             file_key,
@@ -238,17 +238,17 @@ class ApiDoor(Door):
     :param needs_key: False for ``/status`` alone.
     """
 
-    def __init__(self, house: House, route: str, handler: Handler, *, needs_key: bool = True) -> None:
-        super().__init__(house, route, handler)
+    def __init__(self, emulation: Emulation, route: str, handler: Handler, *, needs_key: bool = True) -> None:
+        super().__init__(emulation, route, handler)
         self.needs_key = needs_key
 
     def seen(self) -> SeenOrigin:
         """Where the requests of the API are noted."""
-        return self.house.seen_api
+        return self.emulation.seen_api
 
     async def answer(self, exchange: Exchange) -> Answer:
         """Refuse what comes too often or without the key; else let the handler answer."""
-        wait = self.house.rate.wait()
+        wait = self.emulation.rate.wait()
         if wait:
             return error_answer(429, "Too many requests", {"Retry-After": str(wait)})
         if self.needs_key and not self._allowed(exchange.header("x-api-key")):
@@ -259,7 +259,7 @@ class ApiDoor(Door):
             return error_answer(refused.status, refused.text)
 
     def _allowed(self, key: str) -> bool:
-        wanted = self.house.service.options.key
+        wanted = self.emulation.service.options.key
         return bool(key) if wanted is None else key == wanted
 
 
@@ -270,18 +270,18 @@ class StorageDoor(Door):
     :param method: that its URLs are signed for; None for a route that there is not.
     """
 
-    def __init__(self, house: House, route: str, handler: Handler, *, method: str | None) -> None:
-        super().__init__(house, route, handler)
+    def __init__(self, emulation: Emulation, route: str, handler: Handler, *, method: str | None) -> None:
+        super().__init__(emulation, route, handler)
         self.method = method
 
     def seen(self) -> SeenOrigin:
         """Where the requests of the storage are noted."""
-        return self.house.seen_storage
+        return self.emulation.seen_storage
 
     async def answer(self, exchange: Exchange) -> Answer:
         """Refuse what is not signed; else let the handler answer."""
         if self.method is not None:
-            refusal = self.house.signer.refusal(self.method, exchange.scope["path"], exchange.query)
+            refusal = self.emulation.signer.refusal(self.method, exchange.scope["path"], exchange.query)
             if refusal is not None:
                 return xml_answer(403, *refusal)
         return await self.handler(exchange)

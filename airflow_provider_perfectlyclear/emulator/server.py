@@ -15,7 +15,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from airflow_provider_perfectlyclear.emulator.app import House
+from airflow_provider_perfectlyclear.emulator.app import Emulation
 from airflow_provider_perfectlyclear.emulator.routes.api import Api
 from airflow_provider_perfectlyclear.emulator.routes.storage import Storage
 from airflow_provider_perfectlyclear.emulator.service.core import Service
@@ -135,22 +135,22 @@ def origin(scheme: str, sock: socket.socket) -> str:
 
 
 async def serve(
-    options: Options, listen: Listen, *, announce: Callable[[House], None], exit_with_parent: bool = False
+    options: Options, listen: Listen, *, announce: Callable[[Emulation], None], exit_with_parent: bool = False
 ) -> None:
     """
     Run the emulator until SIGTERM or SIGINT.
 
     :param options: of the service.
     :param listen: where.
-    :param announce: called with the :class:`House` once both origins answer.
+    :param announce: called with the :class:`Emulation` once both origins answer.
     :param exit_with_parent: end as well when standard input ends.
     """
     api_socket = listening_socket(listen.host, listen.port, option="--port")
     storage_socket = listening_socket(listen.storage_host, listen.storage_port, option="--storage-port")
     service = Service(options)
     api_origin, storage_origin = origin(listen.scheme, api_socket), origin(listen.scheme, storage_socket)
-    house = House(service, Signer(options.url_seconds), f"{api_origin}/v2", storage_origin)
-    apps = Api(house).router(), Storage(house).router()
+    emulation = Emulation(service, Signer(options.url_seconds), f"{api_origin}/v2", storage_origin)
+    apps = Api(emulation).router(), Storage(emulation).router()
     servers = tuple(Server(Gate(app, listen.names), listen) for app in apps)
     _end_on_request(servers, exit_with_parent)
     try:
@@ -160,7 +160,7 @@ async def serve(
         ]
         for server in servers:
             await server.ready.wait()
-        announce(house)
+        announce(emulation)
         await asyncio.gather(*running)
     finally:
         service.close()

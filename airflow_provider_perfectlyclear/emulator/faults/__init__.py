@@ -224,10 +224,10 @@ class Instruction:
 
 
 @dataclass
-class FaultBook:
-    """All instructions, and which of them are still to come."""
+class Instructions:
+    """All instructions but those that did what they said, and the actions that misfired."""
 
-    instructions: list[Instruction] = field(default_factory=list)
+    pending: list[Instruction] = field(default_factory=list)
     misfired: list[dict[str, Any]] = field(default_factory=list)
 
     def post(self, posted: Any) -> str:
@@ -239,16 +239,14 @@ class FaultBook:
         :raises BadFault: it names something that does not exist.
         """
         instruction = read_instruction(posted)
-        self.instructions.append(instruction)
+        self.pending.append(instruction)
         return instruction.id
 
     def take(self, request: Request) -> list[tuple[str, Action]]:
         """Which actions apply to a request, with the ids of their instructions."""
-        due = [found for found in self.instructions if found.meets(request) and found.happens()]
+        due = [found for found in self.pending if found.meets(request) and found.happens()]
         if due:
-            self.instructions = [
-                found for found in self.instructions if not (found.consumed and found.satisfied)
-            ]
+            self.pending = [found for found in self.pending if not (found.consumed and found.satisfied)]
         return [(found.id, action) for found in due for action in found.actions]
 
     def misfire(self, instruction_id: str, why: str) -> None:
@@ -257,12 +255,12 @@ class FaultBook:
 
     def clear(self) -> None:
         """Drop everything."""
-        self.instructions.clear()
+        self.pending.clear()
         self.misfired.clear()
 
     def report(self) -> dict[str, Any]:
         """Return what has not happened as it was told to."""
-        left = [found for found in self.instructions if not found.satisfied]
+        left = [found for found in self.pending if not found.satisfied]
         unconsumed = [{"id": found.id, "happened": found.happened, **found.posted} for found in left]
         return {"unconsumed": unconsumed, "misfired": self.misfired}
 
@@ -323,4 +321,4 @@ def _names(unknown: set[Any]) -> str:
     return ", ".join(sorted(map(repr, unknown)))
 
 
-__all__ = ["ROUTES", "Action", "BadFault", "FaultBook", "Instruction", "Request", "read_instruction"]
+__all__ = ["ROUTES", "Action", "BadFault", "Instruction", "Instructions", "Request", "read_instruction"]

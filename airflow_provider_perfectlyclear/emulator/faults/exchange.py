@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_perfectlyclear.emulator.faults import FaultBook, Request, actions
+from airflow_provider_perfectlyclear.emulator.faults import Instructions, Request, actions
 from airflow_provider_perfectlyclear.emulator.faults.reply import Mangler, Reply
 from airflow_provider_perfectlyclear.emulator.faults.request_faults import RequestFaults
 from airflow_provider_perfectlyclear.emulator.faults.shaping import made_up
@@ -51,14 +51,16 @@ class Exchange:
 
     def meet(
         self,
-        book: FaultBook,
+        instructions: Instructions,
         route: str,
         job_id: str | None,
         file_key: str | None,
         sha256: Callable[[], str | None],
     ) -> None:
         """Ask which faults happen to this request."""
-        self.faults.meet(book, Request(route, self.target, job_id, file_key, self.scope["idle"], sha256))
+        self.faults.meet(
+            instructions, Request(route, self.target, job_id, file_key, self.scope["idle"], sha256)
+        )
 
     async def run(self, handler: Handler) -> None:
         """Take the request through its moments."""

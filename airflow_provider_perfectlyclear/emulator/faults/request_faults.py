@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_perfectlyclear.emulator.faults import FaultBook, Request, actions
+from airflow_provider_perfectlyclear.emulator.faults import Instructions, Request, actions
 from airflow_provider_perfectlyclear.emulator.faults.actions import Action
 from airflow_provider_perfectlyclear.emulator.faults.shaping import Misfire, echo, shape
 from airflow_provider_perfectlyclear.emulator.transport.answers import Answer
@@ -23,14 +23,14 @@ class RequestFaults:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._book = FaultBook()
+        self._instructions = Instructions()
         self._due: list[tuple[str, Action]] = []
         self._peer: int | None = None
 
-    def meet(self, book: FaultBook, request: Request) -> None:
+    def meet(self, instructions: Instructions, request: Request) -> None:
         """Ask which faults happen to this request."""
-        self._book = book
-        self._due = book.take(request) if book.instructions else []
+        self._instructions = instructions
+        self._due = instructions.take(request) if instructions.pending else []
 
     def __bool__(self) -> bool:
         return bool(self._due)
@@ -43,7 +43,7 @@ class RequestFaults:
         """Note that actions of that name could not be done."""
         for instruction_id, action in self._due:
             if action.name == name:
-                self._book.misfire(instruction_id, f"{name}: {why}")
+                self._instructions.misfire(instruction_id, f"{name}: {why}")
 
     async def find_peer(self) -> None:
         """Look up the process that a fault kills: it dies at its moment then, not tens of milliseconds later."""
@@ -63,7 +63,7 @@ class RequestFaults:
             try:
                 answer = shape(answer, action)
             except Misfire as misfire:
-                self._book.misfire(instruction_id, f"{action.name}: {misfire}")
+                self._instructions.misfire(instruction_id, f"{action.name}: {misfire}")
         return answer
 
     async def moment(self, when: str) -> None:
@@ -83,7 +83,7 @@ class RequestFaults:
     async def _kill(self, instruction_id: str, action: Action) -> None:
         pid = self._peer if action.value["pid"] == "peer" else action.value["pid"]
         if pid is None or not send_signal(pid, action.value["signal"]):
-            self._book.misfire(instruction_id, f"kill: no process {action.value['pid']} to kill")
+            self._instructions.misfire(instruction_id, f"kill: no process {action.value['pid']} to kill")
         elif action.value["signal"] == signal.SIGSTOP:
             await stopped(pid)
         if action.value["signal"] == signal.SIGKILL and action.when != actions.ANSWERED:

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.routing import Route, Router
 
-from airflow_provider_perfectlyclear.emulator.app import ApiDoor, ExactRoute, House
+from airflow_provider_perfectlyclear.emulator.app import ApiDoor, Emulation, ExactRoute
 from airflow_provider_perfectlyclear.emulator.faults.exchange import Exchange, Handler
 from airflow_provider_perfectlyclear.emulator.routes.control import control_routes
 from airflow_provider_perfectlyclear.emulator.service.jobs import OWN, Forced, Job
@@ -24,12 +24,12 @@ class Api:
     """
     The handlers of the API.
 
-    :param house: what all routes share.
+    :param emulation: what all routes share.
     """
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.service = house.service
+    def __init__(self, emulation: Emulation) -> None:
+        self.emulation = emulation
+        self.service = emulation.service
 
     def router(self) -> Router:
         """Paths and methods, exactly as the reference has them."""
@@ -42,13 +42,13 @@ class Api:
             door("/v2/presets/", "POST", "preset_create", self.preset_create),
             door("/v2/presets/{preset_id}", "GET", "preset", self.preset),
             door("/v2/presets/{preset_id}", "DELETE", "preset_delete", self.preset_delete),
-            *control_routes(self.house),
+            *control_routes(self.emulation),
         ]
-        unknown = ApiDoor(self.house, "unknown", _unknown, needs_key=False)
+        unknown = ApiDoor(self.emulation, "unknown", _unknown, needs_key=False)
         return Router(routes, redirect_slashes=False, default=unknown)
 
     def _door(self, path: str, method: str, route: str, handler: Handler, *, needs_key: bool = True) -> Route:
-        return ExactRoute(path, ApiDoor(self.house, route, handler, needs_key=needs_key), method)
+        return ExactRoute(path, ApiDoor(self.emulation, route, handler, needs_key=needs_key), method)
 
     # Correcting
 
@@ -58,7 +58,7 @@ class Api:
         if file_type not in ("image", "video"):
             raise Refused(400, f"fileType must be one of image, video, not {file_type[:100]!r}")
         upload = self.service.uploads.new(file_type)
-        url = self.house.sign(exchange, "PUT", f"/uploads/{upload.file_key}")
+        url = self.emulation.sign(exchange, "PUT", f"/uploads/{upload.file_key}")
         return json_answer({"fileKey": upload.file_key, "upload_url": url})
 
     async def pfc(self, exchange: Exchange) -> Answer:
@@ -69,7 +69,7 @@ class Api:
             exchange.faults.misfire("outcome", "/pfc was refused")
             raise
         self._force(exchange)
-        return json_answer({"statusEndpoint": f"{self.house.base_url}/status/{exchange.job.id}"})
+        return json_answer({"statusEndpoint": f"{self.emulation.base_url}/status/{exchange.job.id}"})
 
     async def status(self, exchange: Exchange) -> Answer:
         """``GET /status/{jobID}``."""
@@ -143,7 +143,7 @@ class Api:
         kind = self.service.jobs.result(job)[1]
         extension = kind.extension if kind else ""
         path = f"/corrected/{job.id}/{job.file_key}_corrected{extension}"
-        return self.house.sign(exchange, "GET", path)
+        return self.emulation.sign(exchange, "GET", path)
 
     # Presets
 
@@ -157,7 +157,7 @@ class Api:
         """``POST /presets/``: the first of two steps."""
         metadata = _metadata_of(await _small_body(exchange))
         preset = self.service.presets.new(metadata["name"], metadata.get("description") or "")
-        url = self.house.sign(exchange, "PUT", f"/presets/{preset.id}.preset")
+        url = self.emulation.sign(exchange, "PUT", f"/presets/{preset.id}.preset")
         return json_answer({"presetId": preset.id, "uploadUrl": url})
 
     async def preset(self, exchange: Exchange) -> Answer:
@@ -165,7 +165,7 @@ class Api:
         preset = self.service.presets.get(exchange.path["preset_id"])
         if preset is None or preset.blob is None:
             raise _unknown_preset(exchange)
-        uri = self.house.sign(exchange, "GET", f"/presets/{preset.id}.preset")
+        uri = self.emulation.sign(exchange, "GET", f"/presets/{preset.id}.preset")
         return json_answer(self._metadata(preset) | {"uri": uri})
 
     async def preset_delete(self, exchange: Exchange) -> Answer:

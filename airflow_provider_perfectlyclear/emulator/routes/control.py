@@ -16,16 +16,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_perfectlyclear.emulator.app import House
+from airflow_provider_perfectlyclear.emulator.app import Emulation
 from airflow_provider_perfectlyclear.emulator.faults import BadFault
 from airflow_provider_perfectlyclear.emulator.service.options import CACHE_READINGS, CHANGEABLE
 
 MOST_PRESETS = 100_000
 
 
-def control_routes(house: House) -> list[Route]:
+def control_routes(emulation: Emulation) -> list[Route]:
     """Return the routes of the control plane."""
-    control = Control(house)
+    control = Control(emulation)
     listed: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
         ("", "GET", control.about),
         ("/bill", "GET", control.bill),
@@ -48,16 +48,16 @@ class Control:
     """
     The handlers of the control plane.
 
-    :param house: what it controls.
+    :param emulation: what it controls.
     """
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.service = house.service
+    def __init__(self, emulation: Emulation) -> None:
+        self.emulation = emulation
+        self.service = emulation.service
 
     async def about(self, request: Request) -> Response:
         """Where the two origins are."""
-        return JSONResponse({"base_url": self.house.base_url, "storage_url": self.house.storage_url})
+        return JSONResponse({"base_url": self.emulation.base_url, "storage_url": self.emulation.storage_url})
 
     async def bill(self, request: Request) -> Response:
         """Every accepted ``/pfc``; with ``?summary=true`` only how many, with ``?results=true`` what each has made."""
@@ -72,7 +72,7 @@ class Control:
     async def seen(self, request: Request) -> Response:
         """Tell what each origin was asked, and with which headers."""
         return JSONResponse(
-            {"api": self.house.seen_api.report(), "storage": self.house.seen_storage.report()}
+            {"api": self.emulation.seen_api.report(), "storage": self.emulation.seen_storage.report()}
         )
 
     async def presets(self, request: Request) -> Response:
@@ -135,7 +135,7 @@ class Control:
 
     async def reset(self, request: Request) -> Response:
         """Forget everything, faults included."""
-        self.house.reset()
+        self.emulation.reset()
         return JSONResponse({"reset": True})
 
     async def key(self, request: Request) -> Response:
@@ -152,7 +152,7 @@ class Control:
     async def post_fault(self, request: Request) -> Response:
         """Take a fault instruction."""
         try:
-            return JSONResponse({"id": self.house.faults.post(await request.json())})
+            return JSONResponse({"id": self.emulation.faults.post(await request.json())})
         except BadFault as bad:
             return _refused(str(bad))
         except json.JSONDecodeError:
@@ -160,11 +160,11 @@ class Control:
 
     async def faults(self, request: Request) -> Response:
         """Which instructions have not happened as told."""
-        return JSONResponse(self.house.faults.report())
+        return JSONResponse(self.emulation.faults.report())
 
     async def clear_faults(self, request: Request) -> Response:
         """Drop all instructions."""
-        self.house.faults.clear()
+        self.emulation.faults.clear()
         return JSONResponse({"cleared": True})
 
 

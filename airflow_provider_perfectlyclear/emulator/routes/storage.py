@@ -11,7 +11,7 @@ from pathlib import Path
 
 from starlette.routing import Route, Router
 
-from airflow_provider_perfectlyclear.emulator.app import ExactRoute, House, StorageDoor
+from airflow_provider_perfectlyclear.emulator.app import Emulation, ExactRoute, StorageDoor
 from airflow_provider_perfectlyclear.emulator.faults.exchange import Exchange, Handler
 from airflow_provider_perfectlyclear.emulator.service.blobs import Blob
 from airflow_provider_perfectlyclear.emulator.service.kinds import HEAD_BYTES, kind_of
@@ -24,12 +24,12 @@ class Storage:
     """
     The handlers of the storage.
 
-    :param house: what all routes share.
+    :param emulation: what all routes share.
     """
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.service = house.service
+    def __init__(self, emulation: Emulation) -> None:
+        self.emulation = emulation
+        self.service = emulation.service
 
     def router(self) -> Router:
         """Paths and methods."""
@@ -39,11 +39,11 @@ class Storage:
             self._door("/presets/{preset_id}.preset", "PUT", "preset_put", self.preset_put),
             self._door("/presets/{preset_id}.preset", "GET", "preset_get_file", self.preset_get_file),
         ]
-        unknown = StorageDoor(self.house, "unknown", _unknown, method=None)
+        unknown = StorageDoor(self.emulation, "unknown", _unknown, method=None)
         return Router(routes, redirect_slashes=False, default=unknown)
 
     def _door(self, path: str, method: str, route: str, handler: Handler) -> Route:
-        return ExactRoute(path, StorageDoor(self.house, route, handler, method=method), method)
+        return ExactRoute(path, StorageDoor(self.emulation, route, handler, method=method), method)
 
     async def put(self, exchange: Exchange) -> Answer:
         """Store a picture or a video. Whoever puts again, replaces it for the jobs to come."""
