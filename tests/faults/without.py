@@ -64,7 +64,7 @@ SAFEGUARDS = [
     Safeguard(
         "temporary name",
         "storage/local.py",
-        "            self._place_whole(name, copy, os.replace)",
+        "            place_whole(self.root, self.path_to_write(name), self.part_tag, copy, os.replace)",
         "            with open(self.path(name), 'wb') as part:\n                copy(part)",
         (KILLS, "tests/faults/test_stores.py", "tests/faults/test_invariants.py"),
     ),
