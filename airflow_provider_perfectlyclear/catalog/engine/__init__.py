@@ -1,0 +1,1 @@
+"""The engine of a run: what one turn does, and its steps."""

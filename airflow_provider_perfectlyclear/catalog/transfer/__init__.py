@@ -1,0 +1,1 @@
+"""Bytes on their way: source files, results, copies."""
