@@ -61,6 +61,6 @@ def deferral_line(jobs: int, unconfirmed: int, wait: float | None) -> str:
         about = f" until about {time.strftime('%H:%M:%S', time.localtime(time.time() + max(0.0, wait)))}"
     also = f" and {counted(unconfirmed, 'unconfirmed start')}" if unconfirmed else ""
     return (
-        f"Deferring{about}: {counted(jobs, 'job')} in progress{also}. Requires a running triggerer; without one, set "
-        "deferrable=False."
+        f"Deferring{about}: {counted(jobs, 'job')} in progress{also}. Requires a running "
+        "triggerer; without one, set deferrable=False."
     )
