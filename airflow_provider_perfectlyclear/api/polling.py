@@ -1,21 +1,16 @@
 """
-Which jobs are open, which to ask about next, and what became of the rest. Pure: the caller passes the clock.
+Which jobs are open, and what became of the rest: what an answer means. Pure: the caller passes the clock.
 
-Jobs finish roughly in the order they were started. So only a few of the oldest are asked about; each of them that
-is final lets the next ones be asked at once, each that is still open makes the few fewer, down to one. However
-long the queue and whatever the service's speed, that finds finished jobs soon for about 1.5 questions a job.
+When to ask about which job is in ``schedule.py``.
 """
 
 from __future__ import annotations
 
-import heapq
 import random
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from itertools import islice
 
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
+from airflow_provider_perfectlyclear.api.schedule import JITTER, LONGEST_INTERVAL, Schedule
 from airflow_provider_perfectlyclear.errors import (
     ConfigurationError,
     NotFound,
@@ -30,32 +25,6 @@ LOST_AFTER = 60.0
 
 #: Seconds of nothing but failed questions, over all jobs, after which waiting is pointless.
 GIVE_UP_AFTER = 600.0
-
-_LONGEST_INTERVAL = 30.0
-_JITTER = 0.2
-_MORE = 0.4  # a final answer lets so many more jobs be asked about
-_MOST_PROBES = 64.0
-_RECENT = 8  # final answers from which the pace of the service is told
-_FINALS_BETWEEN = 3.0  # a job found open is asked again when about so many others should have become final
-_STANDSTILL = (
-    20.0  # after so many seconds without a final answer the few are doubled: the oldest may be stuck
-)
-_STRAGGLES = 3  # so often found open, a job no longer stands in the way of the younger ones
-_UNANSWERED = 300.0  # seconds after which a question that nobody reported on is asked again
-
-
-@dataclass
-class _Job:
-    started: float
-    due: float
-    asked: bool = False
-    in_flight: bool = False
-    found_open: int = 0
-    missing_since: float | None = None
-
-    @property
-    def is_probed(self) -> bool:
-        return self.asked and self.found_open < _STRAGGLES
 
 
 class Watch:
@@ -88,28 +57,21 @@ class Watch:
         self.lost: set[str] = set()
         self.newly_unknown: dict[str, str] = {}
         self._known_words: set[str] = set()
-        self._open: dict[str, _Job] = {}
-        self._fresh: dict[str, _Job] = {}  # of the open ones, those without a status check yet, oldest first
-        self._queue: list[
-            tuple[float, str]
-        ] = []  # a heap of the others: when each is due; outdated entries, too
-        self._probed = 0  # how many of the others still stand in the way of the fresh ones
-        self._shortest = poll_interval
-        self._dice = dice
-        self._probes = 1.0
-        self._finals: deque[float] = deque([now], maxlen=_RECENT)
+        self._missing: dict[str, float] = {}  # since when the service does not know an open job
         self._failing_since: float | None = None
         self._last_failure: PerfectlyClearError | None = None
         self._heard: float | None = None
         self._wants_witness = wants_witness
+        self._schedule = Schedule(poll_interval, now, dice)
+        self._shortest = poll_interval
         for job_id, age in sorted(jobs.items(), key=lambda one: -one[1]):
-            self._open[job_id] = _Job(started=now - age, due=now + max(0.0, self._shortest - age))
-        self._fresh = dict(self._open)
+            due = now + max(0.0, poll_interval - age)
+            self._schedule.add(job_id, started=now - age, due=due)
 
     @property
     def open(self) -> list[str]:
         """The jobs that are neither final nor lost, oldest first."""
-        return list(self._open)
+        return list(self._schedule)
 
     def add(self, job_id: str, *, now: float) -> None:
         """
@@ -118,30 +80,19 @@ class Watch:
         :param job_id: the service's job id.
         :param now: monotonic seconds.
         """
-        if job_id not in self._open and job_id not in self.final and job_id not in self.lost:
-            self._open[job_id] = self._fresh[job_id] = _Job(started=now, due=now + self._shortest)
+        if job_id not in self._schedule and job_id not in self.final and job_id not in self.lost:
+            self._schedule.add(job_id, started=now, due=now + self._shortest)
 
     def due(self, now: float, most: int) -> list[str]:
         """
-        Return the jobs to ask about now, and mark them as asked: first those that were asked before, longest due first,
-        then the next few others, oldest first. What this costs does not grow with the number of open jobs.
+        Return the jobs to ask about now, and mark them as asked: first those that were asked before, longest due first.
 
-        Report on each of them with ``report``.
+        Then come the next few others, oldest first. Report on each of them with :meth:`report`.
 
         :param now: monotonic seconds.
         :param most: how many at most.
         """
-        chosen: list[str] = []
-        while len(chosen) < most and (job_id := self._next_asked()) is not None:
-            if self._open[job_id].due > now:
-                break
-            heapq.heappop(self._queue)
-            chosen.append(job_id)
-        next_few = islice(self._fresh.items(), self._room(now))
-        chosen += [job_id for job_id, job in next_few if job.due <= now][: most - len(chosen)]
-        for job_id in chosen:
-            self._ask(job_id, now)
-        return chosen
+        return self._schedule.due(now, most)
 
     def next_due(self, now: float) -> float | None:
         """
@@ -149,14 +100,7 @@ class Watch:
 
         :param now: monotonic seconds.
         """
-        if not self._open:
-            return None
-        waiting = [job.due for job in islice(self._fresh.values(), self._room(now))]
-        job_id = self._next_asked()
-        # A job that is being asked about is due again in minutes, so no other is due before it.
-        if job_id is not None and not self._open[job_id].in_flight:
-            waiting.append(self._open[job_id].due)
-        return max(0.0, min(waiting) - now) if waiting else self._shortest
+        return self._schedule.next_due(now)
 
     def report(self, job_id: str, answer: JobStatus | PerfectlyClearError, *, now: float) -> bool:
         """
@@ -194,50 +138,43 @@ class Watch:
             raise (TooManyRequests if isinstance(self._last_failure, TooManyRequests) else Unavailable)(said)
 
     def _answered(self, job_id: str, status: JobStatus, now: float) -> bool:
-        """The first final answer counts, whatever the service says later."""
+        """Take in a status. The first final one counts, whatever the service says later."""
         self._failing_since = None
         self._heard = now
-        job = self._open.get(job_id)
-        if job is None:
+        if job_id not in self._schedule:
             return False
+        self._missing.pop(job_id, None)
         if status.state.is_final:
             self.final[job_id] = status
-            self._close(job_id)
-            self._probes = min(self._probes + _MORE, _MOST_PROBES)
-            self._finals.append(now)
+            self._schedule.found_final(job_id, now)
             return True
         if status.state is JobState.UNKNOWN and status.raw_status not in self._known_words:
             self._known_words.add(status.raw_status)
             self.newly_unknown[job_id] = status.raw_status
-        job.missing_since = None
-        if job.is_probed:
-            self._probes = max(self._probes - 1.0, 1.0)
-        self._again(job_id, job, now)
+        self._schedule.found_open(job_id, now)
         return False
 
     def _unknown(self, job_id: str, now: float) -> bool:
         """
-        A 404: the service does not know the job, maybe not yet. Nothing but 404 for 60 seconds, and it is lost.
+        Take in a 404: the service does not know the job, maybe not yet. Nothing but 404 for 60 seconds, and it is lost.
 
-        A service that knows none of several jobs has forgotten everybody for a while: with ``wants_witness`` none of
+        A service that knows none of several jobs has forgotten all of them for a while: with ``wants_witness`` none of
         them is lost then.
         """
         self._failing_since = None
-        job = self._open.get(job_id)
-        if job is None:
+        if job_id not in self._schedule:
             return False
-        if job.missing_since is None:
-            job.missing_since = now
-        if now - job.missing_since >= LOST_AFTER and self._knows_others(job.missing_since):
+        since = self._missing.setdefault(job_id, now)
+        if now - since >= LOST_AFTER and self._knows_others(since):
             self.lost.add(job_id)
             self._close(job_id)
             return True
-        self._again(job_id, job, now)
+        self._schedule.again(job_id, now)
         return False
 
     def _knows_others(self, since: float) -> bool:
         heard = self._heard is not None and self._heard >= since
-        return heard or not self._wants_witness or len(self._open) == 1
+        return heard or not self._wants_witness or len(self._schedule) == 1
 
     @property
     def is_failing(self) -> bool:
@@ -247,7 +184,7 @@ class Watch:
     @property
     def missing(self) -> list[str]:
         """The open jobs that the service does not know, maybe not yet, oldest first."""
-        return [job_id for job_id, job in self._open.items() if job.missing_since is not None]
+        return [job_id for job_id in self._schedule if job_id in self._missing]
 
     def is_losing(self, now: float) -> bool:
         """
@@ -255,9 +192,8 @@ class Watch:
 
         :param now: monotonic seconds.
         """
-        longest = LOST_AFTER + _LONGEST_INTERVAL * (1.0 + _JITTER)
-        missing = (job.missing_since for job in self._open.values() if job.missing_since is not None)
-        return any(now - since <= longest for since in missing)
+        longest = LOST_AFTER + LONGEST_INTERVAL * (1.0 + JITTER)
+        return any(now - since <= longest for since in self._missing.values())
 
     @property
     def has_heard(self) -> bool:
@@ -265,12 +201,12 @@ class Watch:
         return self._heard is not None
 
     def _failed(self, job_id: str, error: PerfectlyClearError, now: float) -> None:
-        """A question that got no answer says nothing about the job."""
+        """Note a question that got no answer, which says nothing about the job."""
         self._last_failure = error
         if self._failing_since is None:
             self._failing_since = now
-        if job := self._open.get(job_id):
-            self._again(job_id, job, now)
+        if job_id in self._schedule:
+            self._schedule.again(job_id, now)
 
     def given_up(self, now: float) -> bool:
         """
@@ -291,50 +227,7 @@ class Watch:
         self.lost.discard(job_id)
         self.newly_unknown.pop(job_id, None)
 
-    def _next_asked(self) -> str | None:
-        """Return the job that is due next, of those that were asked before."""
-        while self._queue:
-            due, job_id = self._queue[0]
-            job = self._open.get(job_id)
-            if job is not None and job.due == due:
-                return job_id
-            heapq.heappop(self._queue)
-        return None
-
-    def _room(self, now: float) -> int:
-        """Return how many jobs may be asked about for the first time."""
-        standstill = min((now - self._finals[-1]) / _STANDSTILL, 10.0)
-        return max(0, max(int(self._probes), int(2.0**standstill)) - self._probed)
-
-    def _ask(self, job_id: str, now: float) -> None:
-        job = self._open[job_id]
-        if self._fresh.pop(job_id, None) is not None:
-            job.asked = True
-            self._probed += job.is_probed
-        job.in_flight = True
-        self._is_due(job_id, job, now + _UNANSWERED)
-
-    def _is_due(self, job_id: str, job: _Job, due: float) -> None:
-        job.due = due
-        heapq.heappush(self._queue, (due, job_id))
-
     def _close(self, job_id: str) -> None:
         """Drop a job from the open ones."""
-        job = self._open.pop(job_id, None)
-        if job is not None and self._fresh.pop(job_id, None) is None:
-            self._probed -= job.is_probed
-
-    def _again(self, job_id: str, job: _Job, now: float) -> None:
-        job.in_flight = False
-        was_probed = job.is_probed
-        job.found_open += 1
-        self._probed -= was_probed and not job.is_probed
-        interval = (now - job.started) / 10.0
-        if job.is_probed:
-            interval = min(interval, _FINALS_BETWEEN * (now - self._finals[0]) / len(self._finals))
-        interval = max(min(interval, _LONGEST_INTERVAL), self._shortest)
-        due = now + interval * (1.0 + _JITTER * self._dice())
-        if job_id in self._fresh:
-            job.due = due
-        else:
-            self._is_due(job_id, job, due)
+        self._schedule.close(job_id)
+        self._missing.pop(job_id, None)

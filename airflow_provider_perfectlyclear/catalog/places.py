@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from airflow_provider_perfectlyclear.catalog.naming import check_template
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.errors import ConfigurationError
 from airflow_provider_perfectlyclear.storage import Store
+
+
+@dataclass(frozen=True)
+class Places:
+    """
+    The folders of a run.
+
+    :param source: where the source files lie.
+    :param destination: where the outputs go. None when only data is wanted.
+    :param state: where the ledger lies.
+    """
+
+    source: Store
+    destination: Store | None
+    state: Store
 
 
 def check(source: Store, destination: Store | None, options: Options) -> None:

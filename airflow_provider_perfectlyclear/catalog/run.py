@@ -19,11 +19,11 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog import places
 from airflow_provider_perfectlyclear.catalog.corrections import as_planned, prepare
-from airflow_provider_perfectlyclear.catalog.engine.lines import deferral_line, progress_line
 from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
 from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
 from airflow_provider_perfectlyclear.catalog.ledger.claim import Claim
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected, place_of
+from airflow_provider_perfectlyclear.catalog.ledger.journal import Book
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
@@ -333,7 +333,7 @@ class CatalogRun:
         kept.progress = engine.progress
         if done and engine.stopped is None:
             kept.progress.unbegun += engine.left  # nothing is: but a picture that no count has would be lost
-        self._report(kept, progress_line(engine))
+        self._report(kept, engine.progress_line())
         if engine.stopped is not None:
             with suppress(RunStopped):
                 self._write_manifest(kept, engine.left)
@@ -357,15 +357,13 @@ class CatalogRun:
 
     def _engine_for(self, kept: Kept, spool: Spool) -> Engine:
         return Engine(
-            client=self.client,
-            source=self.source,
-            destination=self.destination,
-            ledger=self.ledger,
-            options=self.options,
-            prepared=self._prepared,
-            spool=spool,
+            self.client,
+            places.Places(self.source, self.destination, self.home),
+            Book(self.ledger, kept.progress),
+            self.options,
+            self._prepared,
+            spool,
             deadline=self._ends,
-            progress=kept.progress,
             report=partial(self._report, kept),
         )
 
@@ -381,7 +379,7 @@ class CatalogRun:
         self.state.write(f"{self.folder}/run.json.gz", kept.to_bytes())
         self.ledger.park()
         timeout = max(1.0, engine.next_deadline())
-        return Waiting(tuple(jobs), time.time() + timeout, timeout, deferral_line(engine))
+        return Waiting(tuple(jobs), time.time() + timeout, timeout, engine.deferral_line())
 
     def _report(self, kept: Kept, line: str) -> None:
         self._reporter.progress(kept, line)

@@ -157,19 +157,12 @@ def put(path: str, destination: Target, name: str, *, conn_id: str | None = None
 def _land(client: Client, job_id: str, store: Store) -> None:
     from airflow_provider_perfectlyclear.api import calls
     from airflow_provider_perfectlyclear.api.models import Correction
-    from airflow_provider_perfectlyclear.catalog.transfer.landing import Wanted, land
+    from airflow_provider_perfectlyclear.catalog.transfer.landing import Lander
     from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
+    from airflow_provider_perfectlyclear.catalog.transfer.verify import Wanted
 
     status = client.send(calls.status(job_id))
     if not status.state.is_final:
         raise JobTimeout(job_id, f"is {status.raw_status}, and has no corrected file yet: wait for it first")
     with Spool() as spool:
-        land(
-            client,
-            status,
-            fresh=True,
-            wanted=Wanted(Correction(), source_sha256=""),
-            destination=store,
-            output=_LANDED,
-            spool=spool,
-        )
+        Lander(client, store, spool).land(status, _LANDED, Wanted(Correction(), source_sha256=""))

@@ -26,11 +26,11 @@ DAGS = """
     from datetime import timedelta
 
     from airflow.sdk import DAG
-    from airflow_provider_perfectlyclear.catalog.engine import loop, start_queue
+    from airflow_provider_perfectlyclear.catalog.engine import start_queue, waiting
     from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearCatalogOperator
 
     # No test waits for as long as a user's run may.
-    loop.WORTH_DEFERRING, start_queue.LEAST, start_queue.UNKNOWN = 1.0, 0.5, 0.5
+    waiting.WORTH_DEFERRING, start_queue.LEAST, start_queue.UNKNOWN = 1.0, 0.5, 0.5
 
     def keep_apart(context):
         tempfile.tempdir = context["dag_run"].conf["temporary"]

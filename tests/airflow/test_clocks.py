@@ -29,7 +29,7 @@ KEY = "canary-key-c10c4"
 HOUR = 3600
 SHORT = 12.0
 DEFERS_SOON = {
-    "constants": {"catalog.engine.loop.WORTH_DEFERRING": 0.5},
+    "constants": {"catalog.engine.waiting.WORTH_DEFERRING": 0.5},
     "options": {"deferrable": True, "poll_interval": 0.1},
 }
 

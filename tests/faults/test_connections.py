@@ -259,7 +259,7 @@ def test_a_proxy_of_the_environment_is_used_on_both_sides(
     said = night(
         sandbox,
         options={"deferrable": True},
-        constants={"catalog.engine.loop.WORTH_DEFERRING": 0.5},
+        constants={"catalog.engine.waiting.WORTH_DEFERRING": 0.5},
         **through,
     )
     assert "waiting" in said, said

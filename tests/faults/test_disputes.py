@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.api import polling
-from airflow_provider_perfectlyclear.catalog.engine import loop
+from airflow_provider_perfectlyclear.catalog.engine import waiting
 from airflow_provider_perfectlyclear.catalog.result import Waiting
 from airflow_provider_perfectlyclear.errors import CatalogFailed
 from tests.faults.ledgers import catalog
@@ -97,7 +97,7 @@ def test_a_lost_job_is_lost_after_a_minute_also_when_the_task_is_deferred(
     row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each wake-up begins to watch anew: so no task is deferred while a 404 lasts."""
-    monkeypatch.setattr(loop, "WORTH_DEFERRING", 0.3)
+    monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.3)
     monkeypatch.setattr(polling, "LOST_AFTER", 1.0)
     sandbox.put("a.jpg")
     sandbox.emulator.fault("pfc", {"outcome": "lost"})

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.client import Client
-from airflow_provider_perfectlyclear.catalog.engine import loop, start_queue
+from airflow_provider_perfectlyclear.catalog.engine import start_queue, waiting
 from airflow_provider_perfectlyclear.catalog.ledger import lane
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.result import Waiting
@@ -593,7 +593,7 @@ def test_a_task_that_only_waits_for_an_unconfirmed_start_is_deferred(
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(start_queue, "LEAST", 2.0)
-    monkeypatch.setattr(loop, "WORTH_DEFERRING", 0.5)
+    monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.5)
     sandbox.put(*NAMES)
     sandbox.emulator.fault({"route": "pfc", "nth": 4}, {"reset": "committed"})
     outcome: Waiting | Summary = catalog(sandbox, deferrable=True).execute()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_perfectlyclear.catalog.engine import loop
+from airflow_provider_perfectlyclear.catalog.engine import waiting
 from airflow_provider_perfectlyclear.catalog.ledger import lane, segments
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import failed, intent, started
@@ -42,7 +42,7 @@ TEN = [f"{number:02d}.jpg" for number in range(10)]
 
 @pytest.fixture
 def defers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "WORTH_DEFERRING", 0.3)
+    monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.3)
 
 
 def refused(error: type[Exception], run: Callable[[], Any], match: str = "") -> str:

@@ -109,7 +109,7 @@ def test_what_a_trigger_carries_and_says_is_bounded(
     sandbox.put(*names)
     more: dict[str, Any] = {
         "options": {"deferrable": True, "max_in_flight": 40, "transfers": 16},
-        "constants": {"catalog.engine.loop.WORTH_DEFERRING": 0.2},
+        "constants": {"catalog.engine.waiting.WORTH_DEFERRING": 0.2},
     }
     with no_job_ends(sandbox):
         waiting = night(sandbox, **more)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_perfectlyclear.catalog.transfer.landing import MAX_SOURCE
+from airflow_provider_perfectlyclear.catalog.transfer.source import MAX_SOURCE
 from tests.faults.nights import came_to, ends_well, night, night_held
 from tests.faults.table import Row
 from tests.support.sandbox import Sandbox

@@ -21,7 +21,7 @@ from tests.unit.catalog.ledger.test_owners import no_job_ends
 
 DEFERS = {
     "options": {"deferrable": True, "timeout": 120.0},
-    "constants": {"catalog.engine.loop.WORTH_DEFERRING": 0.5},
+    "constants": {"catalog.engine.waiting.WORTH_DEFERRING": 0.5},
 }
 
 

@@ -57,8 +57,8 @@ SAFEGUARDS = [
     Safeguard(
         "record before pay",
         "catalog/engine/start.py",
-        "engine.guarded(lambda: engine.book.append(*intents))",
-        "engine.guarded(lambda: [engine.book.note(one) for one in intents] and None)",
+        "not self._recorder.append(*intents)",
+        "any(self._recorder.note(one) for one in intents)",
         (KILLS,),
     ),
     Safeguard(
@@ -98,7 +98,7 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "deadline of a job",
-        "catalog/engine/open_jobs.py",
+        "catalog/engine/status_checks.py",
         "return now >= (ends if self._deadline is None else min(ends, self._deadline))",
         "return False",
         (WIRE, "-k", "F15 or F17 or F22"),
@@ -112,12 +112,12 @@ SAFEGUARDS = [
     ),
     # ---- the second round
     safeguard(
-        "walk to the end", "catalog/transfer/landing.py", "    if missing:\n", "    if False:\n", "F10,F66"
+        "walk to the end", "catalog/transfer/verify.py", "    if missing:\n", "    if False:\n", "F10,F66"
     ),
-    safeguard("check of sources", "catalog/transfer/landing.py", "if check and (", "if False and (", "F66"),
+    safeguard("check of sources", "catalog/transfer/source.py", "if check and (", "if False and (", "F66"),
     safeguard(
         "size warns only",
-        "catalog/transfer/landing.py",
+        "catalog/transfer/verify.py",
         "if other_size and wanted",
         "if other_size or wanted",
         "F106",
@@ -138,14 +138,14 @@ SAFEGUARDS = [
     ),
     safeguard(
         "content index",
-        "catalog/engine/upload.py",
+        "catalog/engine/earlier_results.py",
         "held = self.index.find(sha256, digest, paid_by=self.run if item.by_name else None)",
         "held = None",
         "F62,F76,F83",
     ),
     safeguard(
         "equal pictures lead",
-        "catalog/engine/upload.py",
+        "catalog/engine/uploader.py",
         "if self.twins.lead(file.sha256, prepared.digest):",
         "if self.twins.lead(file.sha256, prepared.digest) or True:",
         "F62",
@@ -159,7 +159,7 @@ SAFEGUARDS = [
     ),
     safeguard(
         "proof of absence",
-        "catalog/engine/upload.py",
+        "catalog/engine/earlier_results.py",
         "        except (NotFound, UrlGone):\n            return Past.GONE",
         "        except PerfectlyClearError:\n            return Past.GONE",
         "F75",
@@ -180,14 +180,14 @@ SAFEGUARDS = [
     ),
     safeguard(
         "all who were told a job",
-        "catalog/engine/start.py",
+        "catalog/engine/disputed_jobs.py",
         "return found if all(row.file_key for row in leads.values()) else []",
         "return []",
         "F68",
     ),
     safeguard(
         "job id given before",
-        "catalog/engine/start.py",
+        "catalog/engine/disputed_jobs.py",
         "(known is not None and Twins.key(known) != Twins.key(row))",
         "False",
         "F68",
@@ -195,7 +195,7 @@ SAFEGUARDS = [
     safeguard("only 4xx refuses", "api/calls.py", "if 400 <= answer.status < 500 and", "if True or", "F74"),
     safeguard(
         "refused for good",
-        "catalog/engine/start.py",
+        "catalog/engine/start_answers.py",
         "error = ItemFailed(str(error), code=Reason.PICTURE_REFUSED)",
         "pass",
         "F72",
@@ -244,16 +244,16 @@ SAFEGUARDS = [
         "F77",
         ("catalog/plan/decide.py", "if row is not None and row.paid_by == run:", "if False:"),
         (
-            "catalog/engine/upload.py",
+            "catalog/engine/earlier_results.py",
             "held = self.index.find(sha256, digest, paid_by=self.run if item.by_name else None)",
             "held = None if item.by_name else self.index.find(sha256, digest)",
         ),
     ),
     safeguard(
         "service that forgets",
-        "catalog/engine/follow.py",
-        "self._engine.book.service_forgets = others and not self._engine.progress.heard",
-        "self._engine.book.service_forgets = False",
+        "catalog/engine/poll.py",
+        "self._recorder.book.service_forgets = others and not self._recorder.progress.heard",
+        "self._recorder.book.service_forgets = False",
         "F82",
     ),
     safeguard(
@@ -295,7 +295,7 @@ SAFEGUARDS = [
     ),
     safeguard(
         "the service's own times",
-        "catalog/engine/open_jobs.py",
+        "catalog/engine/status_checks.py",
         "return now - job.since if job is not None and job.found_open else None",
         "return now - job.since if job is not None else None",
         "F99",
@@ -326,7 +326,7 @@ SAFEGUARDS = [
     ),
     safeguard(
         "set aside",
-        "catalog/engine/upload.py",
+        "catalog/engine/earlier_results.py",
         "            self.aside.keep(replaces)\n",
         "            pass\n",
         "F62",
@@ -356,15 +356,15 @@ SAFEGUARDS = [
     ),
     safeguard(
         "disputes of before",
-        "catalog/engine/start.py",
-        "rows = [row for row in self._engine.ledger.rows.values() if row.doubt]",
+        "catalog/engine/disputed_jobs.py",
+        "rows = [row for row in self._recorder.rows.values() if row.doubt]",
         "rows = list[Row]()",
         "F68",
     ),
     safeguard(
         "404 in one attempt",
-        "catalog/engine/loop.py",
-        " and not self.jobs.is_losing(now)",
+        "catalog/engine/waiting.py",
+        " and not self._checks.is_losing(now)",
         "",
         "F19",
     ),

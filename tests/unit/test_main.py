@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_perfectlyclear.__main__ import main
-from airflow_provider_perfectlyclear.catalog.engine import loop as engine
+from airflow_provider_perfectlyclear.catalog.engine import lines
 from airflow_provider_perfectlyclear.catalog.ledger import lane, records
 from airflow_provider_perfectlyclear.errors import CatalogFailed
 from airflow_provider_perfectlyclear.storage import LocalStore
@@ -112,7 +112,7 @@ def test_an_unknown_place_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_tells_how_far_it_is(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(engine, "REPORT_LEAST", 0.0)
+    monkeypatch.setattr(lines, "REPORT_LEAST", 0.0)
     caplog.set_level(logging.INFO)
     sandbox.put(*(f"{number:02d}.jpg" for number in range(20)))
 

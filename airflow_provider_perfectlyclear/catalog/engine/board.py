@@ -64,3 +64,8 @@ class Board:
     def count(self, *stages: Stage) -> int:
         """Return how many outputs are in these stages; without an argument, in any."""
         return sum(self._counts[stage] for stage in stages) if stages else len(self._stage)
+
+    @property
+    def is_nearly_done(self) -> bool:
+        """Whether only unconfirmed starts are left, and what waits for them: those are dealt with last."""
+        return not self.count(Stage.QUEUED, *IN_FLIGHT)

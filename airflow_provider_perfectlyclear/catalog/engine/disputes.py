@@ -17,7 +17,9 @@ from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 @dataclass
 class _Dispute:
     """
-    :param job_id: the job id that several pictures have.
+    One job id that several pictures have.
+
+    :param job_id: the id.
     :param unheard: outputs without a second response.
     :param claims: outputs whose second response names the job again.
     :param is_open_ended: one output will have no second response: the job may belong to it.

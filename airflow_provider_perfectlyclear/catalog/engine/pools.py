@@ -1,4 +1,4 @@
-"""Two small pools of threads whose results are handled by one: whoever decides needs no lock."""
+"""Two small pools of threads whose results are handled by one thread, which so needs no lock."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Pools:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Whoever stops early sees to it that what is left ends at once; were it dropped, nobody would hear of it.
+        # What is left is waited for, also when the run is stopped early: were it dropped, its results would be lost.
         for executor in self._executors.values():
             executor.shutdown(wait=True)
 
     def busy(self, name: Name) -> int:
-        """How many pieces of work were submitted whose result is not handled yet."""
+        """Return how many pieces of work were submitted whose result is not handled yet."""
         return self._busy[name]
 
     def free(self, name: Name) -> int:
-        """How many more pieces of work would begin at once."""
+        """Return how many more pieces of work would begin at once."""
         return max(0, self._threads[name] - self._busy[name])
 
     def submit(self, name: Name, work: Callable[[], Any], then: Callable[[Future[Any]], None]) -> None:

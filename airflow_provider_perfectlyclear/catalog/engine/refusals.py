@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
+from airflow_provider_perfectlyclear.catalog.engine.recorder import Recorder
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.errors import RunStopped
 from airflow_provider_perfectlyclear.reasons import Reason
-
-if TYPE_CHECKING:
-    from airflow_provider_perfectlyclear.catalog.engine.loop import Engine
 
 #: So many different pictures are refused alike, and none is accepted: it is no matter of a picture.
 ALIKE = 3
@@ -22,15 +19,15 @@ class Refusals:
     """
     Refusals before the first accepted start.
 
-    :param engine: the engine whose run they may stop.
+    :param recorder: of the run that they may stop.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
 
     def count(self, row: Row, words: str) -> None:
-        """One picture that is refused is one picture's matter; the first three that are refused alike are not."""
-        refused = self._engine.progress.refused
+        """Count a refusal: one is one picture's matter; the first three pictures that are refused alike are not."""
+        refused = self._recorder.progress.refused
         refused.append([row.output, row.sha256, _alike(words)])
         same = {sha256 for _, sha256, said in refused if said == _alike(words)}
         if is_about_the_preset(row, words):
@@ -39,22 +36,22 @@ class Refusals:
             who = f"the first {ALIKE} pictures alike, {row.source!r} the last"
         else:
             return
-        self._engine.stop(
+        self._recorder.stop(
             RunStopped(
                 f"The service refused {who}: {words.rstrip('.')}. Nothing was started; the others were not tried."
             )
         )
 
     def are_final(self) -> None:
-        """The service accepts others: what it refused before was about the pictures."""
-        progress, rows = self._engine.progress, self._engine.ledger.rows
+        """Hold the pictures for refused for good: the service accepts others."""
+        progress, rows = self._recorder.progress, self._recorder.rows
         for output, _, words in progress.refused:
             row, failure = rows.get(output), progress.failures.get(output)
             if row is not None and row.state is State.FAILED and failure is not None:
                 progress.failures[output] = Failure(
                     output, failure.source, Reason.PICTURE_REFUSED, failure.reason
                 )
-                self._engine.book.note(records.failed(row, Reason.PICTURE_REFUSED, row.reason or words))
+                self._recorder.note(records.failed(row, Reason.PICTURE_REFUSED, row.reason or words))
         progress.refused = []
 
 
@@ -64,5 +61,5 @@ def is_about_the_preset(row: Row, words: str) -> bool:
 
 
 def _alike(words: str) -> str:
-    """A refusal's words without what differs from picture to picture."""
+    """Return a refusal's words without what differs from picture to picture."""
     return re.sub(r"[0-9a-fA-F-]{8,}|\d+", "#", words)

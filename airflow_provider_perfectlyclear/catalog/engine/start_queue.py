@@ -1,5 +1,5 @@
 """
-What stands between an upload and a job: ready to be started, starting, and started or not, nobody knows. Pure.
+What stands between an upload and a job: uploads that wait for their start, and starts without a response. Pure.
 
 Nothing here calls ``/pfc``; it says what may be called, and when.
 """
@@ -33,19 +33,17 @@ class GivenUp(NamedTuple):
     reason: str
 
 
-class Starts:
+class StartQueue:
     """
-    :param mode: ``on_ambiguous``.
+    Uploads that wait to be started.
+
     :param board: told of each output's stage.
     """
 
-    def __init__(self, mode: Ambiguous, board: Board) -> None:
-        self._mode = mode
+    def __init__(self, board: Board) -> None:
         self._board = board
         self._ready: list[Row] = []
         self._ready_since = 0.0
-        self._ambiguous: dict[str, tuple[Row, float]] = {}  # output -> row, monotonic seconds of its intent
-        self._asked_again: set[str] = set()
 
     @property
     def ready(self) -> list[Row]:
@@ -58,77 +56,100 @@ class Starts:
         self._board.move(row.output, None)
 
     def add(self, row: Row, now: float) -> None:
-        """An uploaded output, ready to be started."""
+        """Take an uploaded output, ready to be started."""
         if not self._ready:
             self._ready_since = now
         self._ready.append(row)
         self._board.move(row.output, Stage.READY)
 
-    def batch(self, now: float, *, more_to_come: bool) -> list[Row]:
-        """What to declare and start now: at most so many unanswered at a time."""
-        room = MAX_INTENTS - self._board.count(Stage.STARTING)
+    def batch(self, now: float) -> list[Row]:
+        """Return what to declare and start now: at most so many unanswered at a time."""
+        room = _room(self._board)
+        more_to_come = self._board.count(Stage.UPLOADING) > 0
         if more_to_come and len(self._ready) < room and now - self._ready_since < GATHER:
             return []
         chosen, self._ready = self._ready[:room], self._ready[room:]
         return chosen
 
     def next_batch(self, now: float) -> float | None:
-        """Seconds until a batch that is gathered is due, or None."""
+        """Return the seconds until a batch that is gathered is due, or None."""
         return max(self._ready_since + GATHER - now, 0.0) if self._ready else None
 
     def sent(self, row: Row) -> None:
-        """Its intent is written, and ``/pfc`` may be called."""
+        """Note that its intent is written, and ``/pfc`` may be called."""
         self._board.move(row.output, Stage.STARTING)
 
     def answered(self, row: Row) -> None:
-        """``/pfc`` was answered, or its answer is lost."""
+        """Note that ``/pfc`` was answered, or its answer is lost."""
         self._board.move(row.output, None)
 
-    # ---- starts whose answer was lost
+
+class Unconfirmed:
+    """
+    Starts without a response: they may have been accepted.
+
+    :param mode: ``on_ambiguous``.
+    :param board: told of each output's stage.
+    """
+
+    def __init__(self, mode: Ambiguous, board: Board) -> None:
+        self._mode = mode
+        self._board = board
+        self._starts: dict[str, tuple[Row, float]] = {}  # output -> row, monotonic seconds of its intent
+        self._asked_again: set[str] = set()
+        self._adopted: set[str] = set()
 
     def __contains__(self, output: object) -> bool:
         """Whether the start of an output is unconfirmed."""
-        return output in self._ambiguous
+        return output in self._starts
+
+    def adopt(self, output: str) -> None:
+        """Note that the start of an output was left unconfirmed by an earlier attempt."""
+        self._adopted.add(output)
+
+    def was_adopted(self, output: str) -> bool:
+        """Return whether an earlier attempt has left the start of an output unconfirmed."""
+        return output in self._adopted
 
     def lost(self, row: Row, since: float) -> None:
-        """``row`` may have been started; its intent was written at ``since``."""
-        self._ambiguous[row.output] = (row, since)
+        """Note that ``row`` may have been started; its intent was written at ``since``."""
+        self._starts[row.output] = (row, since)
         self._board.move(row.output, Stage.UNCONFIRMED)
 
     def settle(self, now: float, longest_job: float | None) -> tuple[list[Row], list[GivenUp]]:
         """
-        What becomes of the ambiguous ones: asked once more, or given up. The others wait.
+        Take out those that are asked about once more, and those that are given up. The others wait.
 
         :param longest_job: the longest job of this run so far (seconds): a cache can only answer once the first
             job is done.
         """
         again, over = list[Row](), list[GivenUp]()
-        room = MAX_INTENTS - self._board.count(Stage.STARTING)
-        for row, since in list(self._ambiguous.values()):
+        room = _room(self._board)
+        for row, since in list(self._starts.values()):
             if (given_up := self._why_not(row)) is not None:
                 over.append(given_up)
             elif now >= since + _wait(longest_job) and len(again) < room:
                 again.append(row)
         for row in (*again, *(given_up.row for given_up in over)):
-            del self._ambiguous[row.output]
+            del self._starts[row.output]
             self._board.move(row.output, None)
         self._asked_again.update(row.output for row in again)
         return again, over
 
     def give_up(self) -> list[GivenUp]:
-        """The time is up for all of them."""
-        rows = [row for row, _ in self._ambiguous.values()]
-        self._ambiguous.clear()
+        """Take all of them out: the time is up."""
+        rows = [row for row, _ in self._starts.values()]
+        self._starts.clear()
         for row in rows:
             self._board.move(row.output, None)
         late = "the time was up before it could be asked about"
         return [GivenUp(row, Reason.START_LOST, f"{_lost(row)}; {late}") for row in rows]
 
     def next_settling(self, now: float, longest_job: float | None) -> float | None:
-        """Seconds until one of them can be asked about, or None."""
-        if not self._ambiguous:
+        """Return the seconds until one of them can be asked about, or None."""
+        if not self._starts:
             return None
-        return min(since for _, since in self._ambiguous.values()) + _wait(longest_job) - now
+        return min(since for _, since in self._starts.values()) + _wait(longest_job) - now
 
     def _why_not(self, row: Row) -> GivenUp | None:
         if row.output in self._asked_again:  # a later try asks again, and declares it again
@@ -138,6 +159,10 @@ class Starts:
             return None
         reason = f'{_lost(row)}. on_ambiguous="restart" starts it again, which may pay twice'
         return GivenUp(row, StartUnknown.code, reason)
+
+
+def _room(board: Board) -> int:
+    return MAX_INTENTS - board.count(Stage.STARTING)
 
 
 def _wait(longest_job: float | None) -> float:

@@ -19,6 +19,8 @@ Key = tuple[str, str]
 @dataclass
 class _Pair:
     """
+    What leads for a content and correction.
+
     :param job_id: the leader's job, once it is started.
     :param error: why the leader has failed, once it has.
     :param landed: the leader's output stands.
@@ -45,11 +47,11 @@ class Twins:
 
     @staticmethod
     def key(row: Row) -> Key | None:
-        """What an output is made from; None while its content is not known."""
+        """Return what an output is made from; None while its content is not known."""
         return (row.sha256, row.digest) if row.sha256 else None
 
     def lead(self, sha256: str, digest: str) -> bool:
-        """Whether nobody leads yet for this content and correction; from now on the caller does. For any thread."""
+        """Lead for a content and correction; return False if another output does already. For any thread."""
         with self._lock:
             if (sha256, digest) in self._pairs:
                 return False
@@ -57,7 +59,7 @@ class Twins:
             return True
 
     def adopt(self, row: Row) -> None:
-        """A start or a job of an earlier try leads."""
+        """Let a start or a job of an earlier attempt lead."""
         if (key := self.key(row)) is not None:
             self._pairs[key] = _Pair(job_id=row.job_id)
 
@@ -67,28 +69,28 @@ class Twins:
         return pair is not None and pair.job_id is None and pair.error is None and not pair.landed
 
     def find(self, row: Row) -> _Pair | None:
-        """What leads for an output's content and correction; None when it was dropped meanwhile."""
+        """Return what leads for an output's content and correction; None when it was dropped meanwhile."""
         return self._pairs.get((row.sha256, row.digest))
 
     def wait(self, row: Row) -> None:
-        """An output waits for its leader to be started."""
+        """Let an output wait for its leader to be started."""
         self._pairs[row.sha256, row.digest].waiting.append(row)
         self._board.move(row.output, Stage.WAITING)
 
     def started(self, row: Row, job_id: str) -> list[Row]:
-        """The leader was started. Returns the outputs that join its job."""
+        """Note that the leader was started; return the outputs that join its job."""
         return self._settle(row, job_id=job_id)
 
     def landed(self, row: Row) -> None:
-        """The leader's output stands; those that come later copy it."""
+        """Note that the leader's output stands; those that come later copy it."""
         self._settle(row, landed=True)
 
     def failed(self, row: Row, error: BaseException) -> list[Row]:
-        """The leader has failed before it had a job. Returns the outputs that fail alike."""
+        """Note that the leader has failed before it had a job; return the outputs that fail alike."""
         return self._settle(row, error=error)
 
     def drop(self, row: Row) -> list[Row]:
-        """Nobody leads any more. Returns the outputs that wait."""
+        """Let no output lead any more; return those that wait."""
         key = self.key(row)
         pair = self._pairs.pop(key, None) if key is not None else None
         return [] if pair is None else pair.waiting

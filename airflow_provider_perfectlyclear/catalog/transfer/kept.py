@@ -19,6 +19,8 @@ FOLDER = "kept"
 
 class Kept:
     """
+    Results that were refused.
+
     :param state: the state folder.
     """
 

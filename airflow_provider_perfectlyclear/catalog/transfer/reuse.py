@@ -1,28 +1,25 @@
-"""One more name for an output that stands: copied, so that the same content and correction is not paid for twice."""
+"""Copies of outputs that stand, so that the same content and correction is not paid for twice."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
-from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
+from airflow_provider_perfectlyclear.catalog.transfer.landing import BeforePublish, Landed
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, reading, writing
 from airflow_provider_perfectlyclear.media import HEAD, kind_of
 from airflow_provider_perfectlyclear.storage import Store
 
 _BLOCK = 2**20
 
-#: Called when a file is whole and about to get its final name; may raise.
-BeforePublish = Callable[[], None]
-
 
 def copy_output(
     destination: Store | None, held: Row, output: str, spool: Spool, before: BeforePublish
 ) -> Landed | None:
     """
-    Copy an output to another name, whole, if it is still the one that the ledger holds: its name may be another
-    picture's by now, of the same length.
+    Copy an output to another name, whole, if it is still the one that the ledger holds.
+
+    Its name may be another picture's by now, of the same length.
 
     :param destination: where both stand; None when only data is wanted.
     :param held: what the ledger says of it.

@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection
 
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
-from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
-from airflow_provider_perfectlyclear.catalog.transfer.reuse import BeforePublish, copy_file
+from airflow_provider_perfectlyclear.catalog.transfer.landing import BeforePublish, Landed
+from airflow_provider_perfectlyclear.catalog.transfer.reuse import copy_file
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
 from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 from airflow_provider_perfectlyclear.storage import Store
@@ -20,8 +20,10 @@ FOLDER = "replaced"
 
 class SetAside:
     """
-    Copies of outputs by content and correction. They live until the run is over, or a later run of its lane is: a
-    renumbered series needs them after a killed worker, too. For any thread.
+    Copies of outputs by content and correction. For any thread.
+
+    They live until the run is over, or a later run of its lane is: a renumbered series needs them after a killed
+    worker, too.
 
     :param state: the state folder.
     :param lane: the lane of the run.
@@ -118,7 +120,7 @@ def _key(row: Row) -> str:
 
 
 def _name(row: Row) -> str:
-    """The name says what a later worker must know: what it was made from, and what it has to be."""
+    """Return a name that says what a later worker must know: what it was made from, and what it has to be."""
     return f"{_key(row)}-{row.size}-{row.output_sha256}"
 
 

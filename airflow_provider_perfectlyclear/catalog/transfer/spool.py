@@ -21,8 +21,9 @@ _PREFIX = "perfectlyclear-spool-"
 
 class Spool:
     """
-    A temporary folder, held by a lock that ends with its process. Folders without their process are removed
-    by the next run on the same machine. Use as a context manager.
+    A temporary folder, held by a lock that ends with its process. Use as a context manager.
+
+    Folders without their process are removed by the next run on the same machine.
 
     :raises StorageFailed: this machine's temporary folder cannot be written.
     """
@@ -43,7 +44,7 @@ class Spool:
 
     @contextmanager
     def file(self) -> Iterator[Path]:
-        """A path to write to, gone at the end."""
+        """Yield a path to write to, gone at the end."""
         with _usable(self.folder.parent):
             handle, name = tempfile.mkstemp(dir=self.folder)
             os.close(handle)
@@ -59,7 +60,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     """
     Open a spool file to be written.
 
-    :raises StorageFailed: it is this machine's temporary folder that is full or failing, not somebody's store.
+    :raises StorageFailed: it is this machine's temporary folder that is full or failing, not a store.
     """
     with _usable(path.parent.parent), open(path, "wb") as sink:
         yield sink
@@ -88,7 +89,7 @@ def _usable(folder: Path, verb: str = "written") -> Iterator[None]:
 
 def temporary_folder() -> Path:
     """
-    This machine's folder for temporary files.
+    Return this machine's folder for temporary files.
 
     :raises ConfigurationError: there is none that can be written, as on a read-only root file system.
     """
@@ -105,7 +106,7 @@ def _locked_folder() -> tuple[Path, IO[str]]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         try:
-            lock = open(folder / "lock", "w")
+            lock = open(folder / "lock", "w")  # noqa: SIM115  (it is held for as long as the process lives)
         except FileNotFoundError:  # another's sweep has been faster
             continue
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -131,7 +132,7 @@ def sweep_spools() -> None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Everybody may write to the folder for temporary files: what another user has made there is not touched."""
+    """Return whether a folder is this user's: all may write to the folder for temporary files."""
     info = os.lstat(folder)
     return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid()
 

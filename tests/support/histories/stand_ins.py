@@ -17,13 +17,25 @@ from greenlet import getcurrent
 
 from airflow_provider_perfectlyclear.api.models import JobStatus
 from airflow_provider_perfectlyclear.catalog import run as run_module
-from airflow_provider_perfectlyclear.catalog.engine import copies, follow, lines, loop, send, start, upload
+from airflow_provider_perfectlyclear.catalog.engine import (
+    assembly,
+    copies,
+    disputed_jobs,
+    lines,
+    loop,
+    poll,
+    recorder,
+    repeat,
+    sharing,
+    uploader,
+    waiting,
+)
 from airflow_provider_perfectlyclear.catalog.ledger import journal, lane, other_lanes
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.catalog.plan import planner
 from airflow_provider_perfectlyclear.catalog.transfer import reuse, set_aside
-from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed, Wanted
-from airflow_provider_perfectlyclear.catalog.transfer.reuse import BeforePublish
+from airflow_provider_perfectlyclear.catalog.transfer.landing import BeforePublish, Landed, Lander
+from airflow_provider_perfectlyclear.catalog.transfer.verify import Wanted
 from airflow_provider_perfectlyclear.errors import InvalidSource
 from airflow_provider_perfectlyclear.media import JPEG
 from tests.support.histories.clock import EPOCH, Clock, Thread
@@ -194,20 +206,19 @@ def result_of(content: str, digest: str) -> bytes:
 
 
 def land(
-    client: Any,
+    self: Any,
     status: JobStatus,
-    *,
-    destination: ModelStore,
     output: str,
     wanted: Wanted,
-    before: BeforePublish,
-    **more: object,
+    *,
+    fresh: bool = True,
+    before: BeforePublish = lambda: None,
 ) -> Landed:
     """A job's result, published."""
-    job = client.job(status.job_id)
+    job = self.client.job(status.job_id)
     data = result_of(job.content, job.digest)
     before()
-    destination.write(output, data)
+    self.destination.write(output, data)
     return Landed(len(data), status, sha256=sha256(data).hexdigest())
 
 
@@ -235,7 +246,8 @@ def stands(destination: ModelStore, output: str, content: str, digest: str) -> b
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the product's own modules live in a history."""
-    for module in (run_module, lane, loop, start, send, follow, journal, lines, planner):
+    engine = (assembly, disputed_jobs, lines, loop, poll, recorder, repeat, sharing, waiting)
+    for module in (run_module, lane, journal, planner, *engine):
         monkeypatch.setattr(module, "time", TIME)
     assert lane.Ledger.__init__.__kwdefaults__ is not None
     monkeypatch.setitem(lane.Ledger.__init__.__kwdefaults__, "clock", TIME.time)
@@ -248,8 +260,8 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(run_module, "Spool", nullcontext)
     monkeypatch.setattr(run_module, "sweep_spools", lambda: None)
     monkeypatch.setattr(run_module, "Reporter", lambda **given: Reporter())
-    monkeypatch.setattr(upload, "staged", staged)
-    monkeypatch.setattr(upload, "_land", land)
+    monkeypatch.setattr(uploader, "staged", staged)
+    monkeypatch.setattr(Lander, "land", land)
     monkeypatch.setattr(copies, "threading", SimpleNamespace(Event=Event))
     for module in (reuse, set_aside):
         monkeypatch.setattr(module, "copy_file", copy_file)

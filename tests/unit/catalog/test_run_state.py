@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
-from airflow_provider_perfectlyclear.catalog.engine import loop as engine
+from airflow_provider_perfectlyclear.catalog.engine import waiting
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
@@ -31,7 +31,7 @@ NAMES = [f"{number:02d}.jpg" for number in range(12)]
 @pytest.fixture(autouse=True)
 def defers_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting longer than half a second is worth a deferral here, so that no test waits for long."""
-    monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.5)
+    monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.5)
 
 
 def run_in(sandbox: Sandbox, key: str = "night", **options: Any) -> CatalogRun:

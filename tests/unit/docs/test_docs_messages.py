@@ -408,7 +408,7 @@ def a_worker_without_room(stage: Stage) -> None:
 
 @provokes("Deferring...", "Woken up:", "Waiting for ... jobs, for")
 def a_long_wait(stage: Stage) -> None:
-    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.engine.loop.WORTH_DEFERRING", 0.0)
+    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.engine.waiting.WORTH_DEFERRING", 0.0)
     stage.catalog(deferrable=True)
 
 
@@ -660,7 +660,7 @@ def starts_that_nobody_knows_of(stage: Stage) -> None:
     for _ in range(3):
         stage.start(source=f"{stage.photos}/a.jpg", state_path=str(stage.tmp / "state"))
     for finally_over in (lambda lost: lost.settle(1.0, 0.0)[1], lambda lost: lost.give_up()):
-        lost = starts.Starts("auto", Board())
+        lost = starts.Unconfirmed("auto", Board())
         row = LedgerRow("a.jpg", State.INTENT, file_key="key")
         lost.lost(row, 0.0)
         if lost.settle(1.0, 0.0)[0]:

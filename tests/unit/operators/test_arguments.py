@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
-from airflow_provider_perfectlyclear.catalog.engine import loop as engine
+from airflow_provider_perfectlyclear.catalog.engine import waiting
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.report.summary import Summary
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
@@ -102,7 +102,7 @@ def test_detection_data_is_in_the_manifest_when_asked_for(sandbox: Sandbox) -> N
 def test_each_line_of_a_manifest_names_its_source_as_a_url(
     sandbox: Sandbox, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.1)
+    monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.1)
     sandbox.put("same.jpg", "edited.jpg", "gone.jpg", "bad later.jpg")
     (sandbox.source / "bad.jpg").write_text("no picture")
     with pytest.raises(CatalogFailed):

@@ -21,7 +21,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow.sdk import DAG, Asset, AssetAlias
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from airflow_provider_perfectlyclear.catalog.engine import loop as engine
+from airflow_provider_perfectlyclear.catalog.engine import waiting
 from airflow_provider_perfectlyclear.errors import ConfigurationError, InvalidCorrection
 from airflow_provider_perfectlyclear.links.perfectlyclear import REPORT, PerfectlyClearReportLink
 from airflow_provider_perfectlyclear.operators.perfectlyclear import (
@@ -178,10 +178,10 @@ def test_a_night_that_is_skipped_is_counted(service, photos, out, stats):
 
 
 def test_a_deferred_try_is_counted_once_with_the_time_it_waited(service, photos, out, stats, monkeypatch):
-    from airflow_provider_perfectlyclear.catalog.engine import loop as engine
+    from airflow_provider_perfectlyclear.catalog.engine import waiting
     from airflow_provider_perfectlyclear.triggers import polling as asking
 
-    monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.0)
+    monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.0)
     monkeypatch.setattr(asking, "SETTLE", 0.0)
     summary, deferrals = run(catalog(photos, out, deferrable=True))
     assert deferrals and summary["paid"] == 3
@@ -244,7 +244,7 @@ def test_the_link_of_a_single_picture_leads_to_it(service, photos, out):
 
 def test_nothing_is_looked_up_for_the_link_of_a_task_that_is_deferred(service, photos, out, monkeypatch):
     """Airflow asks for it then, and would log an error for the XCom that is not there yet."""
-    monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.3)
+    monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.3)
     monkeypatch.setattr(compat.XCom, "get_value", lambda **_: asked.append(1))
     asked = []
     service.fault("pfc", {"outcome": "stuck"}, times=None)

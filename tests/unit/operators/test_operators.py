@@ -70,9 +70,9 @@ def test_a_catalog_is_corrected_and_the_next_night_pays_nothing(deferrable, serv
 def test_a_long_wait_is_left_to_the_trigger_and_the_worker_goes_on_afterwards(
     service, photos, out, monkeypatch
 ):
-    from airflow_provider_perfectlyclear.catalog.engine import loop as engine
+    from airflow_provider_perfectlyclear.catalog.engine import waiting
 
-    monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.0)
+    monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.0)
     monkeypatch.setattr(asking, "SETTLE", 0.0)
     summary, deferrals = run(_catalog(photos, out, deferrable=True, timeout=timedelta(minutes=5)))
     assert summary["corrected"] == 3 and service.bill()["billed"] == 3

@@ -17,13 +17,13 @@ ONE_BY_ONE = {"max_in_flight": 1, "transfers": 1, "poll_interval": 0.1}
 #: Nobody is asked about before its start is in the ledger. What was lost is asked about again soon.
 AT_ONCE = {
     "catalog.ledger.journal.FLUSH": 0.05,
-    "catalog.engine.loop.FLUSH": 0.05,
+    "catalog.engine.waiting.FLUSH": 0.05,
     "catalog.engine.start_queue.LEAST": 0.5,
     "catalog.engine.start_queue.UNKNOWN": 0.5,
     "catalog.engine.start_queue.FACTOR": 0.5,
 }
 #: Nothing gets into the ledger but what must be there before a start is sent.
-LATER = {**AT_ONCE, "catalog.ledger.journal.FLUSH": 30.0, "catalog.engine.loop.FLUSH": 30.0}
+LATER = {**AT_ONCE, "catalog.ledger.journal.FLUSH": 30.0, "catalog.engine.waiting.FLUSH": 30.0}
 
 
 def killed(moment: str, ambiguous: int, *what: Any, where: str = "") -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_perfectlyclear.catalog.engine import loop as engine
+from airflow_provider_perfectlyclear.catalog.engine import waiting
 from airflow_provider_perfectlyclear.catalog.result import Waiting
 from tests.faults.ledgers import catalog, done, single
 from tests.faults.nights import night, told
@@ -17,7 +17,7 @@ from tests.support.sandbox import Sandbox, jpeg
 
 @pytest.fixture
 def defers_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "WORTH_DEFERRING", 0.5)
+    monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.5)
 
 
 def stuck(sandbox: Sandbox) -> None:

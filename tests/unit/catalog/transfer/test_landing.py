@@ -25,15 +25,10 @@ from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client, Downloaded
 from airflow_provider_perfectlyclear.api.models import Correction, JobStatus
 from airflow_provider_perfectlyclear.api.settings import Settings
-from airflow_provider_perfectlyclear.catalog.transfer.landing import (
-    MAX_SOURCE,
-    Staged,
-    Wanted,
-    check,
-    land,
-    staged,
-)
+from airflow_provider_perfectlyclear.catalog.transfer.landing import Lander
+from airflow_provider_perfectlyclear.catalog.transfer.source import MAX_SOURCE, Staged, staged
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, sweep_spools
+from airflow_provider_perfectlyclear.catalog.transfer.verify import Wanted, check
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.errors import (
     CorruptOutput,
@@ -200,7 +195,7 @@ def test_a_source_that_cannot_be_read_again_while_it_is_sent_is_one_pictures_mat
 TEMPORARY_FOLDER_FULL = """
 import resource, signal
 from fsspec.implementations.memory import MemoryFileSystem
-from airflow_provider_perfectlyclear.catalog.transfer.landing import staged
+from airflow_provider_perfectlyclear.catalog.transfer.source import staged
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
 from airflow_provider_perfectlyclear.errors import StorageFailed
 from airflow_provider_perfectlyclear.storage import open_store
@@ -420,15 +415,8 @@ class Job:
         self, output: str = "b/a.jpg", *, strict: bool = True, status: JobStatus | None = None
     ) -> list[str]:
         wanted = Wanted(self.correction, self.sha256, verify="strict" if strict else "warn")
-        done = land(
-            self.client,
-            status or self.status(),
-            fresh=True,
-            wanted=wanted,
-            destination=self.destination,
-            output=output,
-            spool=self.spool,
-        )
+        lander = Lander(self.client, self.destination, self.spool)
+        done = lander.land(status or self.status(), output, wanted)
         published = self.destination.stat(output)
         assert published is not None and published.size == done.size
         return done.warnings
@@ -544,7 +532,7 @@ def test_a_stale_status_is_asked_for_a_fresh_url_first(
     job = Job(client, destination, spool)
     stale = job.status().model_copy(update={"corrected_file": "http://127.0.0.1:9/gone"})
     wanted = Wanted(job.correction, job.sha256)
-    land(client, stale, fresh=False, wanted=wanted, destination=destination, output="a.jpg", spool=spool)
+    Lander(client, destination, spool).land(stale, "a.jpg", wanted, fresh=False)
     assert destination.stat("a.jpg") is not None
 
 
@@ -579,9 +567,7 @@ def test_when_only_data_is_wanted_nothing_is_fetched(
 ) -> None:
     job = Job(client, destination, spool)
     wanted = Wanted(job.correction, job.sha256)
-    done = land(
-        client, job.status(), fresh=True, wanted=wanted, destination=None, output="a.jpg", spool=spool
-    )
+    done = Lander(client, None, spool).land(job.status(), "a.jpg", wanted)
     assert done.size is None
     assert emulator.seen()["storage"]["routes"] == {"put": 1}
 
