@@ -17,13 +17,14 @@ from itertools import groupby
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.text import counted
+from airflow_provider_perfectlyclear.catalog.corrections import Prepared
 from airflow_provider_perfectlyclear.catalog.engine.board import IN_FLIGHT, MOVING, Board, Stage
 from airflow_provider_perfectlyclear.catalog.engine.copies import Copies
 from airflow_provider_perfectlyclear.catalog.engine.follow import Follower
 from airflow_provider_perfectlyclear.catalog.engine.lines import progress_line
 from airflow_provider_perfectlyclear.catalog.engine.open_jobs import OpenJobs
 from airflow_provider_perfectlyclear.catalog.engine.pools import Pools
-from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared, Progress
+from airflow_provider_perfectlyclear.catalog.engine.progress import Progress
 from airflow_provider_perfectlyclear.catalog.engine.send import Sender
 from airflow_provider_perfectlyclear.catalog.engine.start import Starter
 from airflow_provider_perfectlyclear.catalog.engine.upload import Mover

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
+from airflow_provider_perfectlyclear.catalog.result import Failure
 from airflow_provider_perfectlyclear.errors import RunStopped
 from airflow_provider_perfectlyclear.reasons import Reason
 

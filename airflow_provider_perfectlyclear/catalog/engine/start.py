@@ -16,13 +16,13 @@ from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.text import counted, one_line
 from airflow_provider_perfectlyclear.catalog.engine.board import Stage
 from airflow_provider_perfectlyclear.catalog.engine.disputes import Disputes, Ruling
-from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.engine.refusals import Refusals, is_about_the_preset
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE, Starts
 from airflow_provider_perfectlyclear.catalog.engine.twins import Key, Twins
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.plan.notes import LOCKED
+from airflow_provider_perfectlyclear.catalog.result import Failure
 from airflow_provider_perfectlyclear.errors import (
     ItemFailed,
     JobLost,

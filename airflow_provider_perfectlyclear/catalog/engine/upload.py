@@ -11,7 +11,7 @@ from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import JobState, JobStatus
 from airflow_provider_perfectlyclear.api.text import one_line
-from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
+from airflow_provider_perfectlyclear.catalog.corrections import Prepared
 from airflow_provider_perfectlyclear.catalog.engine.twins import Twins
 from airflow_provider_perfectlyclear.catalog.ledger.index import ContentIndex
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State

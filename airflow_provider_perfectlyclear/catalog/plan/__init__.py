@@ -1,0 +1,1 @@
+"""From two listings and the ledger to what is to be made."""
