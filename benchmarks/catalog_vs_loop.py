@@ -28,7 +28,8 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.places import Places
+from airflow_provider_perfectlyclear.catalog.run import catalog_run
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.storage import LocalStore
 
@@ -39,13 +40,11 @@ def with_catalog_run(emulator: Emulator, source: Path, destination: Path) -> Non
     """The engine under PerfectlyClearCatalogOperator, with the operator's defaults."""
     with Client(Settings(api_key=emulator.key, base_url=emulator.base_url)) as client:
         corrected = LocalStore(destination)
-        CatalogRun(
-            client=client,
-            source=LocalStore(source),
-            destination=corrected,
-            state=corrected.child(".perfectlyclear"),
-            run_key="benchmark",
-            options=Options(correction=Correction()),
+        catalog_run(
+            client,
+            Places(LocalStore(source), corrected, corrected.child(".perfectlyclear")),
+            Options(correction=Correction()),
+            "benchmark",
         ).execute()
 
 

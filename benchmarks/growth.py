@@ -26,8 +26,9 @@ from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.ledger.journal import Book
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.report.summary import Summary
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.places import Places
+from airflow_provider_perfectlyclear.catalog.result import Finished
+from airflow_provider_perfectlyclear.catalog.run import catalog_run
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.storage import LocalStore
 
@@ -79,18 +80,16 @@ def watch_landings(act: Callable[[int], None]) -> None:
     Book.landed = counted  # type: ignore[method-assign]
 
 
-def correct(emulator: Emulator, source: Path, destination: Path) -> Summary:
+def correct(emulator: Emulator, source: Path, destination: Path) -> Finished:
     with Client(Settings(api_key=emulator.key, base_url=emulator.base_url)) as client:
         corrected = LocalStore(destination)
-        outcome = CatalogRun(
-            client=client,
-            source=LocalStore(source),
-            destination=corrected,
-            state=corrected.child(".perfectlyclear"),
-            run_key="growth",
-            options=Options(correction=Correction()),
+        outcome = catalog_run(
+            client,
+            Places(LocalStore(source), corrected, corrected.child(".perfectlyclear")),
+            Options(correction=Correction()),
+            "growth",
         ).execute()
-    assert isinstance(outcome, Summary)
+    assert isinstance(outcome, Finished)
     return outcome
 
 

@@ -83,7 +83,7 @@ class Options:
         return None if most is None else limits.share(most, known)
 
     def shard_of(self) -> tuple[int, int] | None:
-        """The shard as (which, of how many), counted from 1; None when the catalog is one."""
+        """Return the shard as (which, of how many), counted from 1; None when the catalog is one."""
         if self.shard is None:
             return None
         if said := limits.shard_problem(self.shard):

@@ -1,12 +1,15 @@
-"""How a run can end its turn: done, or only waiting is left."""
+"""How a run's turn can end: parked, with only waiting left, or finished; and why an output was not made."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_perfectlyclear import reasons
 
 
 @dataclass(frozen=True)
-class Waiting:
+class Parked:
     """
     Only waiting is left.
 
@@ -20,3 +23,36 @@ class Waiting:
     deadline: float
     timeout: float
     message: str
+
+
+@dataclass
+class Finished:
+    """
+    The run is done.
+
+    :param data: what it returns: plain data under 2 kB.
+    :param skip: why the task should be shown as skipped, if it should.
+    """
+
+    data: dict[str, Any]
+    skip: str | None = None
+
+
+@dataclass
+class Failure:
+    """
+    Why an output was not made in this try.
+
+    :param code: a stable reason code.
+    :param reason: in one line.
+    """
+
+    output: str
+    source: str
+    code: str
+    reason: str
+
+    @property
+    def retry_helps(self) -> bool:
+        """Whether a later attempt may mend it by itself."""
+        return reasons.retry_helps(self.code)

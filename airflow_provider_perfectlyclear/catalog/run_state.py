@@ -1,19 +1,21 @@
-"""One object in which a run keeps what a resume needs: nothing is listed or planned again after a deferral."""
+"""State of a run across a deferral: nothing is listed or planned again after one."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airflow_provider_perfectlyclear.catalog.engine.progress import Failure, Progress
+from airflow_provider_perfectlyclear.catalog.corrections import Prepared
+from airflow_provider_perfectlyclear.catalog.engine.progress import Progress
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
-from airflow_provider_perfectlyclear.catalog.plan.model import Item
+from airflow_provider_perfectlyclear.catalog.plan.model import Counts, Item
+from airflow_provider_perfectlyclear.catalog.result import Failure
 from airflow_provider_perfectlyclear.errors import JobLost
 
 #: Its layout, and the older ones that are still read. With any other the run plans afresh, in the time that is left.
@@ -21,38 +23,7 @@ LAYOUT, READ = 2, (1, 2)
 
 
 @dataclass
-class Counts:
-    """
-    What the plan found, for the summary.
-
-    :param listed: outputs of the listed files, and ignored files.
-    :param to_correct: how many outputs the run set out to make.
-    :param reasons: why, counted.
-    :param known_bad: (output, code, reason) of what failed for good in earlier runs.
-    :param edited: outputs that somebody else changed.
-    :param own: outputs that earlier tries of this run dealt with.
-    :param is_empty: whether the source has no picture.
-    :param standing: the outputs that are unchanged.
-    :param gone: outputs that are no longer at the destination, nor at the service.
-    :param unread: folders of the source that could not be read, each with why.
-    """
-
-    listed: int = 0
-    ignored: int = 0
-    unchanged: int = 0
-    to_correct: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    known_bad: list[list[str]] = field(default_factory=list)
-    edited: list[str] = field(default_factory=list)
-    own: list[str] = field(default_factory=list)
-    is_empty: bool = False
-    standing: list[str] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-    unread: list[list[str]] = field(default_factory=list)
-
-
-@dataclass
-class Kept:
+class RunState:
     """
     A run between two workers.
 
@@ -96,12 +67,28 @@ class Kept:
     waited: float = 0.0
 
     @property
+    def open_rows(self) -> list[Row]:
+        """The rows that a resume goes on with; before the plan is made, only the jobs that run."""
+        if self.planned:
+            return [row for row in self.rows if row.state.is_open]
+        return [row for row in self.rows if row.state is State.STARTED]
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether something is left that a later try or run may still make."""
+        return bool(self.progress.failures or self.progress.unbegun or self.later)
+
+    @property
     def may_pay(self) -> bool:
         """Whether a resume may start a job, and not only land open ones."""
         return not self.planned or bool(self.todo) or any(row.state is State.INTENT for row in self.rows)
 
+    def fresh(self) -> RunState:
+        """Return the same try with nothing planned: another run has changed what it was planned from."""
+        return RunState(False, self.began, self.deadline, before=self.before, waited=self.waited)
+
     def woke(self, now: float) -> None:
-        """Take note that the wait since the last deferral is over, by the wall clock of whoever goes on."""
+        """Take note that the wait since the last deferral is over, by the wall clock of the worker that goes on."""
         if self.parked is not None:
             self.waited += max(0.0, now - self.parked)
             self.parked = None
@@ -124,9 +111,14 @@ class Kept:
         self.bill, self.checkpoint = ledger.bill, ledger.view.checkpoint
         self.head, self.seq = ledger.head + 1, ledger.seq + 1
 
+    def keep_corrections(self, prepared: Mapping[str, Prepared]) -> None:
+        """Keep the corrections as they were planned: an edited Dag must not change what the resume sends."""
+        self.digests = {name: one.digest for name, one in prepared.items()}
+        self.queries = {name: one.correction.query() for name, one in prepared.items()}
+
     def keep_time(self, left: float | None, *, now: float) -> None:
-        """The run is parked at ``now`` (Unix seconds) with ``left`` seconds of its time, or None for no end."""
-        self.left = left
+        """Park at ``now`` (Unix seconds) with ``left`` seconds of the run's time, or None for no end."""
+        self.parked, self.left = now, left
         self.deadline = None if left is None else now + left
 
     def time_left(self, now: float) -> float | None:
@@ -158,7 +150,7 @@ class Kept:
         return gzip.compress(json.dumps(data, separators=(",", ":")).encode(), 3)
 
     @classmethod
-    def from_bytes(cls, packed: bytes) -> Kept | None:
+    def from_bytes(cls, packed: bytes) -> RunState | None:
         """
         Read what :meth:`to_bytes` wrote.
 
@@ -177,7 +169,7 @@ class Kept:
         return cls._times_of(data)
 
     @classmethod
-    def _from_json(cls, data: dict[str, Any]) -> Kept:
+    def _from_json(cls, data: dict[str, Any]) -> RunState:
         data = dict(data)
         progress, before = dict(data.pop("progress")), data.pop("before", None)
         failures = {name: Failure(**failure) for name, failure in progress.pop("failures").items()}
@@ -194,7 +186,7 @@ class Kept:
         )
 
     @classmethod
-    def _times_of(cls, data: Any) -> Kept | None:
+    def _times_of(cls, data: Any) -> RunState | None:
         try:
             deadline, left = data["deadline"], data.get("left")
             kept = cls(False, float(data["began"]), None if deadline is None else float(deadline))

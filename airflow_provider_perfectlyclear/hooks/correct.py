@@ -58,7 +58,8 @@ def correct(
     """Correct one picture as the operator does, and wait here. Parameters as of the hook's ``correct``."""
     from airflow_provider_perfectlyclear.api.models import Correction
     from airflow_provider_perfectlyclear.catalog.options import Options
-    from airflow_provider_perfectlyclear.catalog.single import CorrectOne
+    from airflow_provider_perfectlyclear.catalog.places import Places
+    from airflow_provider_perfectlyclear.catalog.single import single_run
 
     if timeout is None:
         raise ConfigurationError("timeout is None: give a number of seconds.")
@@ -67,15 +68,13 @@ def correct(
     place = parse_place(destination, argument="destination")
     folder, output = (place, None) if place.is_folder else place.split()
     target = open_place(folder)
-    run = CorrectOne(
-        client=client,
-        source=store,
-        name=name,
-        destination=target,
+    run = single_run(
+        client,
+        Places(store, target, open_state(state_path, target)),
+        options,
+        _run_key(),
+        name,
         output=output,
-        state=open_state(state_path, target),
-        run_key=_run_key(),
-        options=options,
     )
     summary = run.execute()
     return _corrected(summary.data)  # type: ignore[union-attr]  # what is not deferrable waits here

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_perfectlyclear.api.client import Client
-    from airflow_provider_perfectlyclear.catalog.report.summary import Summary
-    from airflow_provider_perfectlyclear.catalog.result import Waiting
+    from airflow_provider_perfectlyclear.catalog.result import Finished, Parked
 
 #: Airflow's own timeout of a deferral is only a backstop: the trigger ends by itself before (seconds).
 BACKSTOP = 600.0
@@ -30,10 +29,10 @@ BACKSTOP = 600.0
 class Run(Protocol):
     """Run of a catalog or of one picture."""
 
-    def execute(self) -> Waiting | Summary:
+    def execute(self) -> Parked | Finished:
         """Plan, start jobs and download results. Return when the run is done or can only wait."""
 
-    def resume(self) -> Waiting | Summary:
+    def resume(self) -> Parked | Finished:
         """Continue after a wait."""
 
     def cancel(self) -> None:
@@ -103,17 +102,19 @@ class CorrectingOperator(BaseOperator):
         raise NotImplementedError
 
     def _go(self, step: str, context: Context) -> Any:
+        from airflow_provider_perfectlyclear.catalog.result import Parked
+
         self._facts, self._report = {}, ""  # nothing yet: Airflow asks for the link at a deferral too
         with told_to_airflow(), self._opened(context) as run:
             outcome = None
             try:
                 outcome = getattr(run, step)()
             finally:
-                if not hasattr(outcome, "job_ids"):
+                if not isinstance(outcome, Parked):
                     self._tell(run, context)
                     if outcome is None:  # a red task has landed pictures, too
                         self._keep_summary(run, context)
-        if hasattr(outcome, "job_ids"):
+        if isinstance(outcome, Parked):
             self._defer(outcome)
         if outcome.skip:
             raise AirflowSkipException(outcome.skip)
@@ -189,7 +190,7 @@ class CorrectingOperator(BaseOperator):
             timeout=timeout,
         )
 
-    def _defer(self, waiting: Waiting) -> NoReturn:
+    def _defer(self, waiting: Parked) -> NoReturn:
         self.log.info(waiting.message)
         trigger = self._trigger(list(waiting.job_ids), deadline=waiting.deadline, timeout=waiting.timeout)
         self.defer(

@@ -199,17 +199,16 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
             arguments.check_when_parsed(self, self.correction, self.renditions)
 
     def _make_run(self, client: Client, context: Context) -> CatalogRun:
-        from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+        from airflow_provider_perfectlyclear.catalog.places import Places
+        from airflow_provider_perfectlyclear.catalog.run import catalog_run
 
         source, files = self._source()
         destination = open_folder(self.destination, conn_id=self.destination_conn_id, argument="destination")
-        return CatalogRun(
-            client=client,
-            source=source,
-            destination=destination,
-            state=open_state(self.state_path, destination),
-            run_key=run_key(context["ti"]),
-            options=self._options(),
+        return catalog_run(
+            client,
+            Places(source, destination, open_state(self.state_path, destination)),
+            self._options(),
+            run_key(context["ti"]),
             files=files,
             title=run_title(context["ti"]),
             expects=recall(context),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import Client
     from airflow_provider_perfectlyclear.api.models import Correction
     from airflow_provider_perfectlyclear.catalog.options import Options
-    from airflow_provider_perfectlyclear.catalog.single import CorrectOne
+    from airflow_provider_perfectlyclear.catalog.run import CatalogRun
     from airflow_provider_perfectlyclear.storage import Store
 
 
@@ -129,21 +129,20 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
     def _places(self) -> tuple[Any, Any]:
         return self.source, self.destination
 
-    def _make_run(self, client: Client, context: Context) -> CorrectOne:
-        from airflow_provider_perfectlyclear.catalog.single import CorrectOne
+    def _make_run(self, client: Client, context: Context) -> CatalogRun:
+        from airflow_provider_perfectlyclear.catalog.places import Places
+        from airflow_provider_perfectlyclear.catalog.single import single_run
 
         options = self._options()
         source, name = open_file(self.source, conn_id=self.source_conn_id, argument="source")
         destination, output = self._target()
-        return CorrectOne(
-            client=client,
-            source=source,
-            name=name,
-            destination=destination,
+        return single_run(
+            client,
+            Places(source, destination, open_state(self.state_path, destination)),
+            options,
+            run_key(context["ti"]),
+            name,
             output=output,
-            state=open_state(self.state_path, destination),
-            run_key=run_key(context["ti"]),
-            options=options,
             title=run_title(context["ti"]),
             expects=recall(context),
         )

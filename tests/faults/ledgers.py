@@ -10,11 +10,11 @@ from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.report.summary import Summary
-from airflow_provider_perfectlyclear.catalog.result import Waiting
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun
-from airflow_provider_perfectlyclear.catalog.single import CorrectOne
-from airflow_provider_perfectlyclear.storage import LocalStore
+from airflow_provider_perfectlyclear.catalog.places import Places
+from airflow_provider_perfectlyclear.catalog.result import Finished, Parked
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun, catalog_run
+from airflow_provider_perfectlyclear.catalog.single import single_run
+from airflow_provider_perfectlyclear.storage import LocalStore, Store
 from tests.support.sandbox import Sandbox
 
 DATA_ONLY = {"include_detection_data": True}
@@ -31,7 +31,7 @@ def catalog(
     *,
     state: Path | None = None,
     destination: Path | None = None,
-    source: Path | None = None,
+    source: Path | Store | None = None,
     expects: Expected | None = None,
     base_url: str | None = None,
     **options: Any,
@@ -40,13 +40,15 @@ def catalog(
     sandbox.runs.add(key)
     sandbox.expect(key, options)
     target = LocalStore(destination or sandbox.destination)
-    return CatalogRun(
-        client=client_of(sandbox, base_url),
-        source=LocalStore(source or sandbox.source),
-        destination=target,
-        state=LocalStore(state) if state else target.child(".perfectlyclear"),
-        run_key=key,
-        options=Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+    return catalog_run(
+        client_of(sandbox, base_url),
+        Places(
+            source if isinstance(source, Store) else LocalStore(source or sandbox.source),
+            target,
+            LocalStore(state) if state else target.child(".perfectlyclear"),
+        ),
+        Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+        key,
         title=f"run {key!r}",
         expects=expects,
     )
@@ -61,7 +63,7 @@ def single(
     destination: Path | None = None,
     state: Path | None = None,
     **options: Any,
-) -> CorrectOne:
+) -> CatalogRun:
     """The run of one picture into the sandbox's destination, or, with ``state`` alone, of its data."""
     sandbox.runs.add(key)
     sandbox.expect(key, options)
@@ -71,21 +73,19 @@ def single(
     if home is None:
         assert target is not None
         home = target.child(".perfectlyclear")
-    return CorrectOne(
-        client=client_of(sandbox),
-        source=LocalStore(picture.parent),
-        name=picture.name,
-        destination=target,
-        state=home,
-        run_key=key,
-        options=Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+    return single_run(
+        client_of(sandbox),
+        Places(LocalStore(picture.parent), target, home),
+        Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+        key,
+        picture.name,
         title=f"run {key!r}",
     )
 
 
-def done(outcome: Waiting | Summary) -> dict[str, Any]:
+def done(outcome: Parked | Finished) -> dict[str, Any]:
     """What a run returned that came to its end."""
-    assert isinstance(outcome, Summary), outcome
+    assert isinstance(outcome, Finished), outcome
     return outcome.data
 
 

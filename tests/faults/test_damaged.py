@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.run_state import RunState
 from airflow_provider_perfectlyclear.errors import LedgerError, LedgerNotFound
 from tests.faults.ledgers import catalog, done, memory
 from tests.faults.nights import NAMES, night
@@ -103,13 +103,13 @@ def test_a_damaged_segment_is_given_up_as_its_message_says(
 
 def test_a_damaged_object_of_a_run_is_no_error() -> None:
     """The run plans afresh, and takes up from the ledger what it had started."""
-    packed = Kept(False, 1.0, None).to_bytes()
+    packed = RunState(False, 1.0, None).to_bytes()
     for place in range(len(packed)):
         for damage in (packed[:place], packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :]):
             assert (
-                Kept.from_bytes(damage) is None or place < 10
+                RunState.from_bytes(damage) is None or place < 10
             )  # the head says when, and with what, it was packed
-    assert Kept.from_bytes(gzip.compress(b"null")) is None
+    assert RunState.from_bytes(gzip.compress(b"null")) is None
 
 
 # ---- what a preset was

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.catalog.engine import waiting
-from airflow_provider_perfectlyclear.catalog.result import Waiting
+from airflow_provider_perfectlyclear.catalog.result import Parked
 from airflow_provider_perfectlyclear.errors import CatalogFailed
 from tests.faults.ledgers import catalog
 from tests.faults.nights import night, night_held, told
@@ -104,7 +104,7 @@ def test_a_lost_job_is_lost_after_a_minute_also_when_the_task_is_deferred(
     outcome: Any = catalog(sandbox, deferrable=True).execute
     deferrals = 0
     with pytest.raises(CatalogFailed, match="JOB_LOST"):
-        while isinstance(outcome(), Waiting):
+        while isinstance(outcome(), Parked):
             deferrals += 1
             assert deferrals < 5
             time.sleep(0.2)

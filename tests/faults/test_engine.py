@@ -14,8 +14,7 @@ from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.catalog.engine import start_queue, waiting
 from airflow_provider_perfectlyclear.catalog.ledger import lane
-from airflow_provider_perfectlyclear.catalog.report.summary import Summary
-from airflow_provider_perfectlyclear.catalog.result import Waiting
+from airflow_provider_perfectlyclear.catalog.result import Finished, Parked
 from airflow_provider_perfectlyclear.errors import CatalogFailed, RunStopped
 from tests.faults.ledgers import catalog, done
 from tests.faults.nights import NAMES, lines
@@ -529,15 +528,15 @@ def test_unreadable_originals_first_are_items(sandbox: Sandbox) -> None:
     many = [f"{number:02}.jpg" for number in range(30)]
     sandbox.put(*many, "zz.jpg")
     run = catalog(sandbox)
-    plan = run._make_plan
+    plan = run._planner.plan
 
-    def then_vanish() -> Any:
-        made = plan()
+    def then_vanish(*given: Any) -> Any:
+        made = plan(*given)
         for name in many:
             (sandbox.source / name).unlink()
         return made
 
-    run._make_plan = then_vanish  # type: ignore[method-assign]
+    run._planner.plan = then_vanish  # type: ignore[method-assign]
     with pytest.raises(CatalogFailed, match="30 of 31"):
         run.execute()
     assert sandbox.outputs == ["zz.jpg"]
@@ -596,9 +595,9 @@ def test_a_task_that_only_waits_for_an_unconfirmed_start_is_deferred(
     monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.5)
     sandbox.put(*NAMES)
     sandbox.emulator.fault({"route": "pfc", "nth": 4}, {"reset": "committed"})
-    outcome: Waiting | Summary = catalog(sandbox, deferrable=True).execute()
-    waits = list[Waiting]()
-    while isinstance(outcome, Waiting):
+    outcome: Parked | Finished = catalog(sandbox, deferrable=True).execute()
+    waits = list[Parked]()
+    while isinstance(outcome, Parked):
         waits.append(outcome)
         time.sleep(min(outcome.timeout, 3.0))  # what the trigger does
         outcome = catalog(sandbox, deferrable=True).resume()

@@ -17,8 +17,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.records import failed, inten
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row as LedgerRow
 from airflow_provider_perfectlyclear.catalog.ledger.rows import State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
-from airflow_provider_perfectlyclear.catalog.report.summary import Summary
-from airflow_provider_perfectlyclear.catalog.result import Waiting
+from airflow_provider_perfectlyclear.catalog.result import Finished, Parked
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator
 from airflow_provider_perfectlyclear.errors import (
     CatalogFailed,
@@ -62,14 +61,14 @@ def test_a_resume_that_does_not_see_what_was_parked_stops(
     stuck(sandbox)
     pods = [tmp_path / "pod1", tmp_path / "pod2"]
     given: dict[str, Any] = {"deferrable": True, "timeout": 600}
-    assert isinstance(catalog(sandbox, state=pods[0], **given).execute(), Waiting)
+    assert isinstance(catalog(sandbox, state=pods[0], **given).execute(), Parked)
 
     for _ in range(2):
         said = refused(LedgerNotFound, catalog(sandbox, state=pods[1], **given).resume)
         assert "Every worker must see the ledger" in said and str(pods[1]) in said
     sandbox.emulator.clear_faults()
-    outcome: Waiting | Summary = catalog(sandbox, state=pods[0], **given).resume()
-    while isinstance(outcome, Waiting):
+    outcome: Parked | Finished = catalog(sandbox, state=pods[0], **given).resume()
+    while isinstance(outcome, Parked):
         outcome = catalog(sandbox, state=pods[0], **given).resume()
     summary = outcome.data
 
@@ -349,7 +348,7 @@ def test_of_a_single_and_a_catalog_that_begin_together_one_steps_back(row: Row, 
     picked = single(sandbox, sandbox.source / "d.jpg", "meanwhile")
 
     def claim() -> None:
-        picked._claim.load(picked._sleep, resumed=False)
+        picked._claim.load(picked._workspace.sleep, resumed=False)
         assert picked.ledger.take()
 
     taken = run._claim.take
@@ -386,7 +385,7 @@ def test_a_single_picture_waits_for_the_catalog_that_works_on_it(
     ledger.append([intent(row)])
     monkeypatch.setattr(lane, "LOOK", 0.01)
     picked = single(sandbox, sandbox.source / "d.jpg")
-    monkeypatch.setattr(picked, "_sleep", lambda seconds: ledger.append([]))
+    monkeypatch.setattr(picked._workspace, "sleep", lambda seconds: ledger.append([]))
     refused(LaneHeld, picked.execute, "run 'night'")
     sandbox.emulator.clear_faults()
     assert sandbox.accepted == 0
@@ -434,7 +433,7 @@ def test_always_pays_once_in_a_run_though_another_run_lands_its_jobs(
     done(catalog(sandbox, "monday").execute())
     stuck(sandbox)
     given: dict[str, Any] = {"reprocess": "always", "deferrable": True}
-    assert isinstance(catalog(sandbox, "manual", **given).execute(), Waiting)
+    assert isinstance(catalog(sandbox, "manual", **given).execute(), Parked)
     sandbox.emulator.clear_faults()
     done(catalog(sandbox, "nightly").execute())
 
@@ -461,10 +460,10 @@ def test_what_was_planned_is_what_is_sent(row: Row, sandbox: Sandbox, defers: No
     sandbox.put(*NAMES)
     stuck(sandbox)
     given: dict[str, Any] = {"deferrable": True, "max_in_flight": 2}
-    waiting: Waiting | Summary = catalog(sandbox, "night", {"width": 40}, **given).execute()
-    assert isinstance(waiting, Waiting)
+    waiting: Parked | Finished = catalog(sandbox, "night", {"width": 40}, **given).execute()
+    assert isinstance(waiting, Parked)
     sandbox.emulator.clear_faults()
-    while isinstance(waiting, Waiting):
+    while isinstance(waiting, Parked):
         waiting = catalog(sandbox, "night", {"width": 50}, **given).resume()
     assert waiting.data["paid"] == len(NAMES)
     assert {entry["settings"]["width"] for entry in sandbox.emulator.bill()["entries"]} == {40}
@@ -657,8 +656,7 @@ def test_a_name_cannot_be_a_file_and_a_folder(row: Row, sandbox: Sandbox) -> Non
     source = open_store(MemoryFileSystem(), "/f93")
     for number, name in enumerate(("a.jpg", "a.jpg/200.jpg", "b.jpg")):
         MemoryFileSystem.store[f"/f93/{name}"] = MemoryFile(source.fs, f"/f93/{name}", jpeg(number))
-    run = catalog(sandbox, "night", max_failures=2)
-    run.source = run._survey.source = source
+    run = catalog(sandbox, "night", max_failures=2, source=source)
     summary = done(run.execute())
     MemoryFileSystem.store.clear()
 

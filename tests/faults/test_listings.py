@@ -15,7 +15,8 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.places import Places
+from airflow_provider_perfectlyclear.catalog.run import catalog_run
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, sweep_spools
 from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError, StorageFailed
 from airflow_provider_perfectlyclear.storage import LocalStore, open_store, same_fingerprint
@@ -120,7 +121,7 @@ def test_a_key_that_s3_takes_from_nobody_is_found_before_it_is_paid(row: Row, sa
     sandbox.put(*NAMES)
     (sandbox.source / "x.jpg?versionId=y.jpg").write_bytes(jpeg(60))
     run = catalog(sandbox, max_failures=1)
-    run.source.refuses = store.refuses  # type: ignore[method-assign]
+    run.places.source.refuses = store.refuses  # type: ignore[method-assign]
     summary = done(run.execute())
     assert (summary["corrected"], summary["failed"], sandbox.accepted) == (4, 1, 4)
     assert summary["failures"][0]["reason"].startswith("UNSAFE_NAME")
@@ -138,13 +139,11 @@ def test_a_store_that_looks_first_and_writes_then_is_refused_before_anything_is_
     sandbox.put(*NAMES)
     share = DirFileSystem(path=str(sandbox.destination), fs=LocalFileSystem(auto_mkdir=True))
     local = catalog(sandbox)
-    refused = CatalogRun(
-        client=local.client,
-        source=local.source,
-        destination=LocalStore(sandbox.destination),
-        state=open_store(share, ".perfectlyclear"),
-        run_key="share",
-        options=local.options,
+    refused = catalog_run(
+        local.client,
+        Places(local.places.source, LocalStore(sandbox.destination), open_store(share, ".perfectlyclear")),
+        local.options,
+        "share",
         title="a share",
     )
     with pytest.raises(ConfigurationError, match="two runs could pay for the same picture"):

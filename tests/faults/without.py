@@ -203,8 +203,8 @@ SAFEGUARDS = [
     safeguard(
         "corrections as planned",
         "catalog/run.py",
-        "self._prepared |= as_planned(kept.queries, kept.digests)",
-        "self._prepare()",
+        "self._corrections.use_planned(state.queries, state.digests)",
+        "self._corrections.read(self.ledger)",
         "F73",
     ),
     safeguard(
@@ -218,14 +218,14 @@ SAFEGUARDS = [
     safeguard(
         "another's source",
         "catalog/plan/decide.py",
-        'return "other source"',
-        'return "source changed"',
+        "return Verdict.OTHER_SOURCE",
+        "return Verdict.SOURCE_CHANGED",
         "F70",
     ),
     safeguard(
         "data by its source",
-        "catalog/single.py",
-        'f"{DATA}{source_uri(source.place, name)}"',
+        "catalog/picture.py",
+        'f"{DATA}{source_uri(places.source.place, name)}"',
         'f"{DATA}{name}"',
         "F71",
     ),
@@ -284,7 +284,7 @@ SAFEGUARDS = [
         "            pass\n",
         "F90",
     ),
-    safeguard("composed names", "catalog/plan/planner.py", "        add_composed(sizes)\n", "", "F92"),
+    safeguard("composed names", "catalog/plan/survey.py", "        add_composed(sizes)\n", "", "F92"),
     safeguard("known presets", "catalog/presets.py", "            self._refuse_known(name)\n", "", "F78"),
     safeguard(
         "dead lanes together",

@@ -16,7 +16,8 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.places import Places
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun, catalog_run
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from airflow_provider_perfectlyclear.storage import Store, open_store
 from tests.s3.server import BUCKET, Server, s3_server
@@ -58,13 +59,11 @@ class SandboxOnS3(Sandbox):
         self.runs.add(key)
         self.expect(key, options)
         destination = self.store("out")
-        return CatalogRun(
-            client=Client(Settings(api_key=self.emulator.key, base_url=self.emulator.base_url)),
-            source=self.store("in"),
-            destination=destination,
-            state=destination.child(".perfectlyclear"),
-            run_key=key,
-            options=Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+        return catalog_run(
+            Client(Settings(api_key=self.emulator.key, base_url=self.emulator.base_url)),
+            Places(self.store("in"), destination, destination.child(".perfectlyclear")),
+            Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+            key,
             title=f"run {key!r}",
         )
 

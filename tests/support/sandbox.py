@@ -16,8 +16,9 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.report.summary import Summary
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.places import Places
+from airflow_provider_perfectlyclear.catalog.result import Finished
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun, catalog_run
 from airflow_provider_perfectlyclear.emulator.testing import Emulator
 from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.support.marks import marked, metadata
@@ -165,20 +166,18 @@ class Sandbox:
         if renditions:
             options["renditions"] = {name: Correction.parse(value) for name, value in renditions.items()}
         destination = LocalStore(self.destination)
-        return CatalogRun(
-            client=Client(Settings(api_key=self.emulator.key, base_url=self.emulator.base_url)),
-            source=LocalStore(self.source),
-            destination=destination,
-            state=destination.child(".perfectlyclear"),
-            run_key=key,
-            options=Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+        return catalog_run(
+            Client(Settings(api_key=self.emulator.key, base_url=self.emulator.base_url)),
+            Places(LocalStore(self.source), destination, destination.child(".perfectlyclear")),
+            Options(correction=Correction.parse(correction), **{"poll_interval": 0.1, **options}),
+            key,
             title=f"run {key!r}",
         )
 
     def correct(self, key: str = "night", correction: Any = None, **options: Any) -> dict[str, Any]:
         """Run in this process, to the end."""
         outcome = self.catalog_run(key, correction, **options).execute()
-        assert isinstance(outcome, Summary)
+        assert isinstance(outcome, Finished)
         return outcome.data
 
     def evidence(self) -> Iterator[tuple[str, bytes]]:

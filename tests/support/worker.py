@@ -45,8 +45,10 @@ from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.api.wire import tls_context
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
-from airflow_provider_perfectlyclear.catalog.single import CorrectOne
+from airflow_provider_perfectlyclear.catalog.places import Places
+from airflow_provider_perfectlyclear.catalog.result import Parked
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun, catalog_run
+from airflow_provider_perfectlyclear.catalog.single import single_run
 from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 from airflow_provider_perfectlyclear.storage import LocalStore, ObjectStore, Store, open_store
 
@@ -153,15 +155,15 @@ def correct_each(client: Client, config: dict[str, Any]) -> dict[str, Any]:
 
     facts: dict[str, dict[str, Any]] = {}
 
-    def run_of(name: str) -> CorrectOne:
-        return CorrectOne(
-            client=client,
-            source=store_at(config["source"], storage_options),
-            name=name,
-            destination=destination,
-            state=destination.child(".perfectlyclear"),
-            run_key=config["run"],
-            options=options_of(config),
+    def run_of(name: str) -> CatalogRun:
+        return single_run(
+            client,
+            Places(
+                store_at(config["source"], storage_options), destination, destination.child(".perfectlyclear")
+            ),
+            options_of(config),
+            config["run"],
+            name,
             title=f"run {config['run']!r}",
         )
 
@@ -169,7 +171,7 @@ def correct_each(client: Client, config: dict[str, Any]) -> dict[str, Any]:
         one = run_of(name)
         try:
             outcome = one.execute()
-            while isinstance(outcome, Waiting):
+            while isinstance(outcome, Parked):
                 facts[name] = one.facts()
                 time.sleep(min(outcome.timeout, DEFERRED))  # what the trigger does
                 one = run_of(name)
@@ -196,13 +198,15 @@ def correct_all(client: Client, config: dict[str, Any], ready: Callable[[], None
     storage_options = config.get("storage_options", {})
     destination = store_at(config["destination"], storage_options)
     state = store_at(config["state"], storage_options) if "state" in config else None
-    run = CatalogRun(
-        client=client,
-        source=store_at(config["source"], storage_options),
-        destination=destination,
-        state=state or destination.child(".perfectlyclear"),
-        run_key=config["run"],
-        options=options_of(config),
+    run = catalog_run(
+        client,
+        Places(
+            store_at(config["source"], storage_options),
+            destination,
+            state or destination.child(".perfectlyclear"),
+        ),
+        options_of(config),
+        config["run"],
         files=config.get("files"),
         title=f"run {config['run']!r}",
         expects=Expected(**config["expects"]) if config.get("expects") else None,
@@ -221,7 +225,7 @@ def correct_all(client: Client, config: dict[str, Any], ready: Callable[[], None
             "retry_helps": helps,
             "memory": run.ledger_memory(),
         }
-    if isinstance(outcome, Waiting):
+    if isinstance(outcome, Parked):
         return {"waiting": list(outcome.job_ids), "message": outcome.message}
     return {"summary": outcome.data, "skip": outcome.skip, "memory": run.ledger_memory()}
 

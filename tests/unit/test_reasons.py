@@ -7,8 +7,8 @@ import pickle
 import pytest
 
 from airflow_provider_perfectlyclear import errors, reasons
-from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
-from airflow_provider_perfectlyclear.catalog.single import _error_of
+from airflow_provider_perfectlyclear.catalog.picture import error_of
+from airflow_provider_perfectlyclear.catalog.result import Failure
 from airflow_provider_perfectlyclear.reasons import Reason
 
 
@@ -22,7 +22,7 @@ def classes() -> list[type[errors.PerfectlyClearError]]:
 @pytest.mark.parametrize("reason", Reason)
 def test_a_catalog_and_a_single_picture_agree_on_whether_a_retry_helps(reason: Reason) -> None:
     failure = Failure("a.jpg", "a.jpg", reason, "why")
-    assert _error_of(failure, None).retry_helps == failure.retry_helps == reason.retry_helps
+    assert error_of(failure, None).retry_helps == failure.retry_helps == reason.retry_helps
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.polling import Watch
+from airflow_provider_perfectlyclear.catalog.corrections import Prepared
 from airflow_provider_perfectlyclear.catalog.engine.backlog import Backlog
 from airflow_provider_perfectlyclear.catalog.engine.board import Board
 from airflow_provider_perfectlyclear.catalog.engine.copies import Copies
@@ -18,7 +19,6 @@ from airflow_provider_perfectlyclear.catalog.engine.open_jobs import OpenJobs
 from airflow_provider_perfectlyclear.catalog.engine.outcomes import Outcomes
 from airflow_provider_perfectlyclear.catalog.engine.poll import PollStep
 from airflow_provider_perfectlyclear.catalog.engine.pools import Pools
-from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
 from airflow_provider_perfectlyclear.catalog.engine.recorder import Recorder
 from airflow_provider_perfectlyclear.catalog.engine.refusals import Refusals
 from airflow_provider_perfectlyclear.catalog.engine.repeat import RepeatStep

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from airflow_provider_perfectlyclear.api.text import one_line
+from airflow_provider_perfectlyclear.catalog.corrections import Prepared
 from airflow_provider_perfectlyclear.catalog.engine.disputes import Disputes, Ruling
 from airflow_provider_perfectlyclear.catalog.engine.known_jobs import KnownJobs
 from airflow_provider_perfectlyclear.catalog.engine.open_jobs import OpenJobs
 from airflow_provider_perfectlyclear.catalog.engine.outcomes import Outcomes
-from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
 from airflow_provider_perfectlyclear.catalog.engine.recorder import Recorder
 from airflow_provider_perfectlyclear.catalog.engine.sharing import Sharing
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import Unconfirmed

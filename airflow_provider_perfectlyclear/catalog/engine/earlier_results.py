@@ -15,7 +15,7 @@ from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import JobState
 from airflow_provider_perfectlyclear.api.text import one_line
-from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
+from airflow_provider_perfectlyclear.catalog.corrections import Prepared
 from airflow_provider_perfectlyclear.catalog.ledger.index import ContentIndex
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.plan.model import Item

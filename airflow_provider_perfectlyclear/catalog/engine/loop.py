@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from airflow_provider_perfectlyclear.api import polling
 from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.text import counted
+from airflow_provider_perfectlyclear.catalog.corrections import Prepared
 from airflow_provider_perfectlyclear.catalog.engine.assembly import Assembly
 from airflow_provider_perfectlyclear.catalog.engine.board import Stage
 from airflow_provider_perfectlyclear.catalog.engine.lines import ProgressLines, deferral_line
 from airflow_provider_perfectlyclear.catalog.engine.pools import Pools
-from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared, Progress
+from airflow_provider_perfectlyclear.catalog.engine.progress import Progress
 from airflow_provider_perfectlyclear.catalog.engine.recorder import Recorder
 from airflow_provider_perfectlyclear.catalog.ledger.journal import Book
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State

@@ -6,44 +6,11 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_perfectlyclear import reasons
-from airflow_provider_perfectlyclear.api.models import Correction, FileType
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
+from airflow_provider_perfectlyclear.catalog.result import Failure
 
 #: What is typical is told from so many jobs.
 RECENT = 50
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """One of the run's corrections: as it is sent, and its digest."""
-
-    correction: Correction
-    digest: str
-
-    def query(self, file_type: str) -> dict[str, str]:
-        """Return the parameters of ``/pfc`` for a source of this ``fileType``."""
-        return self.correction.model_copy(update={"file_type": FileType(file_type)}).query()
-
-
-@dataclass
-class Failure:
-    """
-    Why an output was not made in this try.
-
-    :param code: a stable reason code.
-    :param reason: in one line.
-    """
-
-    output: str
-    source: str
-    code: str
-    reason: str
-
-    @property
-    def retry_helps(self) -> bool:
-        """Whether a later attempt may mend it by itself."""
-        return reasons.retry_helps(self.code)
 
 
 @dataclass

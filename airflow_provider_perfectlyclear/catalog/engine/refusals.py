@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.engine.recorder import Recorder
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
+from airflow_provider_perfectlyclear.catalog.result import Failure
 from airflow_provider_perfectlyclear.errors import RunStopped
 from airflow_provider_perfectlyclear.reasons import Reason
 

@@ -9,12 +9,12 @@ from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog.engine.board import Board, Stage
 from airflow_provider_perfectlyclear.catalog.engine.disputed_jobs import DisputedJobs
 from airflow_provider_perfectlyclear.catalog.engine.outcomes import Outcomes
-from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.engine.recorder import Recorder
 from airflow_provider_perfectlyclear.catalog.engine.start import StartStep
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import Unconfirmed
 from airflow_provider_perfectlyclear.catalog.engine.twins import Twins
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
+from airflow_provider_perfectlyclear.catalog.result import Failure
 from airflow_provider_perfectlyclear.errors import ItemFailed
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,10 @@ from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE, St
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.plan.notes import LOCKED
-from airflow_provider_perfectlyclear.errors import ItemFailed, Unavailable
+from airflow_provider_perfectlyclear.errors import (
+    ItemFailed,
+    Unavailable,
+)
 from airflow_provider_perfectlyclear.reasons import Reason
 
 

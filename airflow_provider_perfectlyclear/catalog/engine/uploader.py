@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.catalog.corrections import Prepared
 from airflow_provider_perfectlyclear.catalog.engine.earlier_results import EarlierResults, Free
-from airflow_provider_perfectlyclear.catalog.engine.progress import Prepared
 from airflow_provider_perfectlyclear.catalog.engine.twins import Twins
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.transfer.source import Staged, staged

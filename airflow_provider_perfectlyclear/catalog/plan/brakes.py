@@ -7,7 +7,7 @@ from collections import Counter
 from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
+from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, Verdict
 from airflow_provider_perfectlyclear.errors import PlanRefused
 
 #: The redo guard stops a run that would pay again for more than this share of what was paid or stands ...
@@ -71,13 +71,14 @@ def _guard_redo(made: Plan, options: Options, where: str) -> None:
 
 
 def _way_out(reasons: Counter[str]) -> str:
-    """What leaves alone what stands, by what most of it is about."""
+    """Name the setting that leaves existing outputs alone, by what most of them are about."""
     ((reason, _),) = reasons.most_common(1)
-    return {
-        "not in the ledger": ' If something else corrected them before, set reprocess="missing" and leave it set. '
+    remedies: dict[str, str] = {
+        Verdict.NOT_IN_LEDGER: ' If something else corrected them before, set reprocess="missing" and leave it set. '
         "Edited originals are not noticed then.",
-        "correction changed": ' To correct only new and changed pictures, use reprocess="source_changed".',
-    }.get(reason, "")
+        Verdict.CORRECTION_CHANGED: ' To correct only new and changed pictures, use reprocess="source_changed".',
+    }
+    return remedies.get(reason, "")
 
 
 def within_limit(todo: list[Item], limit: int | None, bill: Bill) -> list[Item]:

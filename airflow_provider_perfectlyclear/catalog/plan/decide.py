@@ -1,6 +1,4 @@
-"""
-From two listings and the ledger to what is to be done, and why. Pure: nothing is read, sent or written here.
-"""
+"""From two listings and the ledger to what is to be done, and why. Pure: nothing is read, sent or written here."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from fnmatch import fnmatchcase
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State, source_uri
 from airflow_provider_perfectlyclear.catalog.naming import folded, output_name, refusal_key, size_of
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, Refusal
+from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, Refusal, Verdict
 from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.catalog.types import Reprocess
 from airflow_provider_perfectlyclear.errors import InvalidSource
@@ -102,7 +100,7 @@ class _Names:
         self.clashes: dict[str, list[str]] = {}
 
     def take(self, name: str, source: str) -> None:
-        """An output of ``source`` is called ``name``."""
+        """Note that an output of ``source`` is called ``name``."""
         first = self._taken.setdefault(name, source)
         if first != source:
             self._clash(name, first, source)
@@ -144,7 +142,7 @@ def _selects(options: Options, entry: Entry, now: float) -> bool:
 
 
 def _matches(name: str, patterns: Iterable[str], case_sensitive: bool) -> bool:
-    """A pattern with ``/`` is for the whole relative path, another for the last part of it."""
+    """Compare a pattern with ``/`` to the whole relative path, another to the last part of it."""
     if not case_sensitive:
         name, patterns = name.lower(), [pattern.lower() for pattern in patterns]
     last = name.rpartition("/")[2]
@@ -154,7 +152,7 @@ def _matches(name: str, patterns: Iterable[str], case_sensitive: bool) -> bool:
 def _outputs(entry: Entry, options: Options, root: str) -> Iterable[Item]:
     for rendition, correction in options.corrections.items():
         output = output_name(entry.name, correction, rendition=rendition, template=options.name_template)
-        yield Item(output, entry.name, entry.size, entry.fingerprint, rendition, "new", root=root)
+        yield Item(output, entry.name, entry.size, entry.fingerprint, rendition, Verdict.NEW, root=root)
 
 
 def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, options: Options) -> None:
@@ -169,24 +167,18 @@ def _decide(made: Plan, item: Item, clash: list[str] | None, known: Known, optio
         return
     if row is not None:  # one object for each name
         item = item._replace(output=row.output)
-    verdict = verdict_on(item, size, row, known.digests[item.rendition], options, known.run)
-    if verdict == "open" or (verdict == "unchanged" and row is not None and row.run == known.run):
+    digest = known.digests[item.rendition]
+    verdict = verdict_on(item, size, row, digest, options, known.run)
+    is_own = verdict is Verdict.UNCHANGED and row is not None and row.run == known.run
+    if verdict is Verdict.OPEN or is_own:
         made.own.append(item.output)
-    elif verdict == "unchanged":
-        made.standing.append(item.output)
-    elif verdict == "known bad" and row is not None:
-        made.known_bad.append(row)
-    elif verdict == "other source" and row is not None:
-        made.claims.append((item, row))
-    elif verdict in ("edited", "gone"):
-        (made.edited if verdict == "edited" else made.gone).append(item.output)
-    else:
+    elif not made.leave_alone(item, row, verdict):
         item = item._replace(reason=verdict, existed=size is not None)
-        made.todo.append(with_hints(item, row, known.digests[item.rendition], options, known.run))
+        made.todo.append(with_hints(item, row, digest, options, known.run))
 
 
 def _bad_source(item: Item, known: Known, options: Options) -> Row | None:
-    """What the ledger says of a source that was found bad beside an output that was paid for, and is bad still."""
+    """Return the row of a source that was found bad beside an output that was paid for, and is bad still."""
     row = known.rows.get(refusal_key(item.output))
     is_about_source = row is not None and row.code in REFUSED_HERE and is_same_source(row, item)
     if row is None or not is_about_source or not _is_unchanged(row, item):
@@ -219,24 +211,26 @@ def _refusal(item: Item, clash: list[str] | None, known: Known, template: str | 
 
 def with_hints(item: Item, row: Row | None, digest: str, options: Options, run: str) -> Item:
     """
-    Add what may spare a job, or forbids one: a result still at the service, the bytes that the verdict of before was
-    about, whether the user has asked for it by name.
+    Add what may spare a job, or forbids one.
+
+    A result may still be at the service, the bytes may be those that the verdict of before was about, and the user may
+    have asked for the output by name.
 
     :param item: with its reason, and whether an output stands.
     :param row: what the ledger says of its output.
     :param digest: of the correction.
     """
-    paid_before = item.existed or (row is not None and row.is_paid and item.reason != "job lost")
+    paid_before = item.existed or (row is not None and row.is_paid and item.reason != Verdict.JOB_LOST)
     item = item._replace(by_name=_is_by_name(item, row, options.reprocess, run), paid_before=paid_before)
     if row is None:
         return item
-    if item.reason == "output missing":
+    if item.reason == Verdict.OUTPUT_MISSING:
         is_its_own = row.digest == digest and is_same_source(row, item) and _is_unchanged(row, item)
         return item._replace(job_id=row.job_id if is_its_own else None, free_only=not item.by_name)
-    if item.reason == "job lost":
+    if item.reason == Verdict.JOB_LOST:
         return item._replace(job_id=row.job_id)
     settled = (row.state is State.LANDED and item.existed) or _stays_bad(row, options)
-    if item.reason == "source changed" and settled and _same_correction(row, digest, options.reprocess):
+    if item.reason == Verdict.SOURCE_CHANGED and settled and _same_correction(row, digest, options.reprocess):
         return item._replace(sha256=row.sha256 or None)
     return item
 
@@ -247,7 +241,7 @@ def _is_by_name(item: Item, row: Row | None, reprocess: Reprocess, run: str) -> 
         return False
     if reprocess == "failed":
         return row is not None and row.is_known_bad
-    return reprocess == "always" or (reprocess == "missing" and item.reason == "output missing")
+    return reprocess == "always" or (reprocess == "missing" and item.reason == Verdict.OUTPUT_MISSING)
 
 
 def _same_correction(row: Row, digest: str, reprocess: Reprocess) -> bool:
@@ -271,10 +265,11 @@ def _is_let_through(row: Row, options: Options) -> bool:
     return row.code == Reason.TRUNCATED_SOURCE and not options.check_source
 
 
-def verdict_on(item: Item, size: int | None, row: Row | None, digest: str, options: Options, run: str) -> str:
+def verdict_on(
+    item: Item, size: int | None, row: Row | None, digest: str, options: Options, run: str
+) -> Verdict:
     """
-    ``unchanged``, ``known bad``, ``edited``, ``open``, ``gone``, ``other source``, or the reason why an output is to
-    be made.
+    Decide whether an output is left alone, or why it is to be made.
 
     :param size: of the output as listed, None when it is not there.
     :param row: what the ledger says, None when it says nothing.
@@ -282,28 +277,26 @@ def verdict_on(item: Item, size: int | None, row: Row | None, digest: str, optio
     """
     reprocess = options.reprocess
     if row is None:
-        if size is None:
-            return "new"
-        return {"missing": "unchanged", "always": "always"}.get(reprocess, "not in the ledger")
+        return Verdict.NEW if size is None else _verdict_on_unknown(reprocess)
     if row.state.is_open:
-        return "open"
+        return Verdict.OPEN
     same_source = is_same_source(row, item) and _is_unchanged(row, item)
     same_correction = _same_correction(row, digest, reprocess)
     if row.state is State.FAILED:
         if reprocess == "missing" and size is not None and row.code != Reason.COPY_INTERRUPTED:
-            return "unchanged"
+            return Verdict.UNCHANGED
         return _verdict_on_failed(row, same_source, same_correction, _is_bad(row, options, run))
     if not is_same_source(row, item):
-        return "other source"
+        return Verdict.OTHER_SOURCE
     if reprocess == "always" and row.paid_by != run:
-        return "always"
+        return Verdict.ALWAYS
     if size is None:
         return _verdict_on_missing(row, same_source, same_correction, reprocess, run)
     if row.size is not None and size != row.size:
-        return "edited"
+        return Verdict.EDITED
     if not same_source and reprocess != "missing":
-        return "source changed"
-    return "unchanged" if same_correction else "correction changed"
+        return Verdict.SOURCE_CHANGED
+    return Verdict.UNCHANGED if same_correction else Verdict.CORRECTION_CHANGED
 
 
 def is_same_source(row: Row, item: Item) -> bool:
@@ -315,25 +308,31 @@ def _is_unchanged(row: Row, item: Item) -> bool:
     return same_fingerprint(row.fingerprint, item.fingerprint)
 
 
+def _verdict_on_unknown(reprocess: Reprocess) -> Verdict:
+    """Something else has made the output, or the ledger is lost."""
+    by_name = {"missing": Verdict.UNCHANGED, "always": Verdict.ALWAYS}
+    return by_name.get(reprocess, Verdict.NOT_IN_LEDGER)
+
+
 def _verdict_on_missing(
     row: Row, same_source: bool, same_correction: bool, reprocess: Reprocess, run: str
-) -> str:
-    """Another content or correction is another output. The same is fetched again, or gone: it is not paid again."""
+) -> Verdict:
+    """Take another content or correction for another output. The same is fetched again, or gone: not paid again."""
     if reprocess != "missing":
         if not same_source:
-            return "source changed"
+            return Verdict.SOURCE_CHANGED
         if not same_correction:
-            return "correction changed"
+            return Verdict.CORRECTION_CHANGED
     asked = reprocess == "missing" and row.paid_by != run
-    return "gone" if row.gone and not asked else "output missing"
+    return Verdict.GONE if row.gone and not asked else Verdict.OUTPUT_MISSING
 
 
-def _verdict_on_failed(row: Row, same_source: bool, same_correction: bool, bad: bool) -> str:
+def _verdict_on_failed(row: Row, same_source: bool, same_correction: bool, bad: bool) -> Verdict:
     """:param bad: failed for good, and not to be tried again."""
     if not same_source:
-        return "source changed"
+        return Verdict.SOURCE_CHANGED
     if not same_correction:
-        return "correction changed"
+        return Verdict.CORRECTION_CHANGED
     if bad:
-        return "known bad"
-    return "job lost" if row.code == "JOB_LOST" else "failed before"
+        return Verdict.KNOWN_BAD
+    return Verdict.JOB_LOST if row.code == "JOB_LOST" else Verdict.FAILED_BEFORE

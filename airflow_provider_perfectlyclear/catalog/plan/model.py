@@ -5,13 +5,41 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NamedTuple
 
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 
+
+class Verdict(StrEnum):
+    """
+    What a plan decides about an output: to leave it alone, or why to make it.
+
+    The values are stored: an item keeps its reason, and summaries and manifests count them.
+    """
+
+    UNCHANGED = "unchanged"
+    #: An earlier try or run has a job for it.
+    OPEN = "open"
+    KNOWN_BAD = "known bad"
+    EDITED = "edited"
+    GONE = "gone"
+    #: Its name belongs to another source.
+    OTHER_SOURCE = "other source"
+
+    NEW = "new"
+    NOT_IN_LEDGER = "not in the ledger"
+    SOURCE_CHANGED = "source changed"
+    CORRECTION_CHANGED = "correction changed"
+    OUTPUT_MISSING = "output missing"
+    JOB_LOST = "job lost"
+    FAILED_BEFORE = "failed before"
+    ALWAYS = "always"
+
+
 #: Why an item is to be made when it has failed before: these are tried last.
-TRIED_BEFORE = ("failed before", "job lost")
+TRIED_BEFORE = (Verdict.FAILED_BEFORE, Verdict.JOB_LOST)
 
 
 class Item(NamedTuple):
@@ -23,7 +51,7 @@ class Item(NamedTuple):
     :param size: the source's size in bytes, as listed.
     :param fingerprint: the source's fingerprint, as listed.
     :param rendition: which of the run's corrections; ``""`` when there is one.
-    :param reason: why it is to be made, e.g. ``new``.
+    :param reason: why it is to be made: a :class:`Verdict`, or as plain text when it was stored.
     :param existed: whether an output stands there already.
     :param job_id: the job that the output was made by, asked for its result before anything else is done: free.
     :param sha256: of the bytes that the standing output was made from; the same bytes need no new job.
@@ -55,6 +83,18 @@ class Refusal(NamedTuple):
     item: Item
     code: str
     reason: str
+
+
+class Settled(NamedTuple):
+    """
+    What the bytes of sources have settled.
+
+    :param touched: items with another fingerprint and the bytes of before.
+    :param moved: items whose source lies elsewhere now.
+    """
+
+    touched: list[Item]
+    moved: list[Item]
 
 
 @dataclass
@@ -118,7 +158,7 @@ class Plan:
         return Counter(item.reason for item in self.todo)
 
     def line(self) -> str:
-        """What a person reads before the first paid call."""
+        """Say in one line what a person should know before the first paid call."""
         why = Counter(item.reason for item in self.todo if not item.free_only)
         said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(why.items()))
         others = {
@@ -135,6 +175,27 @@ class Plan:
         return (
             f"to correct: {self.payable:,}{f' ({said})' if said else ''}; {self.unchanged:,} unchanged{rest}"
         )
+
+    def leave_alone(self, item: Item, row: Row | None, verdict: Verdict) -> bool:
+        """
+        Take in an output that is left alone.
+
+        :param row: what the ledger says of it, None when it says nothing.
+        :returns: False when the verdict is a reason to make it.
+        """
+        if verdict is Verdict.KNOWN_BAD and row is not None:
+            self.known_bad.append(row)
+        elif verdict is Verdict.OTHER_SOURCE and row is not None:
+            self.claims.append((item, row))
+        elif verdict is Verdict.UNCHANGED:
+            self.standing.append(item.output)
+        elif verdict is Verdict.EDITED:
+            self.edited.append(item.output)
+        elif verdict is Verdict.GONE:
+            self.gone.append(item.output)
+        else:
+            return False
+        return True
 
     def refuse(self, refusal: Refusal, rows: Mapping[str, Row]) -> None:
         """
@@ -210,8 +271,9 @@ class Plan:
 
     def order(self, rows: Mapping[str, Row], *, oldest_first: bool) -> None:
         """
-        Put what has failed before last, so that it never keeps the others from being corrected; before it, what is
-        only asked for again.
+        Put what has failed before last, so that it never keeps the others from being corrected.
+
+        Before it comes what is only asked for again.
 
         :param oldest_first: what was made longest ago comes first, so that ``limit`` gets through all in time.
         """
@@ -225,6 +287,61 @@ class Plan:
         self.todo.sort(
             key=lambda item: (item.source in tried, item.source in free, ages.get(item.source, (0, 0.0)))
         )
+
+
+@dataclass
+class Counts:
+    """
+    What the plan found, for the summary.
+
+    :param listed: outputs of the listed files, and ignored files.
+    :param to_correct: how many outputs the run set out to make.
+    :param reasons: why, counted.
+    :param known_bad: (output, code, reason) of what failed for good in earlier runs.
+    :param edited: outputs that somebody else changed.
+    :param own: outputs that earlier tries of this run dealt with.
+    :param is_empty: whether the source has no picture.
+    :param standing: the outputs that are unchanged.
+    :param gone: outputs that are no longer at the destination, nor at the service.
+    :param unread: folders of the source that could not be read, each with why.
+    """
+
+    listed: int = 0
+    ignored: int = 0
+    unchanged: int = 0
+    to_correct: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    known_bad: list[list[str]] = field(default_factory=list)
+    edited: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+    is_empty: bool = False
+    standing: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    unread: list[list[str]] = field(default_factory=list)
+
+
+def counts_of(made: Plan, run: str) -> Counts:
+    """Return what the summary needs of a plan, when the plan itself is gone."""
+    earlier = [row for row in made.known_bad if row.run != run]
+    return Counts(
+        listed=made.listed,
+        ignored=made.ignored,
+        unchanged=made.unchanged,
+        standing=made.standing,
+        to_correct=len(made.todo),
+        reasons={str(reason): count for reason, count in made.reasons.items()},
+        known_bad=[[row.output.lstrip("/"), row.code or "", row.reason or ""] for row in earlier],
+        edited=made.edited,
+        gone=made.gone,
+        unread=made.unread,
+        is_empty=made.is_empty,
+        own=[
+            *made.own,
+            *(row.output for row in made.known_bad if row.run == run),
+            *(item.output for item in made.todo),
+            *(refusal_key(item.source, item.rendition) for item, _, _ in made.refused),
+        ],
+    )
 
 
 def taken(item: Item, row: Row) -> str:

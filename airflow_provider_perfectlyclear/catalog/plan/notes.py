@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from airflow_provider_perfectlyclear.api.text import one_line
-from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.ledger.journal import FAILURES_NAMED
 from airflow_provider_perfectlyclear.catalog.ledger.records import failed, seen
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
+from airflow_provider_perfectlyclear.catalog.result import Failure
 from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 
 log = logging.getLogger(__name__)

@@ -13,12 +13,12 @@ from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.rows import source_uri
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.places import Places
 from airflow_provider_perfectlyclear.catalog.plan.model import Plan
 from airflow_provider_perfectlyclear.catalog.report.summary import Outcome
-from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.run_state import RunState
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool, writing
 from airflow_provider_perfectlyclear.errors import RunStopped
-from airflow_provider_perfectlyclear.storage import Store
 
 #: How many that failed in earlier runs the manifest's first line names.
 KNOWN_NAMED = 1000
@@ -28,35 +28,34 @@ class Writer:
     """
     Puts lines into a file, one by one: a catalog of 100,000 is never there as a whole.
 
-    :param source: where the pictures are; what the ledger knows of no other place lies there.
-    :param destination: where the corrected ones go; None when only data is wanted.
+    :param places: what the ledger knows of no other place lies at the source.
     :param ledger: the run's lane.
     """
 
-    def __init__(self, source: Store, destination: Store | None, ledger: Ledger, options: Options) -> None:
-        self._source = source
-        self._destination = destination
+    def __init__(self, places: Places, ledger: Ledger, options: Options) -> None:
+        self._source = places.source
+        self._destination = places.destination
         self._ledger = ledger
         self._options = options
 
     @contextmanager
-    def manifest(self, summary: Mapping[str, Any], outcome: Outcome, kept: Kept) -> Iterator[Path]:
-        """The summary with what is known to be bad, then one line for each output, each in one state."""
-        known = [dict(zip(("output", "code", "reason"), row, strict=True)) for row in known_bad(kept)]
-        first = {"summary": dict(summary), "known_bad": known[:KNOWN_NAMED], "unread": kept.counts.unread}
+    def manifest(self, summary: Mapping[str, Any], outcome: Outcome, state: RunState) -> Iterator[Path]:
+        """Write the summary with what is known to be bad, then one line for each output, each in one state."""
+        known = [dict(zip(("output", "code", "reason"), row, strict=True)) for row in known_bad(state)]
+        first = {"summary": dict(summary), "known_bad": known[:KNOWN_NAMED], "unread": state.counts.unread}
         lines: Iterable[dict[str, Any]] = (self._with_places(line) for line in outcome.lines)
         if self._options.manifest == "all":
             with suppress(RunStopped):  # after a deferral the run knows its own rows only
                 if self._ledger.owned:
                     self._ledger.read_rest()
-            lines = chain(lines, self._unchanged(kept), self._known_bad(kept, outcome))
+            lines = chain(lines, self._unchanged(state), self._known_bad(state, outcome))
         everything: Iterable[Mapping[str, Any]] = chain((first,), lines)
         with _written(everything) as file:
             yield file
 
     @contextmanager
     def plan(self, made: Plan) -> Iterator[Path]:
-        """One line for each output that is to be made or cannot be."""
+        """Write one line for each output that is to be made or cannot be."""
         todo = (
             {
                 "output": item.output,
@@ -87,9 +86,9 @@ class Writer:
             line["source_uri"] = source_uri(root or self._source.place, source)
         return line
 
-    def _unchanged(self, kept: Kept) -> Iterator[dict[str, Any]]:
+    def _unchanged(self, state: RunState) -> Iterator[dict[str, Any]]:
         rows = self._ledger.rows
-        for output in chain(kept.counts.standing, kept.progress.still_good):
+        for output in chain(state.counts.standing, state.progress.still_good):
             row = rows.get(output)
             facts = {}
             if row is not None:
@@ -103,10 +102,10 @@ class Writer:
                 }
             yield self._with_places({"output": output, "state": "unchanged", **facts})
 
-    def _known_bad(self, kept: Kept, outcome: Outcome) -> Iterator[dict[str, Any]]:
+    def _known_bad(self, state: RunState, outcome: Outcome) -> Iterator[dict[str, Any]]:
         """Name a refused source by its key in the ledger if the output itself, made from another source, has a line."""
         told = {line["output"] for line in outcome.lines}
-        for name, code, reason in known_bad(kept):
+        for name, code, reason in known_bad(state):
             output, rows = f"/{name}" if name in told else name, self._ledger.rows
             # The row beside that of an output that was paid for, or the output's own.
             found = (rows.get(key) for key in (refusal_key(name), name))
@@ -116,9 +115,9 @@ class Writer:
             yield self._with_places(line)
 
 
-def known_bad(kept: Kept) -> list[list[str]]:
-    """Output, code and reason of what failed for good in earlier runs, whether or not its source was touched since."""
-    return [*kept.counts.known_bad, *kept.progress.still_bad]
+def known_bad(state: RunState) -> list[list[str]]:
+    """Return output, code and reason of what failed for good in earlier runs, though its source was touched since."""
+    return [*state.counts.known_bad, *state.progress.still_bad]
 
 
 @contextmanager
@@ -131,6 +130,6 @@ def _written(lines: Iterable[Mapping[str, Any]]) -> Iterator[Path]:
 
 
 def iter_manifest(data: bytes) -> Iterator[dict[str, Any]]:
-    """The lines of a manifest, the first one being the summary's."""
+    """Yield the lines of a manifest, the first one being the summary's."""
     for line in data.splitlines():
         yield json.loads(line)

@@ -1,4 +1,4 @@
-"""What a try or a run did, in a few numbers, for whoever watches from outside. Pure."""
+"""What a try or a run did, in a few numbers, for programs that watch from outside. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
-from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.run_state import RunState
 
 #: What of a summary is worth keeping with an event or a lineage record: numbers, and one place.
 FACTS = (
@@ -25,24 +25,24 @@ FACTS = (
 )
 
 
-def tally_of(kept: Kept, bill: Bill, *, now: float) -> dict[str, float]:
+def tally_of(state: RunState, bill: Bill, *, now: float) -> dict[str, float]:
     """
     Count what one try did, the parts before its deferrals too. Tries add up: none counts what another did.
 
     :param bill: what the run has paid over all its tries; what it had paid when the try began is taken off.
     :param now: Unix seconds.
     """
-    before, progress = kept.before or bill, kept.progress
+    before, progress = state.before or bill, state.progress
     return {
         "corrected": progress.landed,
         "failed": len(progress.failures),
-        "unchanged": kept.counts.unchanged + progress.same_bytes,
+        "unchanged": state.counts.unchanged + progress.same_bytes,
         "paid": max(0, bill.paid - before.paid),
         "possibly_paid_twice": max(0, bill.twice - before.twice),
         "bytes_in": progress.bytes_in,
         "bytes_out": progress.bytes_out,
-        "seconds": max(0.0, now - kept.began),
-        "seconds_waited": kept.waited,
+        "seconds": max(0.0, now - state.began),
+        "seconds_waited": state.waited,
     }
 
 

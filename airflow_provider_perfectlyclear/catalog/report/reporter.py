@@ -5,27 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.text import one_line
-from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.report.manifest import Writer
 from airflow_provider_perfectlyclear.catalog.report.metrics import facts_of
 from airflow_provider_perfectlyclear.catalog.report.summary import (
     Outcome,
-    Summary,
     done_line,
     failure_message,
     outcome_of,
     summary_of,
 )
-from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.result import Finished
+from airflow_provider_perfectlyclear.catalog.run_state import RunState
+from airflow_provider_perfectlyclear.catalog.workspace import Workspace
 from airflow_provider_perfectlyclear.errors import CatalogFailed, StorageFailed
-from airflow_provider_perfectlyclear.storage import Store
 
 log = logging.getLogger(__name__)
 
@@ -33,40 +32,17 @@ log = logging.getLogger(__name__)
 PLAN_NAMED = 10
 
 
-class Reporter:
-    """
-    The reports of a catalog's run.
+class CatalogReporter:
+    """The reports of a catalog's run."""
 
-    :param state: the state folder.
-    :param folder: the run's folder in it.
-    :param source: where the pictures are.
-    :param destination: where the corrected ones go.
-    :param ledger: the run's lane.
-    :param title: the run as a person would name it.
-    """
-
-    def __init__(
-        self,
-        *,
-        state: Store,
-        folder: str,
-        source: Store,
-        destination: Store | None,
-        ledger: Ledger,
-        options: Options,
-    ) -> None:
-        self._state = state
-        self._folder = folder
-        self._writer = Writer(source, destination, ledger, options)
-        self._destination = destination
-        self._ledger = ledger
+    def __init__(self, workspace: Workspace, options: Options) -> None:
+        self._workspace = workspace
+        self._store = workspace.state
+        self._ledger = workspace.ledger
         self._options = options
-        self._said: Summary | None = None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the run did over all its tries; empty as long as it has not summed it up."""
-        return facts_of(self._said.data) if self._said else {}
+        self._writer = Writer(workspace.places, workspace.ledger, options)
+        self._said: Finished | None = None
+        self._outcome = Outcome()
 
     @property
     def data(self) -> dict[str, Any] | None:
@@ -80,85 +56,104 @@ class Reporter:
 
     @property
     def _manifest_uri(self) -> str:
-        return self._state.uri(f"{self._folder}/manifest.jsonl")
+        return self._store.uri(self._workspace.name_of("manifest.jsonl"))
 
-    def progress(self, kept: Kept, line: str) -> None:
-        """One line for the log, and ``progress.json`` beside the manifest for programs that watch from outside."""
+    def facts(self, tally: Mapping[str, float]) -> dict[str, Any]:
+        """Return what the run did over all its tries; empty as long as it has not summed it up."""
+        return facts_of(self._said.data) if self._said else {}
+
+    def progress(self, state: RunState, line: str) -> None:
+        """Log one line, and write ``progress.json`` beside the manifest for programs that watch from outside."""
         log.info("%s", line)
         now = time.time()
         data = {
             "line": line,
             "at": now,
-            "seconds": round(now - kept.began, 1),
-            "reasons": kept.counts.reasons,
+            "seconds": round(now - state.began, 1),
+            "reasons": state.counts.reasons,
         }
-        with suppress(StorageFailed):  # nobody's night ends over a progress line
-            self._state.write(f"{self._folder}/progress.json", json.dumps(data).encode())
+        with suppress(StorageFailed):  # no run ends over a progress line
+            self._store.write(self._workspace.name_of("progress.json"), json.dumps(data).encode())
 
-    def planned(self, kept: Kept, made: Plan) -> Summary:
-        """A plan that is only looked at: its pictures are named in ``plan.jsonl`` and, the first few, in the log."""
+    def planned(self, state: RunState, made: Plan) -> Finished:
+        """Name the pictures of a plan in ``plan.jsonl`` and, the first few, in the log."""
         for item in made.todo[:PLAN_NAMED]:
             log.info("Would correct %s (%s)", one_line(item.output), item.reason)
         if len(made.todo) > PLAN_NAMED:
             log.info("... and %s more", f"{len(made.todo) - PLAN_NAMED:,}")
+        name = self._workspace.name_of("plan.jsonl")
         with self._writer.plan(made) as file:
-            self._state.publish(f"{self._folder}/plan.jsonl", file)
-        log.info("The whole plan is in %s", self._state.uri(f"{self._folder}/plan.jsonl"))
-        summary = self.summary(kept, Outcome(not_started=len(made.todo)))
-        summary.data["manifest"] = None
-        summary.data["plan"] = self._state.uri(f"{self._folder}/plan.jsonl")[:300]
-        return summary
+            self._store.publish(name, file)
+        log.info("The whole plan is in %s", self._store.uri(name))
+        finished = self._summary(state, Outcome(not_started=len(made.todo)))
+        finished.data["manifest"] = None
+        finished.data["plan"] = self._store.uri(name)[:300]
+        return finished
 
-    def manifest(self, kept: Kept, left: Iterable[Item] = ()) -> tuple[Outcome, Summary]:
-        """Write the manifest. ``left``: what was not begun when the run was stopped."""
-        unbegun = [*left, *kept.progress.unbegun, *kept.later]
-        ledger = self._ledger
-        outcome = outcome_of(kept, ledger.rows.values(), unbegun, ledger.run, ledger.bill)
-        summary = self.summary(kept, outcome)
-        with self._writer.manifest(summary.data, outcome, kept) as file:
-            self._state.publish(f"{self._folder}/manifest.jsonl", file)
-        return outcome, summary
+    def stopped(self, state: RunState, left: Iterable[Item]) -> None:
+        """
+        Write the manifest of a run that was stopped.
 
-    def summary(self, kept: Kept, outcome: Outcome) -> Summary:
-        """The run in a few numbers."""
-        data = summary_of(
-            kept,
-            outcome,
-            seconds=time.time() - kept.began,
-            manifest_uri=self._manifest_uri,
-            ledger=self._ledger.id,
-        )
-        self._said = Summary(data)
-        return self._said
+        :param left: what was not begun.
+        """
+        self._manifest(state, left)
 
-    def finish(self, kept: Kept, outcome: Outcome, summary: Summary) -> Summary:
+    def sum_up(self, state: RunState) -> Finished:
+        """Write the manifest while the lane is still owned: it names what other runs have made, too."""
+        self._ledger.read_rest()
+        return self._manifest(state, ())
+
+    def finish(self, state: RunState, finished: Finished) -> Finished:
         """
         Say how the run has ended.
 
         :raises CatalogFailed: more failed than allowed, or the time was up before all was started.
         """
-        log.info("%s", done_line(summary.data, self._options))
-        self._judge(kept, outcome)
-        summary.skip = self._why_skip(kept, outcome)
-        return summary
+        log.info("%s", done_line(finished.data, self._options))
+        self._judge(state)
+        finished.skip = self._why_skip(state)
+        return finished
 
-    def _judge(self, kept: Kept, outcome: Outcome) -> None:
+    def _manifest(self, state: RunState, left: Iterable[Item]) -> Finished:
+        unbegun = [*left, *state.progress.unbegun, *state.later]
+        ledger = self._ledger
+        self._outcome = outcome_of(state, ledger.rows.values(), unbegun, ledger.run, ledger.bill)
+        finished = self._summary(state, self._outcome)
+        with self._writer.manifest(finished.data, self._outcome, state) as file:
+            self._store.publish(self._workspace.name_of("manifest.jsonl"), file)
+        return finished
+
+    def _summary(self, state: RunState, outcome: Outcome) -> Finished:
+        """Keep the run in a few numbers."""
+        data = summary_of(
+            state,
+            outcome,
+            seconds=time.time() - state.began,
+            manifest_uri=self._manifest_uri,
+            ledger=self._ledger.id,
+        )
+        self._said = Finished(data)
+        return self._said
+
+    def _judge(self, state: RunState) -> None:
+        outcome = self._outcome
         attempted = outcome.corrected + len(outcome.failures)
-        cut_short = bool(kept.progress.unbegun)  # what `limit` leaves for later runs is no failure
+        cut_short = bool(state.progress.unbegun)  # what `limit` leaves for later runs is no failure
         allowed = len(outcome.failures) <= self._options.failures_allowed(attempted)
-        if allowed and not cut_short and not kept.counts.unread:
+        if allowed and not cut_short and not state.counts.unread:
             return
         message = failure_message(
             outcome,
-            destination=self._destination.uri("") if self._destination else "nowhere",
+            destination=self._workspace.places.destination_uri,
             manifest_uri=self._manifest_uri,
             attempted=attempted + outcome.not_started,
-            unread=kept.counts.unread,
+            unread=state.counts.unread,
         )
-        raise CatalogFailed(message, outcome.retry_helps or bool(kept.counts.unread))
+        raise CatalogFailed(message, outcome.retry_helps or bool(state.counts.unread))
 
-    def _why_skip(self, kept: Kept, outcome: Outcome) -> str | None:
-        if kept.counts.is_empty and not outcome.lines:
+    def _why_skip(self, state: RunState) -> str | None:
+        outcome = self._outcome
+        if state.counts.is_empty and not outcome.lines:
             return "No picture was found." if self._options.if_empty == "skip" else None
         changed = outcome.corrected or outcome.failures
         return "Nothing has changed." if self._options.if_unchanged == "skip" and not changed else None

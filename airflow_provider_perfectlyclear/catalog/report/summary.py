@@ -9,31 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_perfectlyclear.api.text import are, counted, one_line, were
-from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
-from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.result import Failure
+from airflow_provider_perfectlyclear.catalog.run_state import RunState
 from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 
 #: How many failures the summary and the message name; the manifest has all.
 NAMED = 5
-#: The longest summary (bytes as JSON): it is kept for every run in Airflow's database.
+#: The longest summary (bytes as JSON): it is stored for every run in Airflow's database.
 LONGEST = 1999
-
-
-@dataclass
-class Summary:
-    """
-    What a run returns.
-
-    :param data: plain data under 2 kB.
-    :param skip: why the task should be shown as skipped, if it should.
-    """
-
-    data: dict[str, Any]
-    skip: str | None = None
 
 
 @dataclass
@@ -61,7 +48,7 @@ class Outcome:
         return self.not_started > 0 or any(failure.retry_helps for failure in self.failures)
 
 
-def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, bill: Bill) -> Outcome:
+def outcome_of(state: RunState, rows: Iterable[Row], left: Iterable[Item], run: str, bill: Bill) -> Outcome:
     """
     Gather what became of every output that was not unchanged.
 
@@ -71,12 +58,12 @@ def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, 
     :param bill: what it has paid.
     """
     found = Outcome(paid=bill.paid, twice=bill.twice, paid_again=bill.paid_again)
-    memory = dict(kept.progress.failures)
+    memory = dict(state.progress.failures)
     left = list(left)
-    taken_up = {item.output for item in left} if kept.planned else None
-    gone = {*kept.counts.gone, *kept.progress.gone}
+    taken_up = {item.output for item in left} if state.planned else None
+    gone = {*state.counts.gone, *state.progress.gone}
     for row in rows:
-        if row.run != run or row.output in gone or _is_beside(row.output, kept):
+        if row.run != run or row.output in gone or _is_beside(row.output, state):
             continue
         found.usage.update(row.usage or {})
         failure = memory.pop(row.output, None)
@@ -84,11 +71,11 @@ def outcome_of(kept: Kept, rows: Iterable[Row], left: Iterable[Item], run: str, 
             continue  # an earlier try noted it so that it is tried last; this one did not find its source any more
         if failure is None and row.state is not State.LANDED:
             failure = _of_an_earlier_try(row, taken_up)
-        _add_row(found, row, failure, kept)
+        _add_row(found, row, failure, state)
     for failure in memory.values():
         _add_failure(found, failure, {})
     told = {line["output"] for line in found.lines}  # what this run made or failed to make comes first
-    for output in _not_yet(kept.counts.edited, told):
+    for output in _not_yet(state.counts.edited, told):
         found.lines.append({"output": output, "state": "edited_at_destination"})
     for output in _not_yet(sorted(gone), told):
         found.gone += 1
@@ -108,12 +95,12 @@ def _not_yet(outputs: Iterable[str], told: set[str]) -> Iterator[str]:
             yield output
 
 
-def _is_beside(output: str, kept: Kept) -> bool:
+def _is_beside(output: str, state: RunState) -> bool:
     """Whether a row says once more, beside what an output was paid for, what is told of the output itself."""
-    return output.startswith("/") and output[1:] in kept.progress.failures
+    return output.startswith("/") and output[1:] in state.progress.failures
 
 
-def _add_row(found: Outcome, row: Row, failure: Failure | None, kept: Kept) -> None:
+def _add_row(found: Outcome, row: Row, failure: Failure | None, state: RunState) -> None:
     facts = {"sha256": row.sha256, "job_id": row.job_id, "file_key": row.file_key, "paid": row.paid}
     if failure is not None and failure.source == row.source:
         facts["root"] = row.root
@@ -127,8 +114,8 @@ def _add_row(found: Outcome, row: Row, failure: Failure | None, kept: Kept) -> N
             "run": row.run,
             "at": row.at,
         }
-        warnings = kept.progress.warnings.get(row.output)
-        details = kept.progress.details.get(row.output)
+        warnings = state.progress.warnings.get(row.output)
+        details = state.progress.details.get(row.output)
         optional = {"warnings": warnings, "detection_data": details}
         made_from = {"source": row.source, "root": row.root}
         line = {"output": row.output, "state": "corrected", **made_from, **facts, **extra}
@@ -156,14 +143,14 @@ def _add_failure(found: Outcome, failure: Failure, facts: Mapping[str, Any]) -> 
 
 
 def summary_of(
-    kept: Kept, outcome: Outcome, *, seconds: float, manifest_uri: str, ledger: str = ""
+    state: RunState, outcome: Outcome, *, seconds: float, manifest_uri: str, ledger: str = ""
 ) -> dict[str, Any]:
     """
-    The operator's return value, under 2 kB whatever the pictures and the service's counters are called.
+    Return what the operator returns, under 2 kB whatever the pictures and the service's counters are called.
 
     :param ledger: the ledger's id.
     """
-    counts, progress = kept.counts, kept.progress
+    counts, progress = state.counts, state.progress
     seen = {*counts.own, *counts.edited, *counts.gone}
     beyond = sum(line["output"] not in seen for line in outcome.lines)
     summary: dict[str, Any] = {
@@ -202,7 +189,7 @@ def summary_of(
 
 
 def done_line(summary: Mapping[str, Any], options: Options) -> str:
-    """The end of a run in a sentence, with the manifest's place and what ``limit`` has left."""
+    """Say in a sentence how a run has ended, with the manifest's place and what ``limit`` has left."""
     left = summary["not_started"]
     later = (
         f" {left:,} {were(left)} left for later runs by limit={options.limit}."
@@ -229,7 +216,11 @@ def failure_message(
     attempted: int,
     unread: Sequence[Sequence[str]] = (),
 ) -> str:
-    """``3 of 412 pictures failed; 409 are in ... b/07.jpg REJECTED: no image data; ...``"""
+    """
+    Say what failed.
+
+    For example ``3 of 412 pictures failed; 409 are in ... b/07.jpg REJECTED: no image data; ...``.
+    """
     failed = len(outcome.failures)
     landed = f"{outcome.corrected:,} {are(outcome.corrected)} in {destination}"
     text = f"{failed:,} of {counted(attempted, 'picture')} failed; {landed}."

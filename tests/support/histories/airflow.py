@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.result import Waiting
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun
-from airflow_provider_perfectlyclear.catalog.single import CorrectOne
+from airflow_provider_perfectlyclear.catalog.places import Places
+from airflow_provider_perfectlyclear.catalog.result import Parked
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun, catalog_run
+from airflow_provider_perfectlyclear.catalog.single import single_run
+from airflow_provider_perfectlyclear.catalog.workspace import Workspace
 from airflow_provider_perfectlyclear.errors import LedgerMismatch, LedgerNotFound, PerfectlyClearError
 from tests.support.histories.clock import Process
 from tests.support.histories.rules import Made
@@ -99,7 +101,7 @@ class Attempt:
             outcome = error
             self.world.seen[type(error).__name__] += 1
         del self.world.attempts[self.process]
-        if isinstance(outcome, Waiting):
+        if isinstance(outcome, Parked):
             self.world.seen["parked"] += 1
             self.world.airflow.parked(self.run)
             return
@@ -119,9 +121,11 @@ class Attempt:
         destination = ModelStore(self.process, world.destination, task.destination, world.published)
         given: dict[str, Any] = {
             "client": Client(world, self.process, (task.service, task.destination)),
-            "source": ModelStore(self.process, world.sources[task.source], task.source),
-            "destination": destination,
-            "state": world.shelf(self.process, world.state, "/out/.perfectlyclear", world.rules.segment),
+            "places": Places(
+                ModelStore(self.process, world.sources[task.source], task.source),
+                destination,
+                world.shelf(self.process, world.state, "/out/.perfectlyclear", world.rules.segment),
+            ),
             "run_key": f"{task.name}/{self.run.name}",
             "title": f"{task.name} {self.run.name}",
             "expects": self.expects,
@@ -132,9 +136,9 @@ class Attempt:
                 shard=task.shard,
             ),
         }
-        kind = Catalog if task.picture is None else partial(Single, name=task.picture)
-        job: CatalogRun = kind(**given)
-        job.attempt = self  # type: ignore[attr-defined]
+        job = catalog_run(**given) if task.picture is None else single_run(**given, name=task.picture)
+        workspace = job._workspace
+        workspace.sleep = partial(self._sleep, workspace)  # type: ignore[method-assign]
         claim, load = job._claim, job._claim.load
 
         def judged(sleep: Any, *, resumed: bool) -> None:
@@ -153,26 +157,14 @@ class Attempt:
 
         claim.catch_up = judged_catch_up  # type: ignore[method-assign]
         if self.run.reprocess != "changed":
-            world.by_name.add(job.run)
+            world.by_name.add(job.ledger.run)
         return job
 
-
-class _Waits:
-    """A run whose long waits are simulated."""
-
-    attempt: Attempt
-
-    def _sleep(self, seconds: float) -> None:
-        process = self.attempt.process
-        self.attempt.world.mount(process)
-        process.clock.wait(seconds)
-        self._look_up()  # type: ignore[attr-defined]
-
-
-class Catalog(_Waits, CatalogRun): ...
-
-
-class Single(_Waits, CorrectOne): ...
+    def _sleep(self, workspace: Workspace, seconds: float) -> None:
+        """A long wait of the run, simulated."""
+        self.world.mount(self.process)
+        self.process.clock.wait(seconds)
+        workspace.look_up()
 
 
 class Airflow:

@@ -17,6 +17,7 @@ from greenlet import getcurrent
 
 from airflow_provider_perfectlyclear.api.models import JobStatus
 from airflow_provider_perfectlyclear.catalog import run as run_module
+from airflow_provider_perfectlyclear.catalog import workspace
 from airflow_provider_perfectlyclear.catalog.engine import (
     assembly,
     copies,
@@ -32,7 +33,11 @@ from airflow_provider_perfectlyclear.catalog.engine import (
 )
 from airflow_provider_perfectlyclear.catalog.ledger import journal, lane, other_lanes
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
-from airflow_provider_perfectlyclear.catalog.plan import planner
+from airflow_provider_perfectlyclear.catalog.plan import comparison, planner, survey
+from airflow_provider_perfectlyclear.catalog.plan import waiting as plan_waiting
+from airflow_provider_perfectlyclear.catalog.plan.model import Plan
+from airflow_provider_perfectlyclear.catalog.result import Finished
+from airflow_provider_perfectlyclear.catalog.run_state import RunState
 from airflow_provider_perfectlyclear.catalog.transfer import reuse, set_aside
 from airflow_provider_perfectlyclear.catalog.transfer.landing import BeforePublish, Landed, Lander
 from airflow_provider_perfectlyclear.catalog.transfer.verify import Wanted
@@ -170,16 +175,23 @@ class Event:
 class Reporter:
     """Says nothing, but whether the run is green."""
 
-    facts: dict[str, Any] = {}
     data = place = None
 
-    def progress(self, kept: Any, line: str) -> None: ...
+    def facts(self, tally: object) -> dict[str, Any]:
+        return {}
 
-    def manifest(self, kept: Any, left: object = ()) -> tuple[None, Any]:
-        return None, None
+    def progress(self, state: RunState, line: str) -> None: ...
 
-    def finish(self, kept: Any, outcome: None, summary: Any) -> Any:
-        return SimpleNamespace(failures=kept.progress.failures, gone=kept.progress.gone)
+    def planned(self, state: RunState, made: Plan) -> Finished:
+        raise NotImplementedError
+
+    def stopped(self, state: RunState, left: object) -> None: ...
+
+    def sum_up(self, state: RunState) -> Finished:
+        return Finished({})
+
+    def finish(self, state: RunState, finished: Finished) -> Any:
+        return SimpleNamespace(failures=state.progress.failures, gone=state.progress.gone)
 
 
 @contextmanager
@@ -253,15 +265,15 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(lane.Ledger.__init__.__kwdefaults__, "clock", TIME.time)
     for name, value in (("CHECKPOINT_EVERY", CHECKPOINT_EVERY), ("KEEP", KEEP), ("LOOK", LOOK)):
         monkeypatch.setattr(lane, name, value)
-    for module in (other_lanes, planner):
+    for module in (other_lanes, survey, comparison):
         monkeypatch.setattr(module, "ThreadPoolExecutor", AtOnce)
-    monkeypatch.setattr(planner, "wait", lambda futures, timeout: SimpleNamespace(not_done=()))
+    monkeypatch.setattr(plan_waiting, "wait", lambda futures, timeout: SimpleNamespace(not_done=()))
     monkeypatch.setattr(loop, "Pools", Pools)
     monkeypatch.setattr(run_module, "Spool", nullcontext)
-    monkeypatch.setattr(run_module, "sweep_spools", lambda: None)
-    monkeypatch.setattr(run_module, "Reporter", lambda **given: Reporter())
     monkeypatch.setattr(uploader, "staged", staged)
     monkeypatch.setattr(Lander, "land", land)
+    monkeypatch.setattr(workspace, "sweep_spools", lambda: None)
+    monkeypatch.setattr(run_module, "CatalogReporter", lambda *given: Reporter())
     monkeypatch.setattr(copies, "threading", SimpleNamespace(Event=Event))
     for module in (reuse, set_aside):
         monkeypatch.setattr(module, "copy_file", copy_file)

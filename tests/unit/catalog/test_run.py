@@ -89,7 +89,7 @@ def test_what_is_refused_here_stays_known_bad_when_its_files_are_only_touched(sa
     summary = sandbox.correct("wednesday")
     assert (summary["known_bad"], summary["failed"], summary["unchanged"]) == (3, 0, 1)
     assert sandbox.correct("thursday")["known_bad"] == 3
-    rows = read_lane(sandbox.catalog_run("friday").state, "all").rows
+    rows = read_lane(sandbox.catalog_run("friday").places.state, "all").rows
     assert all(rows[name].fingerprint for name in ("text.jpg", "cut.jpg", "/later.jpg"))
 
     (sandbox.source / "copy.jpg").write_bytes(cut.read_bytes())  # bytes that only the check has seen
@@ -366,7 +366,7 @@ def test_what_killed_tries_left_behind_is_removed_even_if_nothing_is_to_be_done(
     sandbox.correct("monday")
     spool = Path(tempfile.mkdtemp(prefix="perfectlyclear-spool-"))
     lanes = sandbox.destination / ".perfectlyclear" / "lanes"
-    part = lanes / f".pfc-{sandbox.catalog_run('tuesday').run[:8]}-0123456789abcdef.part"
+    part = lanes / f".pfc-{sandbox.catalog_run('tuesday').ledger.run[:8]}-0123456789abcdef.part"
     part.touch()
 
     sandbox.correct("tuesday")

@@ -15,9 +15,10 @@ from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.engine import waiting
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.report.summary import Summary
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun, Waiting
-from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.places import Places
+from airflow_provider_perfectlyclear.catalog.result import Finished, Parked
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun, catalog_run
+from airflow_provider_perfectlyclear.catalog.run_state import RunState
 from airflow_provider_perfectlyclear.errors import CatalogFailed, StorageFailed
 from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.faults.ledgers import single
@@ -37,13 +38,11 @@ def defers_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_in(sandbox: Sandbox, key: str = "night", **options: Any) -> CatalogRun:
     options = {"deferrable": True, "poll_interval": 0.1, **options}
     destination = LocalStore(sandbox.destination)
-    return CatalogRun(
-        client=Client(Settings(api_key=sandbox.emulator.key, base_url=sandbox.emulator.base_url)),
-        source=LocalStore(sandbox.source),
-        destination=destination,
-        state=destination.child(".perfectlyclear"),
-        run_key=key,
-        options=Options(correction=Correction(), **options),
+    return catalog_run(
+        Client(Settings(api_key=sandbox.emulator.key, base_url=sandbox.emulator.base_url)),
+        Places(LocalStore(sandbox.source), destination, destination.child(".perfectlyclear")),
+        Options(correction=Correction(), **options),
+        key,
         title=f"run {key!r}",
     )
 
@@ -55,8 +54,8 @@ def stuck(sandbox: Sandbox) -> str:
     )
 
 
-def work_through(sandbox: Sandbox, waiting: Waiting | Summary, **options: Any) -> Summary:
-    while isinstance(waiting, Waiting):
+def work_through(sandbox: Sandbox, waiting: Parked | Finished, **options: Any) -> Finished:
+    while isinstance(waiting, Parked):
         waiting = run_in(sandbox, **options).resume()
     return waiting
 
@@ -66,7 +65,7 @@ def test_a_run_waits_without_a_worker_and_goes_on_elsewhere(sandbox: Sandbox) ->
     stuck(sandbox)
 
     waiting = run_in(sandbox).execute()
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, Parked)
     assert len(waiting.job_ids) == len(NAMES)
     assert "12 jobs in progress. Requires a running triggerer" in waiting.message
     sandbox.emulator.clear_faults()
@@ -82,7 +81,7 @@ def test_a_window_of_jobs_is_refilled_after_each_deferral(sandbox: Sandbox) -> N
     stuck(sandbox)
 
     waiting = run_in(sandbox, max_in_flight=5).execute()
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, Parked)
     assert len(waiting.job_ids) == 5
     sandbox.emulator.clear_faults()
     work_through(sandbox, waiting, max_in_flight=5)
@@ -95,7 +94,7 @@ def test_a_window_of_jobs_is_refilled_after_each_deferral(sandbox: Sandbox) -> N
 def test_a_resume_lists_and_plans_nothing(sandbox: Sandbox) -> None:
     sandbox.put(*NAMES)
     stuck(sandbox)
-    assert isinstance(run_in(sandbox).execute(), Waiting)
+    assert isinstance(run_in(sandbox).execute(), Parked)
     sandbox.put("came-later.jpg")
     sandbox.emulator.clear_faults()
 
@@ -124,9 +123,9 @@ def test_a_run_that_was_deferred_before_it_planned_knows_what_other_runs_made(sa
     work_through(sandbox, run_in(sandbox, "sunday").execute(), key="sunday")
     sandbox.put(*NAMES[3:6])
     stuck(sandbox)
-    assert isinstance(run_in(sandbox, "monday").execute(), Waiting)  # and nobody comes back for it
+    assert isinstance(run_in(sandbox, "monday").execute(), Parked)  # and nobody comes back for it
     waiting = run_in(sandbox, "tuesday").execute()
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, Parked)
     sandbox.emulator.clear_faults()
 
     summary = work_through(sandbox, run_in(sandbox, "tuesday").resume())
@@ -143,7 +142,7 @@ def test_what_other_runs_have_paid_for_is_known_after_a_deferral(row: Row, sandb
     (sandbox.source / "c.jpg").write_bytes((sandbox.source / "a.jpg").read_bytes())
     stopped = stuck(sandbox)
     waiting = run_in(sandbox, "tuesday", max_in_flight=1).execute()
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, Parked)
     sandbox.emulator.clear_faults()
     summary = work_through(sandbox, waiting, key="tuesday", max_in_flight=1).data
     assert (summary["corrected"], summary["reused"], summary["paid"], sandbox.accepted) == (2, 1, 1, 2)
@@ -160,13 +159,13 @@ def test_a_source_that_is_bad_for_one_night_is_not_paid_again(row: Row, sandbox:
     (sandbox.source / "z.jpg").write_bytes(b"no picture")
     stopped = stuck(sandbox)
     waiting = run_in(sandbox, "tuesday", max_in_flight=1).execute()
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, Parked)
     sandbox.emulator.clear_faults()
     with pytest.raises(CatalogFailed, match=r"z\.jpg INVALID_SOURCE"):
         work_through(sandbox, waiting, key="tuesday", max_in_flight=1)
     (sandbox.source / "z.jpg").write_bytes(good)
     wednesday = run_in(sandbox, "wednesday").execute()
-    assert isinstance(wednesday, Summary)
+    assert isinstance(wednesday, Finished)
     assert (wednesday.data["paid"], sandbox.accepted) == (0, 2)
     row.consumed(f"deferred with z.jpg still to be read ({stopped})")
     row.held(check_invariants(sandbox))
@@ -178,7 +177,7 @@ def test_a_picture_that_is_corrected_alone_meanwhile_is_not_paid_again(row: Row,
     stopped = stuck(sandbox)
     sandbox.runs.add("night")
     waiting = run_in(sandbox, "night", max_in_flight=1).execute()
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, Parked)
     sandbox.emulator.clear_faults()
     alone = single(sandbox, sandbox.source / "x.jpg")
     alone.execute()
@@ -192,7 +191,7 @@ def test_a_picture_that_is_corrected_alone_meanwhile_is_not_paid_again(row: Row,
 def test_another_run_that_came_while_this_one_was_deferred_is_noticed(sandbox: Sandbox) -> None:
     sandbox.put(*NAMES)
     stuck(sandbox)
-    assert isinstance(run_in(sandbox, "monday").execute(), Waiting)
+    assert isinstance(run_in(sandbox, "monday").execute(), Parked)
     sandbox.emulator.clear_faults()
 
     other = work_through(sandbox, run_in(sandbox, "tuesday", deferrable=False).execute())
@@ -230,7 +229,7 @@ def test_the_deadline_is_kept_across_a_deferral(sandbox: Sandbox) -> None:
     stuck(sandbox)
     began = time.time()
     waiting = run_in(sandbox, timeout=3.0).execute()
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, Parked)
     assert waiting.deadline == pytest.approx(began + 3.0, abs=0.5)
 
     time.sleep(max(0.0, waiting.deadline - time.time()))  # the trigger would; this is its deadline, not luck
@@ -246,9 +245,9 @@ def test_the_deadline_is_kept_across_a_deferral(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("now", "left"), [(1010.0, 20.0), (1100.0, -70.0), (1000.0 - 36_000, 30.0)])
 def test_a_clock_that_was_put_back_gives_a_resume_no_more_time_than_was_left(now: float, left: float) -> None:
-    kept = Kept(planned=True, began=900.0, deadline=None)
+    kept = RunState(planned=True, began=900.0, deadline=None)
     kept.keep_time(30.0, now=1000.0)
-    packed = Kept.from_bytes(kept.to_bytes())
+    packed = RunState.from_bytes(kept.to_bytes())
     assert packed is not None and packed.time_left(now) == left
 
 
@@ -257,7 +256,7 @@ def test_what_is_kept_holds_no_url_and_no_key(sandbox: Sandbox) -> None:
 
     sandbox.put(*NAMES)
     stuck(sandbox)
-    assert isinstance(run_in(sandbox).execute(), Waiting)
+    assert isinstance(run_in(sandbox).execute(), Parked)
 
     (kept,) = Path(sandbox.destination).rglob("run.json.gz")
     text = gzip.decompress(kept.read_bytes()).decode()

@@ -15,7 +15,7 @@ from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan import brakes
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.report.summary import Outcome, summary_of
-from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.run_state import RunState
 from airflow_provider_perfectlyclear.errors import LaneHeld, PlanRefused
 from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearCatalogOperator
@@ -47,7 +47,7 @@ def test_every_field_of_the_summary_is_explained_and_no_other():
     table = CATALOG.split("| field | meaning |")[1].split("\n\n")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    kept = Kept(planned=True, began=0.0, deadline=None)
+    kept = RunState(planned=True, began=0.0, deadline=None)
     assert explained == summary_of(kept, Outcome(), seconds=0.0, manifest_uri="x").keys()
 
 

@@ -13,8 +13,9 @@ from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.api.settings import Settings
 from airflow_provider_perfectlyclear.catalog.engine import waiting
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.report.summary import Summary
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.places import Places
+from airflow_provider_perfectlyclear.catalog.result import Finished
+from airflow_provider_perfectlyclear.catalog.run import CatalogRun, catalog_run
 from airflow_provider_perfectlyclear.errors import CatalogFailed, ConfigurationError
 from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.support.invariants import check_invariants
@@ -23,13 +24,11 @@ from tests.support.sandbox import Sandbox
 
 def of_files(sandbox: Sandbox, files: list[str], key: str = "night", **options: Any) -> CatalogRun:
     destination = LocalStore(sandbox.destination)
-    return CatalogRun(
-        client=Client(Settings(api_key=sandbox.emulator.key, base_url=sandbox.emulator.base_url)),
-        source=LocalStore(sandbox.source),
-        destination=destination,
-        state=destination.child(".perfectlyclear"),
-        run_key=key,
-        options=Options(correction=Correction(), poll_interval=0.1, **options),
+    return catalog_run(
+        Client(Settings(api_key=sandbox.emulator.key, base_url=sandbox.emulator.base_url)),
+        Places(LocalStore(sandbox.source), destination, destination.child(".perfectlyclear")),
+        Options(correction=Correction(), poll_interval=0.1, **options),
+        key,
         files=files,
     )
 
@@ -118,7 +117,7 @@ def test_each_line_of_a_manifest_names_its_source_as_a_url(
 
     run = sandbox.catalog_run("night", deferrable=deferrable, max_failures=9)
     outcome = run.execute()
-    while not isinstance(outcome, Summary):
+    while not isinstance(outcome, Finished):
         run = sandbox.catalog_run("night", deferrable=deferrable, max_failures=9)
         outcome = run.resume()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.catalog.engine import waiting
-from airflow_provider_perfectlyclear.catalog.result import Waiting
+from airflow_provider_perfectlyclear.catalog.result import Parked
 from tests.faults.ledgers import catalog, done, single
 from tests.faults.nights import night, told
 from tests.faults.table import Row
@@ -31,13 +31,13 @@ def test_a_job_that_was_taken_up_is_known_after_a_deferral(
 ) -> None:
     sandbox.put("a.jpg")
     stuck(sandbox)
-    assert isinstance(catalog(sandbox, deferrable=True).execute(), Waiting)
+    assert isinstance(catalog(sandbox, deferrable=True).execute(), Parked)
     alone = single(sandbox, sandbox.source / "a.jpg", deferrable=True)
-    assert isinstance(alone.execute(), Waiting)
+    assert isinstance(alone.execute(), Parked)
     sandbox.emulator.clear_faults()
 
     outcome = alone.resume()
-    while isinstance(outcome, Waiting):
+    while isinstance(outcome, Parked):
         outcome = single(sandbox, sandbox.source / "a.jpg", deferrable=True).resume()
     night = catalog(sandbox, deferrable=True).resume()
 
@@ -54,7 +54,7 @@ def test_a_resume_does_not_land_an_older_picture(
 ) -> None:
     sandbox.put("b.jpg")
     stuck(sandbox)
-    assert isinstance(catalog(sandbox, deferrable=True).execute(), Waiting)
+    assert isinstance(catalog(sandbox, deferrable=True).execute(), Parked)
     sandbox.emulator.clear_faults()
     (sandbox.source / "b.jpg").write_bytes(jpeg(2, size))
     alone = single(sandbox, sandbox.source / "b.jpg")
@@ -63,7 +63,7 @@ def test_a_resume_does_not_land_an_older_picture(
     newer = (sandbox.destination / "b.jpg").read_bytes()
 
     resumed = catalog(sandbox, deferrable=True).resume()
-    while isinstance(resumed, Waiting):
+    while isinstance(resumed, Parked):
         resumed = catalog(sandbox, deferrable=True).resume()
 
     assert (sandbox.destination / "b.jpg").read_bytes() == newer

@@ -19,7 +19,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane, s
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
 from airflow_provider_perfectlyclear.catalog.plan.notes import failures_of_locked, of_seen
-from airflow_provider_perfectlyclear.catalog.run_state import Kept
+from airflow_provider_perfectlyclear.catalog.run_state import RunState
 from airflow_provider_perfectlyclear.errors import LaneLost, LedgerNotFound
 from airflow_provider_perfectlyclear.storage import LocalStore
 
@@ -130,7 +130,7 @@ def test_a_catalog_leaves_a_picture_to_the_single_task_that_works_on_it(both: Bo
     }
     assert [item.output for item in made.todo] == ["c.jpg"]
     touched = [Item(name, name, 1, "2-a", "", "source changed") for name in (OUTPUT, "c.jpg")]
-    kept = Kept(planned=True, began=0.0, deadline=None)
+    kept = RunState(planned=True, began=0.0, deadline=None)
     kept.keep_rows(later, later.run, lanes.leaves)
     assert kept.rows == []  # a resume would land its job
     assert [record["output"] for record in of_seen(touched, [], lanes.leaves)] == ["c.jpg"]

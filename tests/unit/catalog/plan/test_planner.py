@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import unicodedata
@@ -12,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction
-from airflow_provider_perfectlyclear.api.settings import Settings
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.naming import check_template, output_name, refusal_key
 from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.places import Places
 from airflow_provider_perfectlyclear.catalog.plan import brakes, notes
 from airflow_provider_perfectlyclear.catalog.plan.brakes import REDO_COUNT
 from airflow_provider_perfectlyclear.catalog.plan.decide import Known, plan
-from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan
-from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.plan.model import Item, Plan, Verdict, counts_of
+from airflow_provider_perfectlyclear.catalog.plan.planner import CatalogPlanner
 from airflow_provider_perfectlyclear.catalog.shards import in_shard
 from airflow_provider_perfectlyclear.errors import ConfigurationError, PlanRefused
 from airflow_provider_perfectlyclear.storage import Entry, LocalStore
@@ -619,20 +620,18 @@ def test_a_lost_state_folder_would_pay_for_everything_again() -> None:
 def test_the_redo_guard_is_lifted_by_saying_what_is_meant(
     tmp_path: Path, options: dict[str, Any], stops: str | None
 ) -> None:
-    run = CatalogRun(
-        client=Client(Settings(api_key="k")),
-        source=LocalStore(tmp_path / "in"),
-        destination=LocalStore(tmp_path / "out"),
-        state=LocalStore(tmp_path / "out" / "state"),
-        run_key="tonight",
-        options=Options(correction=Correction(), **options),
+    places = Places(
+        LocalStore(tmp_path / "in"), LocalStore(tmp_path / "out"), LocalStore(tmp_path / "out" / "state")
     )
+    given = Options(correction=Correction(), **options)
+    planner = CatalogPlanner(places, given, None, look=lambda: None)
+    ledger = Ledger(places.state, "all", run="tonight", title="tonight")
     made = redone(21, 21, **options)
     if stops is None:
-        run._brake(made)
+        planner.brake(made, ledger)
         return
     with pytest.raises(PlanRefused, match=stops):
-        run._brake(made)
+        planner.brake(made, ledger)
 
 
 def test_what_does_not_exist_yet_is_never_paid_again() -> None:
@@ -684,6 +683,13 @@ def test_the_source_is_listed_once_unless_names_collide() -> None:
 def test_an_item_is_plain_data_that_survives_a_deferral() -> None:
     (item,) = planned(["a.jpg"]).todo
     assert Item(*list(item)) == item
+    assert Item(*json.loads(json.dumps(item))) == item and item.reason is Verdict.NEW
+
+
+def test_a_verdict_is_stored_as_the_words_that_earlier_versions_wrote() -> None:
+    made = planned(["a.jpg", "b.jpg"], rows=[LOST])
+    assert json.dumps(sorted(counts_of(made, "tonight").reasons)) == '["job lost", "new"]'
+    assert all(type(reason) is str for reason in counts_of(made, "tonight").reasons)
 
 
 def test_an_open_job_belongs_to_the_run_that_lands_it_not_to_the_plan() -> None:

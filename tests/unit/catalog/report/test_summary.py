@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_provider_perfectlyclear.catalog.engine.progress import Failure
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
-from airflow_provider_perfectlyclear.catalog.plan.model import Item
+from airflow_provider_perfectlyclear.catalog.plan.model import Counts, Item
 from airflow_provider_perfectlyclear.catalog.report.summary import outcome_of
-from airflow_provider_perfectlyclear.catalog.run_state import Counts, Kept
+from airflow_provider_perfectlyclear.catalog.result import Failure
+from airflow_provider_perfectlyclear.catalog.run_state import RunState
 
 ITEM = Item("a.jpg", "a.jpg", 7, "7-1", "", "job lost")
 LANDED = Row("a.jpg", State.LANDED, "a.jpg", "7-1", run="night", file_key="key", job_id="job", size=9)
@@ -37,7 +37,7 @@ LOST = replace(LANDED, state=State.FAILED, code="JOB_LOST", reason="404", size=N
 def test_each_output_has_one_line(
     row: Row, left: list[Item], counts: Counts, failures: dict[str, Failure], state: str
 ) -> None:
-    kept = Kept(planned=True, began=0.0, deadline=None, counts=counts)
+    kept = RunState(planned=True, began=0.0, deadline=None, counts=counts)
     kept.progress.failures = failures
     outcome = outcome_of(kept, [row], left, "night", Bill())
     assert [(line["output"], line["state"]) for line in outcome.lines] == [("a.jpg", state)]
