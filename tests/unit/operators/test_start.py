@@ -24,7 +24,8 @@ import sys
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from airflow_provider_perfectlyclear.catalog.ledger import lane
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearStartCorrectionOperator
-from tests.support.tasks import CONN_ID, a_context, run
+from tests.support.account import CONN_ID
+from tests.support.tasks import a_context, run
 
 source, state, map_index, lane.ABANDONED, lane.HEARTBEAT = [*sys.argv[1:3], *map(float, sys.argv[3:])]
 starts.UNKNOWN = 0.5
@@ -231,7 +232,7 @@ def test_a_given_file_key_that_cannot_be_asked_about_waits_for_a_person(service,
     with pytest.raises(AirflowException):
         start(**again)
     service.fault("pfc", refused(400))
-    with pytest.raises(AirflowFailException, match="It may have been paid. Upload the file again"):
+    with pytest.raises(AirflowFailException, match=r"It may have been paid\. Upload the file again"):
         start(**again)
 
 
