@@ -19,7 +19,7 @@ PHOTOS_INGEST           when to look into the inbox      default: */10 * * * *
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import DAG, Asset, ObjectStoragePath, task
@@ -58,7 +58,7 @@ def files_of_events(*, triggering_asset_events: Any = None) -> list[str]:
 with DAG(
     "ingest_arrivals",
     schedule=SCHEDULE,
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     tags=["perfectly clear", "example"],
@@ -68,7 +68,7 @@ with DAG(
 with DAG(
     "correct_arrivals",
     schedule=[arrived_pictures],
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,  # one record, one owner: the next arrivals wait for these
     doc_md=__doc__,

@@ -212,12 +212,11 @@ class Storm:
             workers.append(self.start(self.sandbox.run, resume=True))
         beside = {who: self.start(who) for who, when in conditions.others if when == "beside"}
         self.wake([*workers, *beside.values()], conditions)
-        said = [self.end(worker, self.sandbox.run) for worker in workers][0]
+        said, *_ = [self.end(worker, self.sandbox.run) for worker in workers]
         for who, worker in beside.items():
             self.end(worker, who)
-        every_visible_picture_is_whole(
-            self.sandbox.look()
-        )  # whoever was killed, and before anybody repairs it
+        # Also after a kill, and before a later run repairs the picture.
+        every_visible_picture_is_whole(self.sandbox.look())
         self.others(conditions, "after")
         return said
 
@@ -454,7 +453,7 @@ def play_from(seeds: SimpleQueue[int], reading: str, tell: bool) -> list[int]:
                 storm = Storm(seed, emulator, Path(folder))
                 try:
                     storm.play()
-                except Exception:  # whatever went wrong: the seed is what matters
+                except Exception:  # noqa: BLE001  # a failed seed is reported, and the next one is played
                     bad.append(seed)
                     keep = f"python -m tests.chaos.storm --seeds 1 --first {seed} --tell"
                     said = "\n".join(map(str, storm.sandbox.tries))

@@ -55,7 +55,8 @@ def requests_of_the_api(sandbox: Sandbox) -> Iterator[tuple[float, str]]:
     """When each was sent, and what came."""
     form = re.compile(r"^(\S+ \S+) DEBUG \S+\.api\.client: \S+ \S+ -> (\S+) in ([0-9.]+) s", re.MULTILINE)
     for at, status, took in form.findall(sandbox.log.read_text()):
-        yield datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f").timestamp() - float(took), status
+        sent = datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f").astimezone()  # logs are in local time
+        yield sent.timestamp() - float(took), status
 
 
 # ---- the answer of /pfc is lost, whatever `cache` means

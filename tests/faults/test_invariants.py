@@ -166,7 +166,7 @@ def test_a_good_picture_that_is_kept_back_is_seen(sandbox: Sandbox) -> None:
 
     (sandbox.source / "forgotten.jpg").write_bytes(jpeg(99))
 
-    with pytest.raises(AssertionError, match="kept back: .*forgotten.jpg"):
+    with pytest.raises(AssertionError, match=r"kept back: .*forgotten\.jpg"):
         check_invariants(sandbox, bad={"bad.jpg"})
 
 

@@ -286,7 +286,7 @@ def test_a_destination_without_hard_links_is_named_with_its_remedy(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "link", no_links)
-    with pytest.raises(StorageFailed, match="has no hard links .* allow_unlocked_store=True"):
+    with pytest.raises(StorageFailed, match=r"has no hard links .* allow_unlocked_store=True"):
         catalog(sandbox, "monday").execute()
     summary = done(catalog(sandbox, "tuesday", allow_unlocked_store=True).execute())
     assert summary["corrected"] == 4

@@ -260,8 +260,9 @@ def test_nesting_is_no_danger_however_little_stack_is_left() -> None:
 
     def deeper(left: int, call: str, body: bytes) -> None:
         if left:
-            return deeper(left - 1, call, body)
-        check_invariants(call, Case(200, {}, body))
+            deeper(left - 1, call, body)
+        else:
+            check_invariants(call, Case(200, {}, body))
 
     for call in EVERY_CALL:
         for body in bodies:

@@ -118,7 +118,7 @@ def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
                     files.mkdir(bucket)
                 files.pipe_file(f"{bucket}/ready", b"yes")
             return
-        except Exception:  # whatever a server that is not up yet makes the client raise
+        except Exception:  # noqa: BLE001  # a server that is not up yet makes the client raise anything
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-2000:]}") from None
             time.sleep(0.2)

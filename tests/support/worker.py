@@ -212,7 +212,7 @@ def correct_all(client: Client, config: dict[str, Any], ready: Callable[[], None
     try:
         outcome = run.resume() if config.get("resume") else run.execute()
     except PerfectlyClearError as error:
-        log.error("The run failed", exc_info=True)  # its whole chain, for whoever looks for secrets in it
+        log.exception("The run failed")  # with its whole chain: tests search it for secrets
         helps = getattr(error, "retry_helps", False)
         return {
             "error": type(error).__name__,

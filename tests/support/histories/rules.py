@@ -199,9 +199,9 @@ class Rules:
                 and output != intent.key[0]
                 and output not in self._world.late
                 and self.made[output] == made
+                and stands(self._world.outside.destination, output, *made.key[1:])
             ):
-                if stands(self._world.outside.destination, output, *made.key[1:]):
-                    return output
+                return output
         return None
 
     # ---- what is read

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from time import localtime, strftime
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -106,7 +106,7 @@ class Pools:
         def body() -> None:
             try:
                 future.set_result(work())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # as a real executor does
                 future.set_exception(error)
             self._results.append(after)
             self._running[name] -= 1
@@ -158,7 +158,7 @@ class Event:
 class Reporter:
     """Says nothing, but whether the run is green."""
 
-    facts: dict[str, Any] = {}
+    facts: Mapping[str, Any] = MappingProxyType({})
     data = place = None
 
     def progress(self, kept: Any, line: str) -> None: ...

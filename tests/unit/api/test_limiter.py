@@ -6,6 +6,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -217,7 +218,7 @@ def test_after_a_pause_requests_go_one_by_one_and_not_all_at_once() -> None:
     pace = Pace()
     pace.refused(10.0, sent=10.0, wait=1.0)
     places = [pace.reserve(10.0) for _ in range(10)]
-    assert all(later - earlier > 0.05 for earlier, later in zip(places, places[1:], strict=False))
+    assert all(later - earlier > 0.05 for earlier, later in pairwise(places))
 
 
 def test_a_process_has_one_pace_per_service_and_key() -> None:

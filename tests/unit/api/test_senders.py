@@ -103,7 +103,7 @@ def test_refused_connections_are_unavailable_and_nothing_was_sent(
     wire.close()
     for call in (STATUS, START):
         with pytest.raises(
-            errors.Unavailable, match="Connection 'pc': GET .*: the connection was refused; nothing was sent"
+            errors.Unavailable, match=r"Connection 'pc': GET .*: the connection was refused; nothing was sent"
         ):
             senders(dataclasses.replace(settings, max_retries=2)).send(call)
 
@@ -283,7 +283,7 @@ def test_a_certificate_that_is_not_trusted_stops(
 ) -> None:
     server, origin, ca = tls_server(tmp_path)
     untrusted = dataclasses.replace(settings, base_url=f"{origin}/v2")
-    with pytest.raises(errors.TlsError, match="Connection 'pc': .*'verify'"):
+    with pytest.raises(errors.TlsError, match=r"Connection 'pc': .*'verify'"):
         senders(untrusted).send(START)
     trusted = dataclasses.replace(untrusted, verify=str(ca))
     assert senders(trusted).send(STATUS).state is JobState.PENDING

@@ -204,7 +204,7 @@ def test_a_time_that_is_none_is_named(hook, service, given):
     with pytest.raises(errors.ConfigurationError, match=f"{name} is .*: give a number of seconds"):
         hook.wait_all([], **given)
     if name == "timeout":
-        with pytest.raises(errors.ConfigurationError, match="timeout.*number"):
+        with pytest.raises(errors.ConfigurationError, match=r"timeout.*number"):
             hook.correct("/in/a.jpg", "/out/", **given)
     assert service.bill()["accepted"] == 0
 

@@ -358,7 +358,7 @@ def test_a_wrong_correction_in_a_file_is_an_import_error(operator, text, says, d
 
 
 def test_a_file_that_is_not_there_is_an_import_error(dags):
-    with pytest.raises(SyntaxError, match="correction 'corrections/nowhere.json' is not there"):
+    with pytest.raises(SyntaxError, match=r"correction 'corrections/nowhere\.json' is not there"):
         dags.parse("correction='corrections/nowhere.json'")
 
 
@@ -420,12 +420,12 @@ def test_a_mapped_task_reads_its_file_when_it_runs(service, photos, out, tmp_pat
     run(mapped.unmap({"source": str(photos / "a.jpg")}))
     assert service.bill()["billed"] == 1
     (tmp_path / "small.json").unlink()
-    with pytest.raises(AirflowFailException, match="'small.json' is not there"):
+    with pytest.raises(AirflowFailException, match=r"'small\.json' is not there"):
         run(mapped.unmap({"source": str(photos / "a.jpg")}), a_context("correct", "night 2"))
 
 
 def test_a_file_without_a_dag_to_look_beside_is_refused_in_our_own_words(service, photos, out):
-    with pytest.raises(AirflowFailException, match="'x.json' is not there"):
+    with pytest.raises(AirflowFailException, match=r"'x\.json' is not there"):
         run(catalog(photos, out, correction="x.json"))
     assert requests_of(service) == 0
 

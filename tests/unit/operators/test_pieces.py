@@ -148,13 +148,13 @@ def test_a_job_without_a_file_fails_the_sensor_for_good(outcome, deferrable, ser
 
 @pytest.mark.parametrize("poll_interval", [None, "2", -1, True])
 def test_a_poll_interval_that_is_none_is_named(poll_interval, service, photos):
-    with pytest.raises(ConfigurationError, match="poll_interval=.* a number from 0.05"):
+    with pytest.raises(ConfigurationError, match=r"poll_interval=.* a number from 0\.05"):
         _sensor("a", poll_interval=poll_interval)
     service.fault("pfc", {"outcome": "stuck"})
     job_id, _ = run(_start(source=str(photos / "a.jpg")))
     sensor = _sensor(job_id, deferrable=True)
     sensor.poll_interval = poll_interval  # as of a mapped one
-    with pytest.raises(AirflowFailException, match="poll_interval=.* a number from 0.05"):
+    with pytest.raises(AirflowFailException, match=r"poll_interval=.* a number from 0\.05"):
         run(sensor)
 
 
@@ -185,7 +185,7 @@ def test_a_template_in_an_argument_that_is_not_templated_is_refused_when_the_dag
 )
 def test_a_start_of_what_an_upstream_task_did_not_return_says_so(given, service):
     with pytest.raises(
-        AirflowFailException, match="one of them. Neither .*: did an upstream task return nothing"
+        AirflowFailException, match=r"one of them\. Neither .*: did an upstream task return nothing"
     ):
         run(_start(**given))
     assert service.bill()["accepted"] == 0
@@ -193,7 +193,7 @@ def test_a_start_of_what_an_upstream_task_did_not_return_says_so(given, service)
 
 @pytest.mark.parametrize("state", [False, True])
 def test_a_start_of_a_folder_is_refused(state, service, photos, tmp_path):
-    with pytest.raises(AirflowFailException, match="source .* is a folder: name a file"):
+    with pytest.raises(AirflowFailException, match=r"source .* is a folder: name a file"):
         run(_start(source=str(photos), state_path=str(tmp_path / "state") if state else None))
     assert service.bill()["accepted"] == 0
 
@@ -285,7 +285,7 @@ def test_an_upstream_task_that_returned_nothing_is_named_as_the_cause(returned, 
         lambda: _preset(PerfectlyClearGetPresetOperator, name=returned),
         lambda: _preset(PerfectlyClearDeletePresetOperator, preset_id=returned),
     ):
-        with pytest.raises(AirflowFailException, match="[Dd]id an upstream task return nothing"):
+        with pytest.raises(AirflowFailException, match=r"[Dd]id an upstream task return nothing"):
             attempt()
     assert requests_of(service) == 0
 
@@ -340,7 +340,7 @@ def test_a_preset_that_is_not_there_is_named_with_the_nearest(service, tmp_path)
     file = tmp_path / "a.preset"
     file.write_bytes(b"one")
     _preset(PerfectlyClearUploadPresetOperator, name="Studio 7", file=str(file))
-    with pytest.raises(AirflowFailException, match="'studio 7' not found; did you mean 'Studio 7'?"):
+    with pytest.raises(AirflowFailException, match=r"'studio 7' not found; did you mean 'Studio 7'\?"):
         _preset(PerfectlyClearGetPresetOperator, name="studio 7")
     with pytest.raises(AirflowFailException, match="'nope' not found"):
         _preset(PerfectlyClearDeletePresetOperator, preset_id="nope", if_missing="fail")

@@ -315,7 +315,7 @@ def test_a_full_disk_is_named_and_leaves_the_old_content(small_disk: Path, tmp_p
     store.write("a.jpg", b"old")
     with pytest.raises(StorageFailed, match="no space left"):
         store.publish("a.jpg", file_at(tmp_path / "spooled", b"x" * 100_000))
-    with pytest.raises(StorageFailed, match="[Nn]o space left"):
+    with pytest.raises(StorageFailed, match=r"[Nn]o space left"):
         store.create("b.jpg", b"x" * 100_000)
     assert [(entry.name, entry.size) for entry in store.list()] == [("a.jpg", 3)]
 

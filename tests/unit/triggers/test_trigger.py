@@ -215,7 +215,7 @@ def test_kwargs_of_an_older_version_are_read(start):
 def test_kwargs_of_a_newer_version_are_refused_by_name():
     trigger = _trigger(["job"], backpressure=3)
     assert trigger.serialize()[1]["backpressure"] == 3
-    with pytest.raises(ConfigurationError, match="does not know backpressure.*same version everywhere"):
+    with pytest.raises(ConfigurationError, match=r"does not know backpressure.*same version everywhere"):
         asyncio.run(_events(trigger))
 
 

@@ -165,7 +165,7 @@ def test_a_broken_segment_stops_the_run_and_names_the_remedy(
     owner.append([])
     segment(store, number).write_bytes(content)
     with pytest.raises(
-        LedgerError, match="(?s)cannot be read.*Restore it from a backup.*move.*accept_ledger"
+        LedgerError, match=r"(?s)cannot be read.*Restore it from a backup.*move.*accept_ledger"
     ) as failure:
         read_lane(store, "all")
     assert str(segment(store, number)) in str(failure.value)
@@ -177,7 +177,7 @@ def test_a_gap_stops_the_run_and_names_the_segment(store: Store) -> None:
     owner.append([])
     owner.append([])
     segment(store, 2).unlink()
-    with pytest.raises(LedgerError, match="00000002.jsonl is missing"):
+    with pytest.raises(LedgerError, match=r"00000002\.jsonl is missing"):
         read_lane(store, "all")
 
 
@@ -214,7 +214,7 @@ def test_losing_a_number_is_losing_the_lane_and_nothing_more(store: Store) -> No
     second = owner_of(store, "night2")
     before = dict(first.rows)
 
-    with pytest.raises(LaneLost, match="(?s)Another run took the lock on.*starts no more jobs"):
+    with pytest.raises(LaneLost, match=r"(?s)Another run took the lock on.*starts no more jobs"):
         first.append([records.started("a.jpg", "j1")])
     assert not first.owned
     assert first.rows == before
@@ -385,7 +385,7 @@ def test_a_stranger_is_refused_as_soon_as_the_owner_moves(store: Store, fake: Fa
         owner.beat()
 
     fake.during = live
-    with pytest.raises(LaneHeld, match="is locked by run 'night1', which is still running. Set retries"):
+    with pytest.raises(LaneHeld, match=r"is locked by run 'night1', which is still running\. Set retries"):
         newcomer.wait_for_owner(fake.sleep)
     assert fake.now < 1000.0 + ABANDONED
     assert owner.owned
