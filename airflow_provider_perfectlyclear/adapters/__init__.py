@@ -1,0 +1,1 @@
+"""Airflow's connections, stores, task instances and events, as values of this package."""

@@ -1,0 +1,1 @@
+"""Hook of the provider."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.hooks.correct import Corrected
     from airflow_provider_perfectlyclear.hooks.files import Source, Target
 
-#: Threads that share a hook share its client. Not the hook's own: operators that keep a hook are copied with it.
+#: Threads that share a hook share its client. One lock for all hooks, because Airflow copies operators with their hook
+#: and a lock cannot be copied.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -54,7 +55,7 @@ class PerfectlyClearHook(BaseHook):
         super().__init__(**kwargs)
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
         self._client: Client | None = None
-        self._videos = set[str]()  # file keys of what was uploaded as one
+        self._videos = set[str]()  # file keys of uploaded videos
 
     def __enter__(self) -> PerfectlyClearHook:
         return self
@@ -140,7 +141,7 @@ class PerfectlyClearHook(BaseHook):
         :returns: The service's job id.
         :raises InvalidCorrection: A name or value is wrong. The hook sent nothing.
         :raises StartRefused: The service refused the call and started nothing.
-        :raises StartUnknown: The paid call got no response, so the job may be running. The error has the file key.
+        :raises StartUnknown: The paid call returned no job id, so the job may be running. The error has the file key.
         """
         from airflow_provider_perfectlyclear.api import calls
         from airflow_provider_perfectlyclear.api.models import Correction, FileType
@@ -235,7 +236,7 @@ class PerfectlyClearHook(BaseHook):
         :raises InvalidSource: The file is not there, is empty, or is not a picture or video. Nothing was paid.
         :raises JobFailed: or JobRejected: The job's final status.
         :raises JobTimeout: The job is still in progress. A repeated call continues with it.
-        :raises StartUnknown: The paid call got no response, and ``cache`` is False, so it is not sent again.
+        :raises StartUnknown: The paid call returned no job id and, with ``cache=False``, is not sent again.
         :raises LaneHeld: Another run is correcting this output.
         """
         from airflow_provider_perfectlyclear.hooks.correct import correct
@@ -278,8 +279,9 @@ class PerfectlyClearHook(BaseHook):
         self, name: str, file: Source, description: str = "", if_exists: str = "fail"
     ) -> Preset:
         """
-        Upload a preset. If the upload fails, the hook removes the incomplete preset. A preset that has the same content
-        already is left alone.
+        Upload a preset. Does nothing if the preset exists with the same content.
+
+        If the upload fails, the hook removes the incomplete preset.
 
         :param name: The preset's exact name, as corrections use it.
         :param file: A path, a URL, an ``ObjectStoragePath``, bytes, or an open binary file.

@@ -1,0 +1,1 @@
+"""Sensor of the provider."""

@@ -1,0 +1,1 @@
+"""Trigger of the provider."""

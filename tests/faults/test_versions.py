@@ -243,7 +243,7 @@ def test_a_trigger_that_is_told_what_it_does_not_know_says_what_to_do(
     trigger = PerfectlyClearJobsTrigger(**others(deferred(sandbox, monkeypatch)))
 
     with pytest.raises(
-        ConfigurationError, match=r"not know layout, watch.*install the same version everywhere"
+        ConfigurationError, match=r"not know layout, watch.*Install the same version everywhere"
     ):
         asyncio.run(fired(trigger))
 

@@ -66,7 +66,7 @@ class TestWhatIsSent:
         "job_id", ["", ".", "..", "a/b", "a b", "x" * 201, "ä", "a\n", "%2e%2e", None, 7]
     )
     def test_what_is_no_job_id_is_never_put_into_a_url(self, job_id: Any) -> None:
-        with pytest.raises(errors.ConfigurationError, match="no job id"):
+        with pytest.raises(errors.ConfigurationError, match="Invalid job id"):
             calls.status(job_id)
 
     @pytest.mark.parametrize("preset_id", ["", " ", ".", "..", "a\n", "\ud800", None])
@@ -78,7 +78,7 @@ class TestWhatIsSent:
     def test_an_empty_file_key_or_another_file_type_is_refused(self) -> None:
         with pytest.raises(errors.ConfigurationError, match="file key"):
             calls.start("")
-        with pytest.raises(errors.ConfigurationError, match="'audio' is no file type"):
+        with pytest.raises(errors.ConfigurationError, match="Invalid file_type 'audio'"):
             calls.upload_url("audio")
 
 

@@ -233,13 +233,13 @@ class TestDeadlines:
         wire.says(slow[where])
         hurried = dataclasses.replace(settings, timeout=5.0, call_deadline=0.5)
         began = time.monotonic()
-        with pytest.raises(errors.StartUnknown, match="no answer in time"):
+        with pytest.raises(errors.StartUnknown, match="no response in time"):
             senders(hurried).send(START)
         assert time.monotonic() - began < 60
 
     def test_silence_ends_with_the_timeout(self, senders: Senders, wire: Any, settings: Settings) -> None:
         wire.says(lambda connection, request: time.sleep(2))
-        with pytest.raises(errors.StartUnknown, match="no answer in time"):
+        with pytest.raises(errors.StartUnknown, match="no response in time"):
             senders(dataclasses.replace(settings, timeout=0.3)).send(START)
 
     def test_an_answer_of_ten_megabytes_is_not_read_to_its_end(

@@ -242,7 +242,7 @@ class TestDownload:
         began = time.monotonic()
         with (
             Client(dataclasses.replace(settings, call_deadline=0.4)) as client,
-            pytest.raises(errors.TransferFailed, match="no answer in time after"),
+            pytest.raises(errors.TransferFailed, match="no response in time after"),
         ):
             client.download(signed(store), io.BytesIO())
         assert time.monotonic() - began < 40

@@ -82,7 +82,7 @@ FROM_SOURCE = {
     "still running at the service, which cannot cancel jobs",
     "The task was asked to stop; what it started",
     "failures in a row (",
-    "No answer about job",
+    "A status check of job",
     "is not in UTF-8",
     "at most ... can be sent",
     "where the source or the ledger lies",
@@ -101,7 +101,7 @@ FROM_SOURCE = {
     "names another picture's job for it",
     "Stopped waiting for",
     "The trigger stopped waiting",
-    "was half made and could not be removed",
+    "is incomplete and could not be removed",
     "has no file: the service named no uri",
     "a link in its folder leads out",
     "the store's ETag is not the MD5",
@@ -267,7 +267,7 @@ def a_service_that_cannot_be_reached(stage: Stage) -> None:
         stage.presets()
 
 
-@provokes("no connection in time", "the proxy refused", "no answer in time.")
+@provokes("no connection in time", "the proxy refused", "no response in time.")
 def a_network_that_swallows_requests(stage: Stage) -> None:
     for kind in (httpx.ConnectTimeout, httpx.ProxyError, httpx.ReadTimeout):
 
@@ -282,8 +282,8 @@ def a_network_that_swallows_requests(stage: Stage) -> None:
 @provokes(
     "self-signed certificate",
     "TLS: ...",
-    "Check the host: its certificate is another's",
-    "Check host and port: it may not speak TLS there",
+    "Check the host: the certificate belongs to another host",
+    "Check host and port: the port may not use TLS",
 )
 def a_certificate_that_nobody_signed(stage: Stage) -> None:
     certificate, key = self_signed(stage.tmp)
@@ -328,7 +328,7 @@ def what_the_service_answers(stage: Stage) -> None:
         stage.attempt(lambda: hook.status(job_id))
 
 
-@provokes("429 (too many requests) again and again")
+@provokes("429 (too many requests) 10 times in a row")
 def a_service_that_lets_nothing_through(stage: Stage) -> None:
     stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.retry.backoff", lambda *args: 0.01)
     stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.limiter.HOPELESS", 2)
@@ -438,7 +438,7 @@ def a_source_that_is_denied(stage: Stage) -> None:
     "max_failures='many'",
     "shard='17/16'",
     "destination is None",
-    "Give source or file_key",
+    "Give either source or file_key",
     "job_ids is",
     "... is None: did an upstream task return nothing? Name a folder",
     "source has None among its files",
@@ -631,7 +631,7 @@ def results_that_are_odd(stage: Stage) -> None:
     "the first bytes are those of no picture or video",
     "... is not there",
     "there is no file",
-    "but the file is of type",
+    "but the file's first bytes are those of type",
     "Starting a correction of file key",
 )
 def sources_of_single_steps(stage: Stage) -> None:
@@ -644,7 +644,7 @@ def sources_of_single_steps(stage: Stage) -> None:
 
 
 @provokes(
-    "It may have been started and paid; it was not sent again",
+    "The job may be running and paid for; the call was not sent again",
     'it may have been paid. on_ambiguous="restart"',
     "The next try asks once more",
     "was started by an earlier try",
@@ -673,7 +673,7 @@ def a_trigger_of_another_version(stage: Stage) -> None:
     stage.attempt(lambda: first_event(PerfectlyClearJobsTrigger(CONN_ID, ["a"], deadline=0.0, something=1)))
 
 
-@provokes("Jobs are still open after", "without a corrected file")
+@provokes("Jobs are still in progress after", "without a corrected file")
 def a_sensor_that_gives_up(stage: Stage) -> None:
     stage.service.fault("pfc", {"outcome": "stuck"})
     stage.service.fault({"route": "pfc", "nth": 2}, {"outcome": "FAILED"})
@@ -687,8 +687,8 @@ def a_sensor_that_gives_up(stage: Stage) -> None:
 
 @provokes(
     "not found; did you mean",
-    "exists already",
-    "Name a preset by",
+    "already exists",
+    "Give either preset_id or name",
     "its content cannot be compared",
     "is listed, but its file is not there now",
     "was among the account's presets",

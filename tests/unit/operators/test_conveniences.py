@@ -105,7 +105,7 @@ def test_aliases_and_broken_events_fail_nothing_and_other_outlets_are_filled(ser
     assert summary["corrected"] == 3
     assert context["outlet_events"][ASSET].extra["corrected"] == 3
     assert list(context["outlet_events"]) == [ASSET]
-    assert "The extra of an asset event could not be told to Airflow" in caplog.text
+    assert "The extra of an asset event could not be reported to Airflow" in caplog.text
     again, _ = run(operator, a_context("catalog", "night 2"))  # a context without outlet_events
     assert again["unchanged"] == 3
 
@@ -206,7 +206,7 @@ def test_metrics_that_cannot_be_sent_fail_nothing(service, photos, out, stats, c
 
     stats.incr = broken
     assert run(catalog(photos, out))[0]["corrected"] == 3
-    assert "The metrics could not be told to Airflow: gaierror" in caplog.text
+    assert "The metrics could not be reported to Airflow: gaierror" in caplog.text
 
 
 def test_what_fails_before_it_begins_sends_no_metrics(service, photos, out, stats):
@@ -266,7 +266,7 @@ def test_a_task_whose_xcom_cannot_be_written_succeeds(service, photos, out, capl
     context = a_context("catalog")
     context["ti"].xcom_push = None
     assert run(operator, context)[0]["corrected"] == 3
-    assert "could not be told to Airflow: TypeError" in caplog.text
+    assert "could not be reported to Airflow: TypeError" in caplog.text
 
 
 @pytest.mark.parametrize("stored", [None, "", 7, {"a": 1}, ["s3://x"], b"\xff", ConnectionError("gone")])

@@ -116,7 +116,10 @@ def test_what_is_no_picture_is_not_uploaded(service, photos):
 
 
 def test_a_wrong_file_type_is_refused_before_it_is_paid(service, photos):
-    with pytest.raises(AirflowFailException, match="'video' was asked for, but the file is of type 'image'"):
+    with pytest.raises(
+        AirflowFailException,
+        match="file_type is 'video', but the file's first bytes are those of type 'image'",
+    ):
         run(_start(source=str(photos / "a.jpg"), file_type="video"))
     with pytest.raises(AirflowFailException, match="file_type is 'image', but the correction says 'video'"):
         run(_start(source=str(photos / "a.jpg"), file_type="image", correction={"file_type": "video"}))
@@ -185,7 +188,8 @@ def test_a_template_in_an_argument_that_is_not_templated_is_refused_when_the_dag
 )
 def test_a_start_of_what_an_upstream_task_did_not_return_says_so(given, service):
     with pytest.raises(
-        AirflowFailException, match=r"one of them\. Neither .*: did an upstream task return nothing"
+        AirflowFailException,
+        match=r"either source or file_key\. Neither .*: did an upstream task return nothing",
     ):
         run(_start(**given))
     assert service.bill()["accepted"] == 0
@@ -328,7 +332,7 @@ def test_presets_as_tasks_change_nothing_the_second_time(service, tmp_path):
     assert got["preset_id"] == made and Path(got["destination"]).read_bytes() == b"one"
 
     file.write_bytes(b"two")
-    with pytest.raises(AirflowFailException, match="exists already"):
+    with pytest.raises(AirflowFailException, match="already exists"):
         _preset(PerfectlyClearUploadPresetOperator, **upload)
     assert _preset(PerfectlyClearUploadPresetOperator, **upload, if_exists="skip") == made
     assert _preset(PerfectlyClearUploadPresetOperator, **upload, if_exists="replace") != made
@@ -344,7 +348,7 @@ def test_a_preset_that_is_not_there_is_named_with_the_nearest(service, tmp_path)
         _preset(PerfectlyClearGetPresetOperator, name="studio 7")
     with pytest.raises(AirflowFailException, match="'nope' not found"):
         _preset(PerfectlyClearDeletePresetOperator, preset_id="nope", if_missing="fail")
-    with pytest.raises(AirflowFailException, match="preset_id or by name"):
+    with pytest.raises(AirflowFailException, match="either preset_id or name"):
         _preset(PerfectlyClearGetPresetOperator)
 
 
@@ -376,7 +380,7 @@ def test_a_single_picture_whose_start_is_unknown_says_so_once_and_what_to_do(ser
     service.fault("pfc", {"reset": "committed"})
     with pytest.raises(AirflowFailException) as failed:
         run(_correct(photos / "a.jpg", tmp_path / "a.jpg", on_ambiguous="fail"))
-    assert str(failed.value).count("was lost") == 1
+    assert str(failed.value).count("Unconfirmed start") == 1
     assert 'on_ambiguous="restart"' in str(failed.value)
 
 

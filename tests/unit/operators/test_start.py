@@ -154,7 +154,7 @@ def test_a_lost_answer_is_asked_for_once_more_by_the_next_try(service, start):
 def test_a_lost_answer_fails_for_good_where_asking_again_would_pay_again(service, start):
     service.fault("pfc", {"reset": "committed"})
     for _ in range(2):
-        with pytest.raises(AirflowFailException, match="it was not sent again"):
+        with pytest.raises(AirflowFailException, match="the call was not sent again"):
             start(correction={"cache": False})
     assert service.bill()["accepted"] == 1
 
