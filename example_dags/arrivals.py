@@ -80,7 +80,7 @@ with DAG(
         source_root=CATALOG,
         destination=CORRECTED,
         # With a list, the redo guard compares with the listed pictures alone, and an ingestion that replaces 30
-        # would trip it. This brake stands in its place.
+        # would trip it. This limit replaces it.
         max_new_jobs=1000,
         deferrable=True,
         retries=3,

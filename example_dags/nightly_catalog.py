@@ -47,7 +47,7 @@ def ingest(inbox: str, catalog: str) -> int:
 
 @task
 def publish(folder: str) -> list[str]:
-    """Stand in for whatever comes next: a shop, a CDN, a search index."""
+    """Stand in for the next system: a shop, a CDN, a search index."""
     pictures = ObjectStoragePath(folder).iterdir()
     return sorted(picture.name for picture in pictures if not picture.name.startswith("."))
 

@@ -1,5 +1,5 @@
 """
-Another correction for a catalog that stands: 20 pictures first, then a person's word, then the rest.
+Another correction for an existing catalog: 20 pictures first, then a person's word, then the rest.
 
 Trigger it with the new correction. ``canary`` corrects 20 pictures with it; look at them, and approve or reject under
 "Required Actions". Approved, ``roll_out`` corrects the rest, unless that needs more jobs than were allowed for: then

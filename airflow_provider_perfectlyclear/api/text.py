@@ -36,8 +36,8 @@ def one_line(text: object, limit: int = QUOTED) -> str:
 
     Control characters (newlines, ANSI, bidirectional marks, lone surrogates) become spaces. URLs lose their query and
     password. The log-group markers ``::group::`` and ``##[group]`` are removed from the start. Values with the name of
-    a secret are removed in every notation: query, JSON, XML, header, prose. JSON escapes (``\u003d``) are decoded first,
-    because they would hide a signature.
+    a secret are removed in every notation: query, JSON, XML, header, prose. JSON escapes (``\u003d``) are decoded
+    first, because they would hide a signature.
 
     :param text: Any object. None: an empty text.
     :param limit: Maximum number of characters of the result. Default 200.

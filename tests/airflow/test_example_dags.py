@@ -1,5 +1,5 @@
 """
-The example Dags as a user meets them: they parse, and they run as they stand.
+The example Dags, unchanged: they parse, and they run.
 
 Those that need a scheduler are in ``test_example_dags_running.py``.
 """

@@ -147,7 +147,7 @@ def test_a_name_that_its_template_makes_too_long_is_refused_before_it_is_paid(
 
 @pytest.fixture
 def outside(sandbox: Sandbox) -> Path:
-    """A folder beside the places, with a picture in it that nobody may send or overwrite."""
+    """A folder beside the places, with a picture in it that no run may send or overwrite."""
     folder = sandbox.root / "outside"
     folder.mkdir()
     (folder / "secret.jpg").write_bytes(SECRET)

@@ -67,7 +67,7 @@ def a_picture_under_anothers_name(sandbox: Sandbox) -> None:
 
 
 def two_pictures_that_are_swapped(sandbox: Sandbox) -> None:
-    """The ledger agrees with what stands where."""
+    """The ledger agrees with the files at the destination."""
     first, second = (sandbox.destination / name for name in ("a.jpg", "d.jpg"))
     first_data, second_data = first.read_bytes(), second.read_bytes()
     first.write_bytes(second_data)

@@ -47,7 +47,7 @@ def of_version(version: int) -> Callable[[list[dict[str, Any]]], None]:
     """As another version might have written it: the first line says so, and nothing else need be the same."""
 
     def change(lines: list[dict[str, Any]]) -> None:
-        lines[:] = [{"v": version, "of": "another time"}, {"what": "nobody knows"}]
+        lines[:] = [{"v": version, "of": "another time"}, {"what": "unknown"}]
 
     return change
 

@@ -237,7 +237,7 @@ def left_behind() -> list[str]:
 
 
 def peak_memory() -> int:
-    """Bytes. Not by getrusage: what that tells begins with the memory of whoever started the process."""
+    """Bytes. Not by getrusage: what that tells begins with the memory of the process that started it."""
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1024

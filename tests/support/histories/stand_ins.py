@@ -218,7 +218,7 @@ def copy_file(
     spool: object,
     before: BeforePublish = lambda: None,
 ) -> Landed | None:
-    """A copy of an output, if it stands as the ledger holds it."""
+    """A copy of an output, if it exists as the ledger has it."""
     data = source[0].read(source[1])
     if data is None or not sha256(data).hexdigest().startswith(held.output_sha256):
         return None
@@ -227,8 +227,8 @@ def copy_file(
     return Landed(len(data), None, sha256=sha256(data).hexdigest())
 
 
-def stands(destination: ModelStore, output: str, content: str, digest: str) -> bool:
-    """Whether an output stands as its job made it; without waiting."""
+def exists_as_made(destination: ModelStore, output: str, content: str, digest: str) -> bool:
+    """Return whether an output exists as its job made it, without waiting."""
     return bytes_of(destination, output) == result_of(content, digest)
 
 

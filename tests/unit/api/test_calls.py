@@ -309,7 +309,7 @@ class TestStatus:
         job = read_status({"status": "COMPLETED", "detectionData": {"zoom": huge, "scene": huge}})
         assert job.public()["detection_data"] == {"zoom": None, "scene": None}
 
-    def test_more_than_anybody_could_carry_on_is_cut_off(self) -> None:
+    def test_too_many_values_are_cut_off(self) -> None:
         job = read_status({"status": "COMPLETED", "detectionData": {"facesCount": 1, "faces": [{}] * 50_000}})
         assert job.detection_data is not None and job.detection_data.faces is not None
         assert 5_000 < len(job.detection_data.faces) <= 10_000
@@ -361,9 +361,7 @@ class TestPresets:
     @pytest.mark.parametrize(
         ("name", "shown"), [("a\nb", "a b"), ("\u202ea", "a"), ("x" * 2001, "x" * 997 + "..."), ("\x00", "")]
     )
-    def test_a_name_that_nobody_could_print_is_made_a_line_and_hides_no_other(
-        self, name: str, shown: str
-    ) -> None:
+    def test_an_unprintable_name_is_made_a_line_and_hides_no_other(self, name: str, shown: str) -> None:
         first, second = calls.list_presets().read(answer(200, [{**PRESET, "name": name}, PRESET]))
         assert (first.name, second.name) == (shown, "Studio 7")
 

@@ -199,7 +199,7 @@ def test_a_deleted_output_is_paid_again_by_name_alone_when_the_service_has_forgo
     assert (wednesday["paid"], wednesday["paid_again"]) == (1, 1)
 
 
-def test_an_output_that_somebody_edited_is_left_alone(sandbox: Sandbox) -> None:
+def test_an_edited_output_is_left_alone(sandbox: Sandbox) -> None:
     sandbox.put("a.jpg", "b.jpg")
     sandbox.correct("monday")
     (sandbox.destination / "a.jpg").write_bytes(b"edited by hand")

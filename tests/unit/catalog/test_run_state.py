@@ -124,7 +124,7 @@ def test_a_run_that_was_deferred_before_it_planned_knows_what_other_runs_made(sa
     work_through(sandbox, run_in(sandbox, "sunday").execute(), key="sunday")
     sandbox.put(*NAMES[3:6])
     stuck(sandbox)
-    assert isinstance(run_in(sandbox, "monday").execute(), Waiting)  # and nobody comes back for it
+    assert isinstance(run_in(sandbox, "monday").execute(), Waiting)  # and no worker resumes it
     waiting = run_in(sandbox, "tuesday").execute()
     assert isinstance(waiting, Waiting)
     sandbox.emulator.clear_faults()

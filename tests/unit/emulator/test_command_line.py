@@ -44,7 +44,7 @@ def test_it_says_where_it_is_and_ends_cleanly(number):
     assert (process.returncode, errors) == (0, "")
 
 
-def test_help_says_that_it_is_a_stand_in():
+def test_help_says_that_it_is_not_the_service():
     text = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     assert "not by EyeQ" in text
     for option in (

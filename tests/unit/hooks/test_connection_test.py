@@ -37,7 +37,7 @@ FAULTS = {
     "no such host": ({"host": "https://api.perfectlyclear.invalid"}, None, "(DNS)"),
     "DNS is silent": ({"host": "https://slow.example.com"}, None, "did not answer within 0.5 seconds"),
     "no TLS": ({"host": "https://127.0.0.1:{port}"}, None, "the port may not use TLS"),
-    "nobody listens": ({"host": "http://127.0.0.1:{closed}"}, None, "cannot be reached"),
+    "nothing listens": ({"host": "http://127.0.0.1:{closed}"}, None, "cannot be reached"),
     "silence": ({}, {"silence": "before"}, IN_TIME),
     "a drip": ({}, {"drip": {"bytes_per_second": 20, "chunk": 1}}, IN_TIME),
     "no such label": ({"host": "https://api..example.com"}, None, "the host is neither a URL"),

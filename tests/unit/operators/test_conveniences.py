@@ -1,4 +1,4 @@
-"""What a task tells Airflow beside its result, and corrections that stand in files."""
+"""What a task reports to Airflow beside its result, and corrections in files."""
 
 from __future__ import annotations
 
@@ -382,7 +382,7 @@ def test_a_file_whose_name_only_a_run_knows_is_read_and_rendered_by_it(dags):
         task.read_files(context)
 
 
-def test_renditions_may_stand_in_a_file_or_each_in_its_own(dags):
+def test_renditions_may_be_in_a_file_or_each_in_its_own(dags):
     dags.put("looks.json", {"web": {"width": 1200}, "print": {}})
     dags.put("web.json", {"width": 1200})
     assert json.loads(dags.parse("renditions='corrections/looks.json'").renditions)["web"] == {"width": 1200}

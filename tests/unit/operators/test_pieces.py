@@ -205,7 +205,7 @@ def test_a_start_of_a_folder_is_refused(state, service, photos, tmp_path):
 @BOTH
 def test_many_lost_jobs_are_lost_in_the_time_of_one(deferrable, service, monkeypatch):
     monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 1.0)
-    names, asked = [f"nobody{number}" for number in range(8)], []
+    names, asked = [f"unknown{number}" for number in range(8)], []
 
     def status(job_id):
         asked.append(job_id)

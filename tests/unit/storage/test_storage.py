@@ -264,7 +264,7 @@ def test_a_kill_before_the_rename_leaves_the_old_file_and_a_part_that_is_swept(t
     assert [entry.name for entry in store.list()] == ["a.jpg"]
 
 
-def test_a_part_that_nobody_came_back_for_is_swept_after_a_day(tmp_path: Path) -> None:
+def test_an_abandoned_part_is_removed_after_a_day(tmp_path: Path) -> None:
     store = Store.local(tmp_path)
     path = file_at(tmp_path / ".pfc-other-1.part")
     long_ago = path.stat().st_mtime - STALE_PART - 1

@@ -109,7 +109,7 @@ def test_it_never_fires_before_airflow_has_seen_the_task_deferred(start, monkeyp
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-def test_it_stops_when_nobody_could_get_an_answer_and_says_why_without_the_key(status, start, service):
+def test_it_stops_when_no_answer_can_come_and_says_why_without_the_key(status, start, service):
     jobs = start(2)
     service.fault("status", {"answer": {"status": status, "json": {"error": "no"}}}, times=None)
     event = _fire(_trigger(jobs))
