@@ -1,7 +1,7 @@
 """
-Commands for a shell.
+Command line.
 
-``python -m airflow_provider_perfectlyclear ledger show|forget``: look into the record of a destination, or mend it.
+``python -m airflow_provider_perfectlyclear ledger show|forget``: inspect or repair the ledger of a destination.
 ``python -m airflow_provider_perfectlyclear docs [PAGE]``: list the documentation pages, or print one.
 
 Places are written as in a Dag: a local folder, ``s3://bucket/prefix``, ``s3://conn_id@bucket/prefix``.
@@ -27,12 +27,12 @@ from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 from airflow_provider_perfectlyclear.pages import find_page, list_pages, title_of
 from airflow_provider_perfectlyclear.storage import Store
 
-#: The exit code when the reader has closed the output, as shells give it: 128 + SIGPIPE.
+#: Exit code when the reader has closed the output: 128 + SIGPIPE, as in shells.
 OUTPUT_CLOSED = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0, 1 with a message on stderr, or 141 when the output is closed."""
+    """Run a command and return its exit code: 0, 1 with a message on stderr, or 141 if the output is closed."""
     options = _parser().parse_args(arguments)
     try:
         code = int(options.command(options))
@@ -51,21 +51,21 @@ def _parser() -> argparse.ArgumentParser:
     groups = parser.add_subparsers(required=True, metavar="{ledger,docs}")
     docs = groups.add_parser("docs", help="the documentation pages and example Dags of this version")
     docs.add_argument(
-        "page", nargs="?", metavar="PAGE", help="prints one, such as catalog; without it: list all"
+        "page", nargs="?", metavar="PAGE", help="page to print, such as catalog (default: list all pages)"
     )
     docs.set_defaults(command=_docs)
-    commands = groups.add_parser("ledger", help="the record of what was paid").add_subparsers(required=True)
-    show = commands.add_parser("show", help="what became of each output")
-    show.add_argument("--failed", action="store_true", help="only what failed")
-    show.add_argument("--json", action="store_true", help="one JSON object a line")
+    commands = groups.add_parser("ledger", help="the ledger of paid calls").add_subparsers(required=True)
+    show = commands.add_parser("show", help="list the outputs and their states")
+    show.add_argument("--failed", action="store_true", help="only failed outputs")
+    show.add_argument("--json", action="store_true", help="one JSON object per line")
     show.set_defaults(command=_show)
     forget = commands.add_parser(
-        "forget", help="as if these outputs had never been made: they are paid again"
+        "forget", help="remove outputs from the ledger: the next run pays for them again"
     )
     forget.set_defaults(command=_forget)
     for command in (show, forget):
         command.add_argument("destination", metavar="DESTINATION")
-        command.add_argument("--state-path", help="where the record lies, if not in the destination")
+        command.add_argument("--state-path", help="folder of the ledger, if it is not in the destination")
     forget.add_argument("paths", nargs="+", metavar="PATH", help="outputs, relative to DESTINATION")
     return parser
 
@@ -86,7 +86,7 @@ def _state(options: argparse.Namespace) -> Store:
 
 
 def _lanes(state: Store) -> list[tuple[Store, str]]:
-    """The catalog's lanes, and those of single pictures."""
+    """Return the lanes of the catalog and of single pictures, each with its store."""
     one = state.child("one")
     return [(store, lane) for store in (state, one) for lane in sorted(list_lanes(store))]
 
@@ -104,7 +104,7 @@ def _show(options: argparse.Namespace) -> int:
     state = _state(options)
     if not _lanes(state):
         print(
-            f"There is no record in {state.uri('')}. Is this the task's destination? If the task has a "
+            f"There is no ledger in {state.uri('')}. Is this the task's destination? If the task has a "
             "state_path, give it as --state-path.",
             file=sys.stderr,
         )
@@ -165,7 +165,7 @@ def _say_that_it_waits(ledger: Ledger) -> None:
 
 
 def _warn_of_open_job(row: Row) -> None:
-    """Say which forgotten output loses a result that is, or may be, paid for."""
+    """Warn if a forgotten output loses a result that is, or may be, paid for."""
     if not row.state.is_open:
         return
     job = f"job {row.job_id} in progress, which is" if row.job_id else "an unconfirmed start, which may be"

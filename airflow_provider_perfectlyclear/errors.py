@@ -1,49 +1,49 @@
 """
-Every failure of this package, split by what its reader can do about it.
+Errors of this package, grouped by what the reader can do about them.
 
 ::
 
     PerfectlyClearError
-    ├─ ConfigurationError         change the connection, the Dag or the arguments; nothing was sent
+    ├─ ConfigurationError         the connection, the Dag or an argument is wrong
     │  └─ InvalidCorrection       a correction field or value (also a ValueError)
-    ├─ RunStopped                 nothing more may be paid; the rest of the run would fail alike
+    ├─ RunStopped                 the run starts no more jobs: the others would fail the same way
     │  ├─ AuthenticationError     401: the API key
     │  ├─ PermissionDenied        403
     │  ├─ PaymentRequired         402
-    │  ├─ TooManyRequests         429 again and again, without progress
+    │  ├─ TooManyRequests         429 ten times in a row
     │  ├─ TlsError                the certificate could not be verified
-    │  ├─ StorageFailed           the source or destination is full, denied or failing; jobs stay open
-    │  ├─ LedgerError             the record cannot be written or read; nothing may be paid without it
-    │  │  ├─ LaneHeld             somebody else works on this destination now; a retry waits for it
-    │  │  ├─ LaneLost             another owner took over; this one starts nothing more
-    │  │  ├─ LedgerNotFound       the ledger of an earlier run or try is not where it was
+    │  ├─ StorageFailed           the source or destination is full, denied or failing
+    │  ├─ LedgerError             the ledger cannot be written or read
+    │  │  ├─ LaneHeld             another run has the lock; a retry waits for it
+    │  │  ├─ LaneLost             another run took the lock; this run starts no more jobs
+    │  │  ├─ LedgerNotFound       the ledger of an earlier run or attempt is missing
     │  │  └─ LedgerMismatch       the ledger is about another destination or service
-    │  ├─ PlanRefused             the plan itself is refused: collisions, brakes, redo guard
-    │  └─ Cancelled               asked to stop (on_kill, SIGTERM)
-    ├─ Unavailable                the service or the network, after all retries: try again later
-    ├─ ProtocolError              the answer is not what the reference says
+    │  ├─ PlanRefused             the plan is refused: colliding names, or a cost limit
+    │  └─ Cancelled               the task was asked to stop (on_kill, SIGTERM)
+    ├─ Unavailable                the service or the network failed after all repeats
+    ├─ ProtocolError              a response differs from the API reference
     ├─ NotFound                   404
-    ├─ RequestRefused             the service said no (other 4xx): the text is the service's own
-    │  └─ StartRefused            /pfc said no; nothing was started
-    ├─ StartUnknown               the answer of /pfc was lost: it may be paid; never sent again blindly
+    ├─ RequestRefused             another 4xx, with the service's own message
+    │  └─ StartRefused            /pfc was refused; no job was started
+    ├─ StartUnknown               unconfirmed start: no job id from /pfc; a job may be running and paid for
     ├─ UnsafeUrl                  the service named a URL that is not safe to open
-    ├─ TransferFailed             an upload or a download did not come through
-    │  ├─ TooLarge                a file that is downloaded is larger than it may be
-    │  └─ UrlExpired              a signed URL was refused: ask for a fresh one
-    │     └─ UrlGone              nothing lies there any more (404, 410)
+    ├─ TransferFailed             an upload or download failed
+    │  ├─ TooLarge                a download exceeds its size limit
+    │  └─ UrlExpired              the store refused a signed URL; ask for a fresh one
+    │     └─ UrlGone              the file no longer exists (404, 410)
     ├─ ItemFailed                 one picture failed; the others are not affected
-    │  ├─ InvalidSource           empty, no picture, unsafe name, changed meanwhile: nothing was paid
-    │  ├─ SourceUnreadable        permissions, or an archived object: nothing was paid
-    │  ├─ ResultUnknown           an earlier result could not be asked for now; it is not paid for again
-    │  ├─ CorruptOutput           what came back is not a whole picture of the kind asked for
-    │  ├─ JobFailed  JobRejected  the service's own verdict (FAILED, REJECTED) with its statusText
+    │  ├─ InvalidSource           empty, no picture, unsafe name or changed; found before any paid call
+    │  ├─ SourceUnreadable        permissions, or an archived object; found before any paid call
+    │  ├─ ResultUnknown           the result of an earlier job cannot be checked now
+    │  ├─ CorruptOutput           the result is incomplete or of another type than requested
+    │  ├─ JobFailed  JobRejected  the service's status FAILED or REJECTED, with its statusText
     │  ├─ JobLost                 the service no longer knows the job
-    │  └─ JobTimeout              still open when the time was up; asking again later is free
-    └─ CatalogFailed              a run landed what it could; more failed than allowed
+    │  └─ JobTimeout              the job is still in progress; later status checks are free
+    └─ CatalogFailed              more pictures failed than max_failures allows
 
-Every error pickles, carries a stable ``code`` (:mod:`reasons`), and says what it is about, its state and what to do.
-No message, chain or field holds a key, a signature or a signed URL. A message is one line: what a file's name or
-a service's text would do to a log or a terminal is shown, not done.
+Every error can be pickled and has a stable ``code`` (:mod:`reasons`). No message, cause or field contains an API key, a
+signature or a signed URL. Messages are one line: control characters in file names and in the service's text are
+escaped.
 """
 
 from __future__ import annotations
@@ -54,27 +54,27 @@ from airflow_provider_perfectlyclear.reasons import Reason
 
 
 class PerfectlyClearError(Exception):
-    """Anything this package raises on purpose."""
+    """Base class of all errors of this package."""
 
     code: Reason = Reason.ERROR
-    #: It is about one source and was found before anything was sent: it says nothing about the next one.
+    #: Whether the error is about one source file and was found before any paid call.
     costs_nothing: ClassVar[bool] = False
 
     @property
     def retry_helps(self) -> bool:
-        """Whether the same task, tried again later and unchanged, can get further."""
+        """Whether a later attempt of the unchanged task can succeed."""
         return self.code.retry_helps
 
     def __str__(self) -> str:
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in self._said())
 
     def _said(self) -> str:
-        """The message, with whatever names and texts are in it."""
+        """Return the message, with names and texts as they are."""
         return super().__str__()
 
 
 class ConfigurationError(PerfectlyClearError):
-    """The connection, the Dag or an argument must be changed. Nothing was sent."""
+    """The connection, the Dag or an argument is wrong. Change it before the next attempt."""
 
     code = Reason.CONFIGURATION
 
@@ -86,31 +86,31 @@ class InvalidCorrection(ConfigurationError, ValueError):
 
 
 class RunStopped(PerfectlyClearError):
-    """Nothing more may be started: every other picture would fail alike, or pay in the dark."""
+    """The run starts no more jobs: every other picture would fail the same way, or could not be recorded."""
 
     code = Reason.STOPPED
 
 
 class AuthenticationError(RunStopped):
-    """The service answered 401: the API key is missing, wrong or was revoked."""
+    """The service answered 401: the API key is missing, wrong or revoked."""
 
     code = Reason.WRONG_KEY
 
 
 class PermissionDenied(RunStopped):
-    """The service answered 403."""
+    """The service answered 403: the account or the network address has no permission."""
 
     code = Reason.PERMISSION_DENIED
 
 
 class PaymentRequired(RunStopped):
-    """The service answered 402."""
+    """The service answered 402: the account has no credit."""
 
     code = Reason.PAYMENT_REQUIRED
 
 
 class TooManyRequests(RunStopped):
-    """The service kept answering 429 without letting anything through."""
+    """The service answered 429 ten times in a row and accepted no request in between."""
 
     code = Reason.TOO_MANY_REQUESTS
 
@@ -125,62 +125,62 @@ class StorageFailed(RunStopped):
     """
     The source or the destination is full, denied or failing.
 
-    Jobs that were started stay open in the ledger, and the next try fetches them, free.
+    Started jobs stay in the ledger. The next attempt downloads their results, which is free.
     """
 
     code = Reason.STORAGE_FAILED
 
 
 class LedgerError(RunStopped):
-    """The ledger cannot be written or understood. Nothing is paid without it."""
+    """The ledger cannot be written or read. Without it the run sends no paid call."""
 
     code = Reason.LEDGER
 
 
 class LaneHeld(LedgerError):
-    """Another run corrects this destination now."""
+    """Another run has the lock of this destination."""
 
     code = Reason.LANE_HELD
 
 
 class LaneLost(LedgerError):
-    """Another owner took over; this one starts nothing more."""
+    """Another run took the lock. This run starts no more jobs."""
 
     code = Reason.LANE_LOST
 
 
 class LedgerNotFound(LedgerError):
-    """The ledger that an earlier run or try of this task wrote is not there now: not mounted, or another machine's."""
+    """The ledger of an earlier run or attempt is missing: not mounted, or on another machine."""
 
     code = Reason.LEDGER_NOT_FOUND
 
 
 class LedgerMismatch(LedgerError):
-    """The ledger is about another destination or another service than this run."""
+    """The ledger belongs to another destination or service than this run."""
 
     code = Reason.LEDGER_MISMATCH
 
 
 class PlanRefused(RunStopped):
-    """The plan was refused before the first paid call: colliding names, a brake, or the redo guard."""
+    """The plan was refused before its first paid call: colliding names, or a cost limit such as the redo guard."""
 
     code = Reason.PLAN_REFUSED
 
 
 class Cancelled(RunStopped):
-    """The task was asked to stop. Open jobs are in the ledger; the next run collects them."""
+    """The task was asked to stop. Jobs in progress are in the ledger, and the next run downloads their results."""
 
     code = Reason.CANCELLED
 
 
 class Unavailable(PerfectlyClearError):
-    """The service or the network failed after all retries. Trying again later may help."""
+    """The service or the network failed after all repeats. A later attempt may succeed."""
 
     code = Reason.UNAVAILABLE
 
 
 class ProtocolError(PerfectlyClearError):
-    """An answer of the service is not what its reference says."""
+    """A response of the service differs from its API reference."""
 
     code = Reason.PROTOCOL_ERROR
 
@@ -192,23 +192,23 @@ class NotFound(PerfectlyClearError):
 
 
 class RequestRefused(PerfectlyClearError):
-    """The service refused a request with a 4xx answer; the text is the service's own, made safe to print."""
+    """The service refused a request (4xx). The message has the service's own words, made safe to print."""
 
     code = Reason.REFUSED
 
 
 class StartRefused(RequestRefused):
-    """``/pfc`` was refused: no job was started."""
+    """The service refused ``/pfc`` and started no job."""
 
     code = Reason.START_REFUSED
 
 
 class StartUnknown(PerfectlyClearError):
     """
-    The answer of ``/pfc`` was lost, so a paid job may or may not run.
+    Unconfirmed start: ``/pfc`` returned no job id. A job may be running, and may be paid for.
 
-    :param file_key: the service's ``fileKey`` of the uploaded file.
-    :param why: what happened to the answer.
+    :param file_key: The service's ``fileKey`` of the uploaded file.
+    :param why: The cause, such as ``no response in time``.
     """
 
     code = Reason.START_UNKNOWN
@@ -220,37 +220,37 @@ class StartUnknown(PerfectlyClearError):
 
     def _said(self) -> str:
         return (
-            f"The answer to starting a correction of file key {self.file_key!r} was lost ({self.why}). "
-            "It may have been started and paid; it was not sent again."
+            f"Unconfirmed start: the paid call for file key {self.file_key!r} returned no job id. "
+            f"The job may be running and paid for; the call was not sent again ({self.why})."
         )
 
 
 class UnsafeUrl(PerfectlyClearError):
-    """The service named a URL that must not be opened (another scheme, a private address, credentials)."""
+    """The service named a URL that is not safe to open: another scheme, a private address, or credentials."""
 
     code = Reason.UNSAFE_URL
 
 
 class TransferFailed(PerfectlyClearError):
-    """An upload or a download did not come through after all retries."""
+    """An upload or download failed after all repeats."""
 
     code = Reason.TRANSFER_FAILED
 
 
 class TooLarge(TransferFailed):
-    """A file that is downloaded has more bytes than it may have. Fetching it again does not help."""
+    """A download exceeds its size limit. Downloading it again does not help."""
 
     code = Reason.TOO_LARGE
 
 
 class UrlExpired(TransferFailed):
-    """A signed URL was refused (403 or 404 of the object store): a fresh one is needed."""
+    """The object store refused a signed URL (400, 401 or 403). Ask the service for a fresh URL."""
 
     code = Reason.URL_EXPIRED
 
 
 class UrlGone(UrlExpired):
-    """A signed URL is good, but nothing lies there any more (404 or 410 of the object store)."""
+    """The file of a signed URL no longer exists (404 or 410 of the object store)."""
 
     code = Reason.URL_GONE
 
@@ -259,8 +259,8 @@ class ItemFailed(PerfectlyClearError):
     """
     One picture or video failed; the others are not affected.
 
-    :param reason: what happened, in one line.
-    :param code: the stable reason code, when it is finer than the class's own.
+    :param reason: The cause, in one line.
+    :param code: The stable reason code. Default None: the code of the class.
     """
 
     code = Reason.ITEM_FAILED
@@ -277,11 +277,12 @@ class ItemFailed(PerfectlyClearError):
 
 class InvalidSource(ItemFailed):
     """
-    Refused here, before anything was paid: empty, no picture or video, unsafe name, changed meanwhile.
+    A source file was refused before any paid call for it: empty, no picture or video, unsafe name, or changed.
 
-    :param reason: what happened, in one line.
-    :param code: the stable reason code, when it is finer than the class's own.
-    :param sha256: of the refused bytes, hex, when all of them were read: the same bytes are refused again.
+    :param reason: The cause, in one line.
+    :param code: The stable reason code. Default None: the code of the class.
+    :param sha256: Hex digest of the refused bytes, if all of them were read. Later runs refuse the same bytes again.
+        Default ``""``: unknown.
     """
 
     code = Reason.INVALID_SOURCE
@@ -293,21 +294,21 @@ class InvalidSource(ItemFailed):
 
 
 class SourceUnreadable(ItemFailed):
-    """The source cannot be read: permissions, or an archived object. Nothing was paid; the next try reads it last."""
+    """The source file cannot be read: permissions, or an archived object. The next attempt reads it last."""
 
     code = Reason.SOURCE_UNREADABLE
     costs_nothing = True
 
 
 class ResultUnknown(ItemFailed):
-    """Whether an earlier result is still there could not be found out now. It is asked for again, free."""
+    """The result of an earlier job cannot be checked now. The next attempt checks it again, which is free."""
 
     code = Reason.RESULT_UNKNOWN
     costs_nothing = True
 
 
 class CorruptOutput(ItemFailed):
-    """The corrected file is not whole, or not of the kind that was asked for."""
+    """The corrected file is incomplete, or of another type than requested."""
 
     code = Reason.CORRUPT_OUTPUT
 
@@ -316,8 +317,8 @@ class JobError(ItemFailed):
     """
     A job did not end in a corrected file.
 
-    :param job_id: the service's job id.
-    :param reason: the service's ``statusText`` or what happened, in one line.
+    :param job_id: The service's job id.
+    :param reason: The service's ``statusText`` or another cause, in one line.
     """
 
     code = Reason.JOB_ERROR
@@ -344,23 +345,23 @@ class JobRejected(JobError):
 
 
 class JobLost(JobError):
-    """The service no longer knows a job that it had started (404)."""
+    """The service does not know the job (404)."""
 
     code = Reason.JOB_LOST
 
 
 class JobTimeout(JobError):
-    """The job was still open when the time was up. Asking for it again later is free."""
+    """The job is still in progress after the timeout. Later status checks are free."""
 
     code = Reason.TIMEOUT
 
 
 class CatalogFailed(PerfectlyClearError):
     """
-    A run landed all it could, and more pictures failed than ``max_failures`` allows.
+    More pictures failed than ``max_failures`` allows. The run downloaded all other results first.
 
-    :param message: how many, which (the first few), why, and where the rest is.
-    :param retry_helps: whether something of what failed can change by itself.
+    :param message: Number of failures, the first few with their causes, and the place of the other outputs.
+    :param retry_helps: Whether a later attempt of the unchanged task can succeed for at least one of them.
     """
 
     code = Reason.CATALOG_FAILED
@@ -372,6 +373,7 @@ class CatalogFailed(PerfectlyClearError):
 
     @property
     def retry_helps(self) -> bool:
+        """Whether a later attempt can succeed for at least one of the failed pictures."""
         return self._retry_helps
 
     def _said(self) -> str:

@@ -1,7 +1,7 @@
 """
-What the operators' arguments may be: choices, ranges, switches. Pure, and light enough for the parsing of a Dag.
+Allowed values of the operators' arguments: choices, ranges, switches. Imports little, because Dag parsing loads it.
 
-One place decides, and two ask: the operator when its Dag is parsed, and the run before anything is sent.
+Two callers use it: the operator while its Dag is parsed, and the run before its first request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "if_exists": ("replace", "skip", "fail"),
     "if_missing": ("ignore", "fail"),
 }
-#: Seconds, where it is a time.
+#: Minimum and maximum. Times are in seconds.
 RANGES: Mapping[str, tuple[float, float]] = {
     "transfers": (1, 64),
     "max_in_flight": (1, 1000),
@@ -31,13 +31,13 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "limit": (0, 10**9),
     "max_new_jobs": (0, 10**9),
 }
-#: Those of them that are whole numbers.
+#: Arguments of ``RANGES`` that must be whole numbers.
 COUNTS = ("transfers", "max_in_flight", "limit", "max_new_jobs")
-#: Where None means: without.
+#: Arguments for which None means no limit.
 OPTIONAL = ("timeout", "limit", "max_new_jobs", "max_paid_again")
 SHARES = ("max_failures", "max_paid_again")
 SWITCHES = ("plan_only", "deferrable", "allow_unlocked_store", "case_sensitive", "check_source")
-#: The most parts of a catalog, as ``shard`` takes them.
+#: Maximum number of shards of a catalog.
 MAX_SHARDS = 999
 TEMPLATE_FIELDS = ("{path}", "{dir}", "{stem}", "{ext}", "{rendition}")
 
@@ -47,9 +47,9 @@ _SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
 
 def problems(values: Mapping[str, Any]) -> list[str]:
     """
-    Say what is wrong with arguments, each in a sentence that names it and what would do.
+    Return one message for each wrong argument, with its name and the allowed values.
 
-    :param values: name -> value; names that are none of these are not looked at.
+    :param values: Argument name -> value. Other arguments than the ones of this module are ignored.
     """
     said = (_problem(name, value) for name, value in values.items())
     return [problem for problem in said if problem is not None]
@@ -73,7 +73,7 @@ def _problem(name: str, value: Any) -> str | None:
 
 
 def _out_of_range(name: str, value: Any) -> str | None:
-    """What the value must be, if it is something else."""
+    """Return what the value must be, or None if it is in range."""
     least, most = RANGES[name]
     kind, words = (int, "a whole number") if name in COUNTS else (int | float, "a number")
     if isinstance(value, kind) and not isinstance(value, bool) and least <= value <= most:
@@ -82,7 +82,7 @@ def _out_of_range(name: str, value: Any) -> str | None:
 
 
 def shard_of(shard: Any) -> tuple[int, int] | None:
-    """Read a shard such as ``"3/16"`` as (which, of how many), counted from 1; None when it is none."""
+    """Read a shard such as ``"3/16"`` as (number, count), counted from 1. None: not a shard."""
     match = re.fullmatch(r"(\d+)/(\d+)", shard.strip()) if isinstance(shard, str) else None
     if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MAX_SHARDS:
         return None
@@ -90,33 +90,33 @@ def shard_of(shard: Any) -> tuple[int, int] | None:
 
 
 def shard_problem(shard: Any) -> str | None:
-    """Say what is wrong with a shard; None: nothing."""
+    """Return the message for a wrong shard. None: it is right."""
     return f'shard={shard!r} must be such as "1/16" to "16/16".' if shard_of(shard) is None else None
 
 
 def pattern_problem(argument: str, pattern: str) -> str | None:
-    """Say what is wrong with a pattern of file names; None: nothing."""
+    """Return the message for a wrong pattern of file names. None: it is right."""
     if "{" not in pattern.replace("[{]", ""):
         return None
     return f"{argument} {pattern!r} has braces, which match only themselves: give a list, such as ['*.jpg', '*.png']."
 
 
 def is_template(value: str) -> bool:
-    """Return whether a text has Jinja in it."""
+    """Return whether a text contains Jinja markers."""
     return any(marker in value for marker in ("{{", "{%", "{#"))
 
 
 def is_later(value: Any) -> bool:
-    """Return whether only a run knows the value: a template, or what an upstream task returns."""
+    """Return whether the value is known only in a run: a template, or the result of an upstream task."""
     return is_template(value) if isinstance(value, str) else hasattr(value, "iter_references")
 
 
 def parse_problems(values: Mapping[str, Any], templated: Iterable[str]) -> list[str]:
     """
-    Say what is wrong with arguments while a Dag is parsed, when templates and results of upstream tasks are not known.
+    Return one message for each wrong argument while a Dag is parsed. Skips values that are known only in a run.
 
-    :param values: name -> value, as in :func:`problems`.
-    :param templated: names of the arguments that Airflow renders.
+    :param values: Argument name -> value, as in :func:`problems`.
+    :param templated: Names of the arguments that Airflow renders.
     """
     late = {name for name, value in values.items() if is_later(value)}
     said = [
@@ -127,15 +127,17 @@ def parse_problems(values: Mapping[str, Any], templated: Iterable[str]) -> list[
 
 
 def is_none(value: Any) -> bool:
-    """Whether a value is None, or the text of it: that is what a template makes of a task's missing result."""
+    """Return whether a value is None or the text ``None``, to which a template renders a missing result."""
     return value is None or (isinstance(value, str) and value.strip() == "None")
 
 
 def share(value: Any, of: int) -> int | None:
     """
-    Read a count, or a share such as ``"2%"``; None when it is neither.
+    Read a count, or a share such as ``"2%"``.
 
-    :param of: what a share is of; rounded down.
+    :param value: The count or share.
+    :param of: The number of which a share is taken. The result is rounded down.
+    :returns: The count. None: the value is neither.
     """
     match = _SHARE.fullmatch(str(value))
     if match is None or (match[2] and float(match[1]) > 100) or (not match[2] and "." in match[1]):
@@ -144,7 +146,7 @@ def share(value: Any, of: int) -> int | None:
 
 
 def template_problem(template: str | None, *, renditions: bool) -> str | None:
-    """Say what is wrong with a ``name_template``; None: nothing."""
+    """Return the message for a wrong ``name_template``. None: it is right."""
     if template is None:
         return None
     rest = _FIELD.sub("", template)

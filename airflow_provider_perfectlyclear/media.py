@@ -1,4 +1,4 @@
-"""What a file's first bytes say: its kind, and for the common kinds its width and height. Pure."""
+"""Type of a file by its first bytes and, for the common types, its width and height. No input or output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from airflow_provider_perfectlyclear.errors import InvalidSource
 
-#: Extensions that a catalog takes by default, without the dot.
+#: Extensions that a catalog corrects by default, without the dot.
 EXTENSIONS = (
     "jpg",
     "jpeg",
@@ -26,9 +26,9 @@ EXTENSIONS = (
     "mp4",
     "mov",
 )
-#: How many bytes of a file :func:`kind_of` wants to see.
+#: Number of bytes from the start of a file that :func:`kind_of` needs.
 HEAD = 64
-#: How many bytes of a file :func:`dimensions` wants to see: metadata may stand before a JPEG's frame header.
+#: Number of bytes that :func:`dimensions` needs. In a JPEG, metadata may precede the frame header.
 LONG_HEAD = 1 << 20
 
 _VIDEO_BRANDS = {
@@ -80,7 +80,14 @@ _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of file: the service's ``fileType``, the usual extensions and the media type."""
+    """
+    Type of a file.
+
+    :param name: Short name, such as ``jpg``.
+    :param file_type: The service's ``fileType``: ``image`` or ``video``.
+    :param extensions: Usual extensions without the dot, the preferred one first.
+    :param content_type: Media type, such as ``image/jpeg``.
+    """
 
     name: str
     file_type: str
@@ -100,18 +107,21 @@ MOV = Kind("mov", "video", ("mov",), "video/quicktime")
 
 def refuse_other_type(wanted: str | None, kind: Kind) -> None:
     """
-    :param wanted: the service's ``fileType`` that was asked for, if any was.
-    :raises InvalidSource: the file is of the other type.
+    Refuse a file whose type differs from the requested one.
+
+    :param wanted: The requested ``fileType`` of the service. None: any.
+    :param kind: Type of the file by its first bytes.
+    :raises InvalidSource: The file has the other type.
     """
     if wanted is not None and wanted != kind.file_type:
         raise InvalidSource(
-            f"file_type={str(wanted)!r} was asked for, but the file is of type {kind.file_type!r}",
+            f"file_type is {str(wanted)!r}, but the file's first bytes are those of type {kind.file_type!r}",
             code="WRONG_FILE_TYPE",
         )
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """The kind of file that begins with ``head``, or None when it is no picture or video that we know."""
+    """Return the type of a file that begins with ``head``. None: not a known picture or video."""
     if head[:3] == b"\xff\xd8\xff":
         return JPEG
     if head[:8] == b"\x89PNG\r\n\x1a\n":
@@ -126,7 +136,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def _boxed(head: bytes) -> Kind | None:
-    """ISO base media: HEIF, MP4 and QuickTime begin with a box of four bytes length and four bytes name."""
+    """Read ISO base media: HEIF, MP4 and QuickTime begin with a box of four bytes length and four bytes name."""
     if head[4:8] == b"ftyp":
         if head[8:12] in _HEIF_BRANDS:
             return HEIF
@@ -135,12 +145,12 @@ def _boxed(head: bytes) -> Kind | None:
         return VIDEO if head[8:12] in _VIDEO_BRANDS else None  # such as M4A, CR3
     if head[4:8] == b"mdat":
         return MOV
-    small = head[:1] == b"\0"  # else it is a text with one of these words
+    small = head[:1] == b"\0"  # otherwise it is a text that contains one of these words
     return MOV if small and head[4:8] in (b"moov", b"wide", b"free", b"skip", b"pnot") else None
 
 
 def dimensions(kind: Kind, head: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels as stored, for JPEG, PNG, BMP and WebP; None when they cannot be told."""
+    """Return width and height in pixels as stored, for JPEG, PNG, BMP and WebP. None: they cannot be read."""
     reader: Callable[[bytes], tuple[int, int] | None] | None = {
         "jpg": _jpeg_size,
         "png": lambda data: struct.unpack(">II", data[16:24]),

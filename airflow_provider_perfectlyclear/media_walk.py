@@ -1,8 +1,8 @@
 """
-Whether a file is whole, found by walking its format as its bytes arrive. Pure.
+Check that a file is whole, by following its format while its bytes arrive. No input or output but a TIFF's file.
 
-An end marker that stands somewhere says nothing: every camera's JPEG has a thumbnail with a marker of its own. Bytes
-after the end are a trailer (a motion photo, padding) and do no harm. What cannot be judged counts as whole.
+Searching for an end marker is not enough: a camera's JPEG contains a thumbnail with its own end marker. Bytes after the
+end are a trailer (a motion photo, padding) and are accepted. Formats that cannot be checked count as whole.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import BinaryIO, Protocol
 
 from airflow_provider_perfectlyclear.media import HEAD, Kind, kind_of
 
-#: The most directories of a TIFF, and entries of each, that are looked at.
+#: Maximum number of directories of a TIFF, and of entries of each, that are read.
 MAX_DIRECTORIES, MAX_ENTRIES = 1000, 4096
-#: The most offsets of one TIFF directory that are looked at.
+#: Maximum number of offsets of one TIFF directory that are read.
 MAX_OFFSETS = 1_000_000
 
 
@@ -23,14 +23,14 @@ class _Walk(Protocol):
         """Take the next bytes."""
 
     def missing(self) -> str | None:
-        """What is missing, after the last byte; None: nothing."""
+        """Return what is missing, after the last byte. None: the file is whole."""
 
 
 class Whole:
     """
-    Judges a file while its bytes go by.
+    Check of one file.
 
-    ``feed`` it all blocks in order, then ask ``missing``.
+    Pass all blocks to ``feed`` in order, then call ``missing``.
     """
 
     def __init__(self) -> None:
@@ -41,9 +41,9 @@ class Whole:
 
     def feed(self, block: bytes) -> None:
         """
-        Take the next bytes.
+        Read the next bytes.
 
-        :param block: of any length.
+        :param block: The bytes, of any length.
         """
         self.size += len(block)
         if self._head is not None:
@@ -63,10 +63,11 @@ class Whole:
 
     def missing(self, file: BinaryIO | None = None) -> str | None:
         """
-        Say what is missing, after the last byte.
+        Return what is missing, after the last byte.
 
-        :param file: the same bytes, seekable: a TIFF says at its start where its parts lie, and is looked at there.
-        :returns: None for a whole file, and for one that cannot be judged.
+        :param file: The same bytes as a seekable file. A TIFF's parts lie anywhere, so they are read from it. Default
+            None: a TIFF is not checked.
+        :returns: A clause for messages. None for a whole file, and for one that cannot be checked.
         """
         if self._head is not None:
             block = self._begin()
@@ -78,7 +79,7 @@ class Whole:
 
 
 class _Jpeg:
-    """Segments by their lengths, scans to the marker that ends them, up to the end of the picture."""
+    """JPEG: segments by their lengths and scans by their end markers, up to the end of the picture."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -100,7 +101,7 @@ class _Jpeg:
             self._skip = at - len(data)
 
     def _step(self, data: bytes, at: int) -> int | None:
-        """From one marker to where the next is looked for; None when more bytes are needed, or none."""
+        """Read one marker and return where to look for the next. None: more bytes are needed, or none."""
         found = data.find(b"\xff", at)
         if found < 0:
             return None
@@ -126,7 +127,7 @@ class _Jpeg:
 
 
 class _Chunks:
-    """Parts that each say how long they are."""
+    """Format of parts that each begin with their length."""
 
     def __init__(self, header: int) -> None:
         self._header = header
@@ -153,12 +154,12 @@ class _Chunks:
             at += length
 
     def length(self, header: bytes) -> int | None:
-        """How long the part is that begins so; None when more of its header is needed."""
+        """Return the length of the part that has this header. None: more of the header is needed."""
         raise NotImplementedError
 
     @property
     def is_open(self) -> bool:
-        """Whether a part was begun and not ended."""
+        """Whether the last part is incomplete."""
         return bool(self._skip or self._rest)
 
 
@@ -188,7 +189,7 @@ _BOXES = frozenset(
 
 
 class _Boxes(_Chunks):
-    """ISO base media (HEIF, AVIF, MP4, QuickTime): boxes that tile the file."""
+    """ISO base media (HEIF, AVIF, MP4, QuickTime): the file is a sequence of boxes."""
 
     def __init__(self) -> None:
         super().__init__(8)
@@ -214,7 +215,7 @@ class _Boxes(_Chunks):
 
 
 class _Sized:
-    """A file whose first bytes say how long it is at least."""
+    """Format whose first bytes give the minimum length of the file."""
 
     def __init__(self) -> None:
         self._seen = 0
@@ -288,7 +289,7 @@ class _Tiff:
         return int.from_bytes(data, "big" if self._order == ">" else "little")
 
     def directory(self, offset: int) -> tuple[dict[int, list[int]], int] | None:
-        """The offsets and byte counts of a directory, and where the next one lies; None: it breaks off."""
+        """Return the offsets and byte counts of a directory, and the next one's offset. None: it is cut short."""
         count_size, entry_size, next_size = (8, 20, 8) if self.is_big else (2, 12, 4)
         count = min(self.number(self.at(offset, count_size)), MAX_ENTRIES)
         body = self.at(offset + count_size, count * entry_size + next_size)

@@ -1,4 +1,4 @@
-"""The outputs of a catalog's run, for the next task."""
+"""Outputs of a catalog run, for downstream tasks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-#: The states of an output that stands at the destination.
+#: States of outputs that exist at the destination.
 STANDING = ("corrected", "unchanged")
 
 
 def corrected_outputs(summary: Mapping[str, Any], *, unchanged: bool = True) -> list[dict[str, Any]]:
     """
-    List what a catalog's run has left at its destination, from its manifest.
+    Return the outputs of a catalog run that exist at its destination, from the run's manifest.
 
-    :param summary: what the catalog operator returned.
-    :param unchanged: also what was there before and needed nothing (with ``manifest="all"``, the default).
-    :returns: for each output ``uri`` (absolute), ``output``, ``source_uri``, ``state`` and the other columns of the
-        manifest.
-    :raises ConfigurationError: the summary names no manifest, as that of ``plan_only``, or it cannot be opened.
+    :param summary: The catalog operator's return value.
+    :param unchanged: Include outputs that the run left unchanged. Requires the operator's ``manifest="all"``, its
+        default. Default True.
+    :returns: One mapping for each output, with ``uri`` (absolute), ``output``, ``source_uri``, ``state`` and the other
+        columns of the manifest.
+    :raises ConfigurationError: The summary names no manifest, as with ``plan_only``, or the manifest does not exist.
     """
     from airflow_provider_perfectlyclear.adapters.object_storage import open_file
     from airflow_provider_perfectlyclear.errors import ConfigurationError

@@ -1,4 +1,4 @@
-"""What Airflow reads about this provider: light, because every Airflow process imports it at start."""
+"""Metadata of this provider for Airflow. Imports little, because every Airflow process loads it at start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = "Perfectly Clear"
 HOOK = "airflow_provider_perfectlyclear.hooks.perfectlyclear.PerfectlyClearHook"
 REPORT_LINK = "airflow_provider_perfectlyclear.links.perfectlyclear.PerfectlyClearReportLink"
 
-# The port is shown for the sake of Airflow 3.3.1 and 3.3.2, which test no saved connection that has none.
+# Shows the port, because Airflow 3.3.1 and 3.3.2 cannot test a saved connection without one.
 HIDDEN_FIELDS = ["login", "schema"]
 RELABELING = {"host": "Base URL", "password": "API key"}
 PLACEHOLDERS = {
@@ -27,13 +27,15 @@ def _field(label: str, kind: str, description: str, **schema: Any) -> dict[str, 
 CONN_FIELDS: dict[str, dict[str, Any]] = {
     "timeout": _field("Timeout", "number", "Seconds that one connect, read or write may take. Empty: 30."),
     "proxy": _field(
-        "Proxy", "string", "URL of a proxy for the service and its storage. Empty: what the environment says."
+        "Proxy",
+        "string",
+        "URL of a proxy for the service and its storage. Empty: the environment's proxy variables.",
     ),
     "verify": _field(
         "Verify TLS", "string", "true, false, or the path of a CA file on every machine. Empty: true."
     ),
     "max_retries": _field(
-        "Retries", "integer", "How often a request that may be repeated is sent again. Empty: 5."
+        "Retries", "integer", "Maximum number of repeats of a request that may be repeated. Empty: 5."
     ),
     "requests_per_second": _field(
         "Requests per second", "number", "Upper limit for each Airflow process. Empty: none."
@@ -48,7 +50,7 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Describe the provider; the entry point in the group ``apache_airflow_provider``."""
+    """Return the metadata. Entry point of the group ``apache_airflow_provider``."""
     return {
         "package-name": "airflow-provider-perfectlyclear",
         "name": NAME,

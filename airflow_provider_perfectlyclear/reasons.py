@@ -1,7 +1,7 @@
 """
-Every reason code once: whether a failure is permanent, whether a retry helps, and what a person should do.
+Reason codes: for each, whether the failure is permanent, whether a retry helps, and what a person should do.
 
-Codes stand in errors, in the manifest, in the ledger and in ``ledger show``. They never change their meaning.
+Errors, the manifest, the ledger and ``ledger show`` contain these codes. Their meaning never changes.
 """
 
 from __future__ import annotations
@@ -10,28 +10,30 @@ from enum import Enum, StrEnum
 
 
 class Kind(Enum):
-    """What a later attempt can make of a failure."""
+    """What a later attempt can do about a failure."""
 
     #: Final for this content and correction: retries do not help, and later runs skip it.
     PERMANENT = "permanent"
-    #: A retry ends alike until somebody changes something; later runs try it again.
+    #: A retry fails the same way until a person changes something. Later runs try again.
     NEEDS_A_PERSON = "needs a person"
-    #: A retry may get further by itself.
+    #: A retry may succeed without any change.
     TEMPORARY = "temporary"
 
 
 class Reason(StrEnum):
     """
-    Why something failed, as a stable code.
+    Cause of a failure, as a stable code.
 
-    :param kind: what a later attempt can make of it.
-    :param remedy: what a person should do, in a sentence.
+    :param code: The code.
+    :param kind: What a later attempt can do about it. Default ``TEMPORARY``.
+    :param remedy: What a person should do, as a sentence. Default ``""``: a base class's code, never shown.
     """
 
     kind: Kind
     remedy: str
 
     def __new__(cls, code: str, kind: Kind = Kind.TEMPORARY, remedy: str = "") -> Reason:
+        """Create a member with its kind and remedy."""
         reason = str.__new__(cls, code)
         reason._value_ = code
         reason.kind = kind
@@ -40,12 +42,12 @@ class Reason(StrEnum):
 
     @property
     def is_permanent(self) -> bool:
-        """Whether it is final for this content and correction, so that later runs skip it."""
+        """Whether the failure is final for this content and correction, so that later runs skip it."""
         return self.kind is Kind.PERMANENT
 
     @property
     def retry_helps(self) -> bool:
-        """Whether the same task, tried again later and unchanged, may get further."""
+        """Whether a later attempt of the unchanged task can succeed."""
         return self.kind is Kind.TEMPORARY
 
     # ---- the task as a whole
@@ -60,7 +62,11 @@ class Reason(StrEnum):
         Kind.NEEDS_A_PERSON,
         "Change the field of the correction it names.",
     )
-    STOPPED = "STOPPED", Kind.NEEDS_A_PERSON, "Read the service's words: correction, preset or account."
+    STOPPED = (
+        "STOPPED",
+        Kind.NEEDS_A_PERSON,
+        "Read the service's message, then fix the correction, preset or account.",
+    )
     WRONG_KEY = "WRONG_KEY", Kind.NEEDS_A_PERSON, "Put a valid API key into the connection's password."
     PERMISSION_DENIED = (
         "PERMISSION_DENIED",
@@ -93,14 +99,18 @@ class Reason(StrEnum):
         Kind.NEEDS_A_PERSON,
         "Look at the plan with plan_only=True, then confirm it.",
     )
-    CANCELLED = "CANCELLED", Kind.TEMPORARY, "Run the task again: it collects what was started."
+    CANCELLED = "CANCELLED", Kind.TEMPORARY, "Run the task again: it downloads the results of started jobs."
     CATALOG_FAILED = "CATALOG_FAILED", Kind.TEMPORARY, "Read which pictures failed, and why."
 
     # ---- a single picture
 
     FAILED = "FAILED", Kind.PERMANENT, "Look at the picture; it is often truncated."
     REJECTED = "REJECTED", Kind.PERMANENT, "Look at the picture, and replace it."
-    CORRUPT_OUTPUT = "CORRUPT_OUTPUT", Kind.PERMANENT, "Look at the file that was kept in the state folder."
+    CORRUPT_OUTPUT = (
+        "CORRUPT_OUTPUT",
+        Kind.PERMANENT,
+        "Look at the file that was kept in the ledger's folder.",
+    )
     INVALID_SOURCE = "INVALID_SOURCE", Kind.PERMANENT, "Replace the file, or exclude it. Nothing was paid."
     TRUNCATED_SOURCE = (
         "TRUNCATED_SOURCE",
@@ -109,11 +119,15 @@ class Reason(StrEnum):
     )
     UNSAFE_NAME = "UNSAFE_NAME", Kind.PERMANENT, "Rename the file."
     NAME_COLLISION = "NAME_COLLISION", Kind.PERMANENT, "Rename one of the files, or exclude it."
-    NAME_REFUSED = "NAME_REFUSED", Kind.PERMANENT, "Rename the file: the destination takes no such name."
+    NAME_REFUSED = (
+        "NAME_REFUSED",
+        Kind.PERMANENT,
+        "Rename the file: the destination does not accept its name.",
+    )
     PICTURE_REFUSED = (
         "PICTURE_REFUSED",
         Kind.PERMANENT,
-        "Read the service's words: it accepts other pictures.",
+        "Read the service's message: it accepts other pictures.",
     )
     JOB_LOST_AGAIN = "JOB_LOST_AGAIN", Kind.PERMANENT, "Ask EyeQ, with the job id of the manifest."
     EMPTY = "EMPTY", Kind.PERMANENT, "Replace the file."
@@ -122,39 +136,55 @@ class Reason(StrEnum):
     START_UNKNOWN = (
         "START_UNKNOWN",
         Kind.NEEDS_A_PERSON,
-        'Decide whether to pay again: clear the task with on_ambiguous="restart", or leave it.',
+        'Decide whether to pay again: if so, clear the task with on_ambiguous="restart".',
     )
     WRONG_FILE_TYPE = "WRONG_FILE_TYPE", Kind.NEEDS_A_PERSON, "Correct file_type."
-    SOURCE_GONE = "SOURCE_GONE", Kind.NEEDS_A_PERSON, "Bring the file back, or leave it."
-    START_REFUSED = "START_REFUSED", Kind.NEEDS_A_PERSON, "Read the service's words: correction or preset."
+    SOURCE_GONE = "SOURCE_GONE", Kind.NEEDS_A_PERSON, "Restore the file, or ignore the failure."
+    START_REFUSED = (
+        "START_REFUSED",
+        Kind.NEEDS_A_PERSON,
+        "Read the service's message, then fix the correction or preset.",
+    )
     TOO_LARGE = (
         "TOO_LARGE",
         Kind.NEEDS_A_PERSON,
-        "Ask for a smaller result: it is larger than may be fetched.",
+        "Ask for a smaller result: this one exceeds the download limit.",
     )
 
-    SOURCE_CHANGED = "SOURCE_CHANGED", Kind.TEMPORARY, "Set min_age: somebody writes while the run reads."
+    SOURCE_CHANGED = (
+        "SOURCE_CHANGED",
+        Kind.TEMPORARY,
+        "Set min_age: another program writes the file while the run reads it.",
+    )
     SOURCE_UNREADABLE = "SOURCE_UNREADABLE", Kind.TEMPORARY, "Check permissions; restore archived objects."
-    RESULT_UNKNOWN = "RESULT_UNKNOWN", Kind.TEMPORARY, "Nothing: the next attempt asks again, free."
+    RESULT_UNKNOWN = "RESULT_UNKNOWN", Kind.TEMPORARY, "Nothing: the next attempt checks again, free."
     COPY_INTERRUPTED = "COPY_INTERRUPTED", Kind.TEMPORARY, "Nothing: the next attempt copies it again, free."
-    NAME_TAKEN = "NAME_TAKEN", Kind.TEMPORARY, "Move away what has its name at the destination."
+    NAME_TAKEN = "NAME_TAKEN", Kind.TEMPORARY, "Move the file or folder that has its name at the destination."
     LOCKED = "LOCKED", Kind.TEMPORARY, "Nothing: a task for this picture alone is running."
     JOB_LOST = "JOB_LOST", Kind.TEMPORARY, "Nothing: it is started again once."
-    TIMEOUT = "TIMEOUT", Kind.TEMPORARY, "Nothing, or a larger job_timeout if it is usual."
-    START_LOST = "START_LOST", Kind.TEMPORARY, "Nothing: the next attempt asks again."
-    OPEN = "OPEN", Kind.TEMPORARY, "Nothing: the next run asks for its job."
-    UNAVAILABLE = "UNAVAILABLE", Kind.TEMPORARY, "Check the service and the network between."
+    TIMEOUT = "TIMEOUT", Kind.TEMPORARY, "Nothing. If it happens often, set a larger job_timeout."
+    START_LOST = "START_LOST", Kind.TEMPORARY, "Nothing: the next attempt sends the call again."
+    OPEN = "OPEN", Kind.TEMPORARY, "Nothing: the next run checks the job again."
+    UNAVAILABLE = (
+        "UNAVAILABLE",
+        Kind.TEMPORARY,
+        "Check the service, and the network between it and the worker.",
+    )
     PROTOCOL_ERROR = "PROTOCOL_ERROR", Kind.TEMPORARY, "Ask EyeQ if it persists."
     NOT_FOUND = "NOT_FOUND", Kind.NEEDS_A_PERSON, "Check the id, or the base URL of the connection."
-    REFUSED = "REFUSED", Kind.NEEDS_A_PERSON, "Read the service's words."
+    REFUSED = "REFUSED", Kind.NEEDS_A_PERSON, "Read the service's message."
     UNSAFE_URL = (
         "UNSAFE_URL",
         Kind.TEMPORARY,
         "If the service is on your own network, set allow_insecure_hosts.",
     )
-    TRANSFER_FAILED = "TRANSFER_FAILED", Kind.TEMPORARY, "Check the way to the service's storage."
-    URL_EXPIRED = "URL_EXPIRED", Kind.TEMPORARY, "Nothing: the next attempt asks for a fresh address."
-    URL_GONE = "URL_GONE", Kind.TEMPORARY, "Nothing: the next attempt asks for a fresh address."
+    TRANSFER_FAILED = (
+        "TRANSFER_FAILED",
+        Kind.TEMPORARY,
+        "Check the network between the worker and the service's storage.",
+    )
+    URL_EXPIRED = "URL_EXPIRED", Kind.TEMPORARY, "Nothing: the next attempt asks for a fresh URL."
+    URL_GONE = "URL_GONE", Kind.TEMPORARY, "Nothing: the next attempt asks for a fresh URL."
 
     # ---- classes that others are derived from: never by themselves
 
@@ -167,14 +197,14 @@ class Reason(StrEnum):
 PERMANENT = frozenset(reason for reason in Reason if reason.is_permanent)
 
 
-#: What was refused here for the bytes of a source, before anything was sent: no row with one of these was paid.
+#: Source files that were refused for their bytes before any request. A ledger row with one of these was never paid.
 REFUSED_HERE = frozenset({Reason.INVALID_SOURCE, Reason.TRUNCATED_SOURCE})
 
 
 def retry_helps(code: str) -> bool:
     """
-    Return whether a later attempt may mend a failure by itself.
+    Return whether a later attempt of the unchanged task can succeed.
 
-    :param code: a reason code; one that this version does not know may be mended.
+    :param code: A reason code. For codes that this version does not know, True.
     """
     return code not in set(Reason) or Reason(code).retry_helps

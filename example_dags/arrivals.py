@@ -19,7 +19,7 @@ PHOTOS_INGEST           when to look into the inbox      default: */10 * * * *
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import DAG, Asset, ObjectStoragePath, task
@@ -58,7 +58,7 @@ def files_of_events(*, triggering_asset_events: Any = None) -> list[str]:
 with DAG(
     "ingest_arrivals",
     schedule=SCHEDULE,
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     tags=["perfectly clear", "example"],
@@ -68,7 +68,7 @@ with DAG(
 with DAG(
     "correct_arrivals",
     schedule=[arrived_pictures],
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,  # one record, one owner: the next arrivals wait for these
     doc_md=__doc__,
@@ -80,7 +80,7 @@ with DAG(
         source_root=CATALOG,
         destination=CORRECTED,
         # With a list, the redo guard compares with the listed pictures alone, and an ingestion that replaces 30
-        # would trip it. This brake stands in its place.
+        # would trip it. This limit replaces it.
         max_new_jobs=1000,
         deferrable=True,
         retries=3,

@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from airflow.sdk import DAG, Param
 
@@ -16,7 +16,7 @@ from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyCl
 with DAG(
     "correct_one",
     schedule=None,
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     params={
         "source": Param("/data/photos/catalog/portrait.jpg", type="string", description="a path or URL"),
         "destination": Param("/data/photos/corrected/", type="string", description="a folder/ or a file"),

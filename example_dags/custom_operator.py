@@ -9,7 +9,7 @@ repeats it, so a retry of this operator pays again: fine for a trial with three 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ class TryPresetsOperator(BaseOperator):
 with DAG(
     "custom_operator",
     schedule=None,
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     render_template_as_native_obj=True,  # so that "{{ params.presets }}" is a list
     params={
         "source": Param("/data/photos/catalog/portrait.jpg", type="string"),

@@ -15,7 +15,7 @@ PHOTOS_CORRECTED        the corrected pictures           default: /data/photos/c
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, ObjectStoragePath, task, task_group
 
@@ -65,7 +65,7 @@ def correct(source: str, destination: str) -> None:
 with DAG(
     "in_steps",
     schedule=None,
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     max_active_runs=1,
     doc_md=__doc__,
     tags=["perfectly clear", "example"],

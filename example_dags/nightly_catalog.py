@@ -22,7 +22,7 @@ The places may be object stores as well, such as ``s3://aws_default@media/correc
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 
 from airflow.sdk import DAG, Asset, ObjectStoragePath, Param, task
 
@@ -47,7 +47,7 @@ def ingest(inbox: str, catalog: str) -> int:
 
 @task
 def publish(folder: str) -> list[str]:
-    """Stand in for whatever comes next: a shop, a CDN, a search index."""
+    """Stand in for the next system: a shop, a CDN, a search index."""
     pictures = ObjectStoragePath(folder).iterdir()
     return sorted(picture.name for picture in pictures if not picture.name.startswith("."))
 
@@ -55,7 +55,7 @@ def publish(folder: str) -> list[str]:
 with DAG(
     "nightly_catalog",
     schedule=SCHEDULE,
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,  # two nights at once would only wait for each other
     params={
@@ -80,7 +80,7 @@ with DAG(
 with DAG(
     "publish_catalog",
     schedule=[corrected_catalog],
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     tags=["perfectly clear", "example"],
 ):

@@ -1,5 +1,5 @@
 """
-Another correction for a catalog that stands: 20 pictures first, then a person's word, then the rest.
+Another correction for an existing catalog: 20 pictures first, then a person's word, then the rest.
 
 Trigger it with the new correction. ``canary`` corrects 20 pictures with it; look at them, and approve or reject under
 "Required Actions". Approved, ``roll_out`` corrects the rest, unless that needs more jobs than were allowed for: then
@@ -20,7 +20,7 @@ Needs Airflow 3.1 or newer, for the approval.
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param
@@ -34,7 +34,7 @@ MAX_NEW_JOBS = int(os.environ.get("PHOTOS_MAX_NEW_JOBS", "5000"))
 with DAG(
     "preset_rollout",
     schedule=None,
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     params={"correction": Param({"preset": "Vivid"}, type="object", description="the new one, whole")},

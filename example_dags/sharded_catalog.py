@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import DAG, task
@@ -36,7 +36,7 @@ def add_up(summaries: Iterable[dict[str, Any]]) -> dict[str, int]:
 with DAG(
     "sharded_catalog",
     schedule=os.environ.get("PHOTOS_SCHEDULE", "0 2 * * *") or None,
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,  # two nights at once would only wait for each other
     doc_md=__doc__,

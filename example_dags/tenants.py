@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import DAG, ObjectStoragePath, task
@@ -48,7 +48,7 @@ def wishes_of(folder: ObjectStoragePath) -> dict[str, Any]:
 with DAG(
     "tenants",
     schedule=os.environ.get("PHOTOS_SCHEDULE", "0 2 * * *") or None,
-    start_date=datetime(2026, 1, 1),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     doc_md=__doc__,

@@ -21,7 +21,7 @@ TOGETHER = ("tests/airflow/", "tests/s3/")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n``: tests go to whoever is free, but for those that share a server."""
+    """With ``-n``: tests go to free workers, but for those that share a server."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):

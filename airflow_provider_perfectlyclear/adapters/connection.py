@@ -1,5 +1,5 @@
 """
-Airflow's connection of type ``perfectlyclear``, read into the settings of a client.
+Airflow connections of type ``perfectlyclear``, as settings of a client.
 
 ====================  =============================================================================
 password              the API key
@@ -9,8 +9,8 @@ extra (JSON)          ``timeout``, ``proxy``, ``verify``, ``max_retries``, ``req
                       ``allow_insecure_hosts``
 ====================  =============================================================================
 
-Workers look a connection up with :func:`get_settings`, triggerers with :func:`aget_settings`, which never
-stops the event loop.
+Workers read a connection with :func:`get_settings`, triggerers with :func:`aget_settings`, which does not block the
+event loop.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 
 def get_settings(conn_id: str) -> Settings:
     """
-    Look the connection up, blocking. For workers.
+    Read a connection, blocking. For workers.
 
-    :param conn_id: Airflow's connection id.
-    :raises ConfigurationError: the connection is missing, has no API key, or a field of it is wrong.
+    :param conn_id: Id of the Airflow connection.
+    :raises ConfigurationError: The connection is missing, has no API key, or has a wrong field.
     """
     from airflow.providers.common.compat.sdk import BaseHook
 
@@ -58,10 +58,10 @@ def get_settings(conn_id: str) -> Settings:
 
 async def aget_settings(conn_id: str) -> Settings:
     """
-    Look the connection up without stopping the event loop. For triggers.
+    Read a connection without blocking the event loop. For triggers.
 
-    :param conn_id: Airflow's connection id.
-    :raises ConfigurationError: the connection is missing, has no API key, or a field of it is wrong.
+    :param conn_id: Id of the Airflow connection.
+    :raises ConfigurationError: The connection is missing, has no API key, or has a wrong field.
     """
     conn = await _aget_connection(conn_id)
     settings = settings_from(conn)
@@ -72,9 +72,10 @@ async def aget_settings(conn_id: str) -> Settings:
 
 def renewer(settings: Settings) -> Callable[[], Settings | None]:
     """
-    Make what a client calls once after a 401: the connection read again, None if its key is still the same.
+    Return the function that a client calls once after a 401. It reads the connection again.
 
-    :param settings: the settings whose key was refused; their ``name`` is the connection id.
+    :param settings: The settings with the refused API key. Their ``name`` is the connection id.
+    :returns: A function that returns the new settings, or None if the API key has not changed.
     """
     known = settings
 
@@ -88,9 +89,9 @@ def renewer(settings: Settings) -> Callable[[], Settings | None]:
 
 def arenewer(settings: Settings) -> Callable[[], Awaitable[Settings | None]]:
     """
-    Make the asynchronous form of :func:`renewer`.
+    Return the asynchronous form of :func:`renewer`.
 
-    :param settings: the settings whose key was refused.
+    :param settings: The settings with the refused API key. Their ``name`` is the connection id.
     """
     known = settings
 
@@ -105,10 +106,10 @@ def arenewer(settings: Settings) -> Callable[[], Awaitable[Settings | None]]:
 
 def settings_from(conn: Any) -> Settings:
     """
-    Read an Airflow connection; nothing is looked up or sent.
+    Convert an Airflow connection to settings, without any request.
 
     :param conn: Airflow's ``Connection`` of any version.
-    :raises ConfigurationError: a field is missing or wrong; the message names it.
+    :raises ConfigurationError: A field is missing or wrong. The message names it.
     """
     name = conn.conn_id or DEFAULT_CONN_ID
     if conn.conn_type not in (CONN_TYPE, "", None):
@@ -133,7 +134,7 @@ def _api_key(name: str, password: str | None) -> str:
     if key != password:
         log.warning("Connection %r: white space around the API key was left out.", name)
     if not (key.isascii() and key.isprintable() and " " not in key):
-        # An HTTP header cannot carry it, and the library's own error would quote it.
+        # An HTTP header cannot contain it, and the error of the HTTP library would quote it.
         raise ConfigurationError(
             f"Connection {name!r}: the API key in the password has characters that no key has "
             "(white space, line breaks or letters outside ASCII): copy it again."
@@ -147,16 +148,16 @@ def _api_key(name: str, password: str | None) -> str:
 def _base_url(
     name: str, host: str | None, port: int | None, schema: str | None, insecure: bool
 ) -> str | None:
-    """Put the base URL together, or None for the public service."""
+    """Return the base URL. None: the public service."""
     host, schema = (host or "").strip(), (schema or "").strip().strip("/")
     if not host:
-        if schema or int(port or 0) not in (0, HTTPS_PORT):  # where the public service is anyway
+        if schema or int(port or 0) not in (0, HTTPS_PORT):  # 443 is the port of the public service
             raise ConfigurationError(
                 f"Connection {name!r} has a port or a path but no host: fill in the host."
             )
         return None
     scheme = "https"
-    if schema.lower() in ("http", "https"):  # the habit of Airflow's HTTP connections
+    if schema.lower() in ("http", "https"):  # as in Airflow's HTTP connections
         scheme, schema = schema.lower(), ""
     url = _split(name, host if "://" in host else f"{scheme}://{_bracketed(host)}")
     _refuse_insecure(name, url, insecure)
@@ -164,7 +165,7 @@ def _base_url(
 
 
 def _bracketed(host: str) -> str:
-    """Write a bare IPv6 address the way a URL wants it."""
+    """Return a bare IPv6 address in brackets, as a URL requires."""
     try:
         return f"[{ipaddress.IPv6Address(host)}]"
     except ValueError:
@@ -191,7 +192,7 @@ def _split(name: str, text: str) -> SplitResult:
 
 
 def _is_host(text: str) -> bool:
-    """Whether it can be looked up; Python's own look-up would fail on others in words of its own."""
+    """Return whether DNS can look the name up. For other names, Python raises unrelated errors."""
     try:
         labels = text.removesuffix(".").encode("idna").decode().split(".")
     except UnicodeError:
@@ -212,7 +213,7 @@ def _refuse_insecure(name: str, url: SplitResult, insecure: bool) -> None:
 
 
 def _authority(name: str, url: SplitResult, port: int | None) -> str:
-    ports = {p for p in (url.port, int(port or 0)) if p}  # some Airflow versions hand over port 0
+    ports = {p for p in (url.port, int(port or 0)) if p}  # some Airflow versions pass port 0
     if len(ports) > 1:
         raise ConfigurationError(
             f"Connection {name!r} names two ports, {url.port} in the host and {port}: keep one."
@@ -220,7 +221,7 @@ def _authority(name: str, url: SplitResult, port: int | None) -> str:
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     if not all(0 < one < 65536 for one in ports):
         raise ConfigurationError(
-            f"Connection {name!r}: {port} is no port: give one from 1 to 65535, or none."
+            f"Connection {name!r}: {port} is not a valid port: give 1 to 65535, or leave it empty."
         )
     usual = {"https": HTTPS_PORT, "http": 80}[url.scheme]
     return f"{host}:{ports.pop()}" if ports - {usual} else str(host)
@@ -240,7 +241,7 @@ def _path(name: str, url: SplitResult, schema: str) -> str:
 
 
 def _extra(name: str, extra: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Read the extra: every field checked and in the type that Settings wants; empty ones left out."""
+    """Read the extra: every field is checked and converted for Settings. Empty fields are left out."""
     given = _extra_object(name, extra)
     readers = {
         "timeout": _positive,
@@ -252,7 +253,7 @@ def _extra(name: str, extra: str | Mapping[str, Any] | None) -> dict[str, Any]:
     }
     found = {}
     for field, value in given.items():
-        short = field.removeprefix(f"extra__{CONN_TYPE}__")  # how old forms stored it
+        short = field.removeprefix(f"extra__{CONN_TYPE}__")  # as old connection forms stored it
         if short not in readers:
             close = difflib.get_close_matches(short, readers, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f": known are {', '.join(readers)}."
@@ -328,7 +329,7 @@ def _verify(value: Any) -> bool | str:
 
 
 def _proxy(value: Any) -> str:
-    # The value is never quoted: a proxy's URL may hold a password.
+    # Messages never quote the value: a proxy's URL may contain a password.
     if not isinstance(value, str) or not _is_proxy(value):
         raise ValueError("must be a URL such as http://proxy.example.com:3128")
     if value.startswith("socks5") and find_spec("socksio") is None:
@@ -354,7 +355,7 @@ async def _aget_connection(conn_id: str) -> Any:
     try:
         return await get_async_connection(conn_id)
     except AirflowNotFoundException:
-        # `airflow dags test` finds connections of its database by the blocking way alone.
+        # `airflow dags test` finds connections of its database only with the blocking call.
         return await asyncio.to_thread(_or_not_defined, conn_id, lambda: BaseHook.get_connection(conn_id))
 
 
@@ -371,7 +372,7 @@ def _or_not_defined(conn_id: str, look_up: Callable[[], Any]) -> Any:
 
 
 def _unmasked(conn: Any, settings: Settings) -> list[str]:
-    """The secrets that Airflow's own masking of a connection does not cover."""
+    """Return the secrets that Airflow does not mask by itself."""
     secrets = [settings.api_key] if settings.api_key != conn.password else []
     if settings.proxy and (password := urlsplit(settings.proxy).password):
         secrets.append(password)

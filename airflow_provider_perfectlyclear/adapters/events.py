@@ -1,4 +1,4 @@
-"""What a run tells Airflow beside its result: extras of asset events, and metrics. None of it can fail a task."""
+"""Extras of asset events, and metrics. Their failures never fail a task."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ TIMINGS = ("seconds", "seconds_waited")
 
 @contextmanager
 def harmless(what: str) -> Iterator[None]:
-    """Log whatever goes wrong, and go on: the pictures are corrected, and paid for."""
+    """Log any error and continue: the pictures are already corrected and paid for."""
     try:
         yield
-    except Exception as error:
-        log.warning("%s could not be told to Airflow: %s", what, type(error).__name__, exc_info=True)
+    except Exception as error:  # Airflow and its plug-ins raise anything
+        log.warning("%s could not be reported to Airflow: %s", what, type(error).__name__, exc_info=True)
 
 
 def count(tally: Mapping[str, float], *, dag_id: str, task_id: str) -> None:
     """
-    Send a try's numbers as metrics ``perfectlyclear.*``.
+    Send an attempt's counts as metrics ``perfectlyclear.*``.
 
-    :param tally: what the try did; empty sends nothing.
+    :param tally: Counts and seconds of the attempt. Empty: no metrics.
+    :param dag_id: Tag of the metrics.
+    :param task_id: Tag of the metrics.
     """
     if not tally:
         return
@@ -51,10 +53,11 @@ def count(tally: Mapping[str, float], *, dag_id: str, task_id: str) -> None:
 
 def fill_events(context: Any, outlets: Iterable[Any], facts: Mapping[str, Any]) -> None:
     """
-    Put a run's numbers into the extra of the event of each outlet. What a Dag has put there itself, stays.
+    Add a run's counts to the extra of each outlet's asset event. Keys that the Dag has set itself stay.
 
-    :param context: the task's, for its ``outlet_events``.
-    :param outlets: the task's outlets. An alias has no event of its own.
+    :param context: The task's context, for its ``outlet_events``.
+    :param outlets: The task's outlets. Aliases are skipped, because they have no event of their own.
+    :param facts: The counts.
     """
     for outlet in outlets:
         with harmless("The extra of an asset event"):

@@ -1,7 +1,7 @@
 """
-What Airflow remembers of a task's ledger: so the next run knows when it does not find the one that it must find.
+Identity of a task's ledger, stored in Airflow, so that a run notices when the ledger is missing.
 
-An XCom of the last run of the task tells it; where Airflow has a store that survives retries (3.3), that too.
+It is stored as an XCom for the next run and, from Airflow 3.3, in the task state store for retries.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The XCom, and the key in the task's own store.
+#: Key of the XCom, and in the task state store.
 KEY = "perfectlyclear_ledger"
 
 
 def recall(context: Mapping[str, Any]) -> Expected | None:
     """
-    Read what the last run of this task, or an earlier try of this one, said of its ledger.
+    Return the identity of the ledger of an earlier attempt of this run, or of the task's last run.
 
-    It is said again at once: Airflow clears the XComs of a try that begins, and one that ends without a ledger, or is
-    killed, would leave the next run without any.
+    It is stored again at once: Airflow clears the XComs of a new attempt, and an attempt that is killed or ends without
+    a ledger would leave the next run without one.
 
-    :param context: the task's.
-    :returns: None when nothing is known: then nothing is expected.
+    :param context: The task's context.
+    :returns: None: no ledger is known, so none is expected.
     """
     from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 
@@ -46,9 +46,10 @@ def recall(context: Mapping[str, Any]) -> Expected | None:
 
 def remember(context: Mapping[str, Any], said: Mapping[str, Any] | None) -> None:
     """
-    Keep what a run says of its ledger for the next one.
+    Store the identity of a run's ledger for the next run.
 
-    :param said: plain data; None: the run has none.
+    :param context: The task's context.
+    :param said: The identity, as plain data. None: the run has no ledger.
     """
     if said is None:
         return
@@ -63,7 +64,7 @@ def _say_again(context: Mapping[str, Any], said: Mapping[str, Any]) -> None:
         context["ti"].xcom_push(
             key=KEY, value={name: value for name, value in said.items() if name != "run_id"}
         )
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # only the next run needs it, so this run must not fail
         log.debug("The XCom cannot be written: %s", type(error).__name__)
 
 
@@ -73,8 +74,8 @@ def _of_this_run(context: Mapping[str, Any]) -> Any:
         return None
     try:
         said = store.get(KEY)
-    except Exception as error:  # a store of Airflow's own, which no run may fail for
-        log.debug("The task's store cannot be read: %s", type(error).__name__)
+    except Exception as error:  # noqa: BLE001  # a new part of Airflow; a run must not fail because of it
+        log.debug("The task state store cannot be read: %s", type(error).__name__)
         return None
     is_ours = isinstance(said, Mapping) and said.get("run_id") == str(context["ti"].run_id)
     return said if is_ours else None
@@ -89,6 +90,6 @@ def _of_the_last_run(context: Mapping[str, Any]) -> Any:
         return pull(
             task_ids=ti.task_id, key=KEY, map_indexes=getattr(ti, "map_index", -1), include_prior_dates=True
         )
-    except Exception as error:  # versions of Airflow differ in what they take
+    except Exception as error:  # noqa: BLE001  # versions of Airflow accept different arguments
         log.debug("The last run's XCom cannot be read: %s", type(error).__name__)
         return None

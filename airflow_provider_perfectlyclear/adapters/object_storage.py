@@ -1,9 +1,9 @@
 """
-Where a Dag says that pictures lie, opened as a store.
+Places of files, as a Dag gives them, and the stores that they open.
 
-Understood: absolute local paths, ``file://``, ``s3://bucket/prefix`` and every other scheme that Airflow or
-fsspec knows, ``s3://conn_id@bucket/prefix``, and ``ObjectStoragePath``. An explicit connection id wins over
-one in the URL. Opened in ``execute`` only: looking up a connection has no place in parsing a Dag.
+Accepted are absolute local paths, ``file://``, ``s3://bucket/prefix`` and every other scheme that Airflow or fsspec
+knows, ``s3://conn_id@bucket/prefix``, and ``ObjectStoragePath``. An explicit connection id takes precedence over one in
+the URL. Stores are opened in ``execute`` only, because parsing a Dag must not read connections.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.storage import Store
 
 LOCAL = ("file", "local")
-#: Where the record of a destination lies, unless ``state_path`` says otherwise.
+#: Name of the ledger's folder in a destination, if there is no ``state_path``.
 STATE_FOLDER = ".perfectlyclear"
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 
@@ -32,11 +32,11 @@ _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTA
 @dataclass(frozen=True, slots=True)
 class Place:
     """
-    A location, taken apart.
+    A path or URL, parsed.
 
     :param scheme: ``file``, ``s3``, ``gs``, ...
-    :param path: an absolute path, or bucket and key.
-    :param conn_id: Airflow's connection for the store, if one was named.
+    :param path: An absolute path, or bucket and key.
+    :param conn_id: Airflow connection to the store. Default None: none was named.
     """
 
     scheme: str
@@ -45,7 +45,7 @@ class Place:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it was written as a folder, with a slash at the end."""
+        """Whether the place ends in a slash."""
         return self.path.endswith("/")
 
     def split(self) -> tuple[Place, str]:
@@ -56,12 +56,12 @@ class Place:
 
 def parse_place(value: Any, *, conn_id: str | None = None, argument: str = "path") -> Place:
     """
-    Take a location apart; nothing is looked up.
+    Parse a path or URL, without opening a store.
 
-    :param value: a path, a URL or an ``ObjectStoragePath``.
-    :param conn_id: Airflow's connection for the store; wins over one in the URL.
-    :param argument: the operator's argument, for messages.
-    :raises ConfigurationError: None, empty, a relative local path, or a connection for a local path.
+    :param value: A path, a URL or an ``ObjectStoragePath``.
+    :param conn_id: Airflow connection to the store. Takes precedence over one in the URL. Default None.
+    :param argument: Name of the operator's argument, for messages. Default ``"path"``.
+    :raises ConfigurationError: The value is None, empty or a relative local path, or a local path has a connection.
     """
     if limits.is_none(value):
         raise ConfigurationError(
@@ -98,9 +98,10 @@ def _local_place(path: str, conn_id: str | None, argument: str) -> Place:
 
 def open_place(place: Place) -> Store:
     """
-    Open a store there.
+    Open the store of a place.
 
-    :raises ConfigurationError: nothing here knows the scheme, or its connection cannot be used.
+    :param place: A folder or prefix.
+    :raises ConfigurationError: No installed package knows the scheme, or its connection is not defined.
     """
     from airflow_provider_perfectlyclear.storage import LocalStore, open_store
 
@@ -113,18 +114,19 @@ def open_folder(value: Any, *, conn_id: str | None = None, argument: str = "path
     """
     Open the store of a folder or prefix.
 
-    :param value: a path, a URL or an ``ObjectStoragePath``.
-    :param conn_id: Airflow's connection for the store; wins over one in the URL.
-    :param argument: the operator's argument, for messages.
+    :param value: A path, a URL or an ``ObjectStoragePath``.
+    :param conn_id: Airflow connection to the store. Takes precedence over one in the URL. Default None.
+    :param argument: Name of the operator's argument, for messages. Default ``"path"``.
+    :raises ConfigurationError: As :func:`parse_place` and :func:`open_place`.
     """
     return open_place(parse_place(value, conn_id=conn_id, argument=argument))
 
 
 def open_file(value: Any, *, conn_id: str | None = None, argument: str = "path") -> tuple[Store, str]:
     """
-    Open the store of a file's folder, and say the file's name in it. Parameters as :func:`open_folder`.
+    Open the store of a file's folder, and return it with the file's name. Parameters as :func:`open_folder`.
 
-    :raises ConfigurationError: it ends in a slash, or as :func:`parse_place`.
+    :raises ConfigurationError: The place ends in a slash, or as :func:`open_folder`.
     """
     folder, name = parse_place(value, conn_id=conn_id, argument=argument).split()
     if not name:
@@ -134,11 +136,11 @@ def open_file(value: Any, *, conn_id: str | None = None, argument: str = "path")
 
 def open_state(state_path: Any, destination: Store | None) -> Store:
     """
-    Open the folder of a destination's record.
+    Open the folder of a ledger.
 
-    :param state_path: the operator's argument; None: a folder in the destination.
-    :param destination: the store of the corrected pictures.
-    :raises ConfigurationError: there is neither, or a file stands in the place of ``state_path``.
+    :param state_path: The operator's argument. None: ``.perfectlyclear`` in the destination.
+    :param destination: Store of the outputs. None: the task has no destination.
+    :raises ConfigurationError: Neither is given, or ``state_path`` is a file.
     """
     if state_path:
         state = open_folder(state_path, argument="state_path")
@@ -149,18 +151,18 @@ def open_state(state_path: Any, destination: Store | None) -> Store:
         return state
     if destination is None:
         raise ConfigurationError(
-            "Without a destination, state_path must say where the record of what was paid lies."
+            "Without a destination there is no default folder for the ledger. Set state_path."
         )
     return destination.child(STATE_FOLDER)
 
 
 def names_below(root: Any, files: Sequence[Any]) -> list[str]:
     """
-    Turn files into names relative to their common root.
+    Return the names of files relative to their common root.
 
-    :param root: the folder that all files lie in.
-    :param files: paths, URLs, or names that are relative to the root already.
-    :raises ConfigurationError: a file lies elsewhere.
+    :param root: Folder that contains all files.
+    :param files: Paths, URLs, or names that are already relative to the root.
+    :raises ConfigurationError: A file is not in the root.
     """
     base = parse_place(root, argument="source_root")
     prefix = base.path.rstrip("/") + "/"
@@ -180,14 +182,14 @@ def _name_below(base: Place, prefix: str, file: Any) -> str:
 
 
 def _filesystem(place: Place) -> AbstractFileSystem:
-    """Airflow's filesystem of the connection, with listings that are always fresh."""
+    """Return Airflow's filesystem for the place, without a listings cache."""
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
 
     bucket = place.path.partition("/")[0]
     try:
         found = ObjectStoragePath(f"{place.scheme}://{bucket}", conn_id=place.conn_id).fs
-        # Amazon's provider takes the machine's own credentials where a connection is not defined: right for its
-        # default, but for a misspelt one they may belong to another account.
+        # If a connection is not defined, Amazon's provider uses the machine's own credentials. That is intended for its
+        # default connection. For a misspelt id, the credentials may belong to another account.
         if place.conn_id and not place.conn_id.endswith("_default"):
             BaseHook.get_connection(place.conn_id)
     except AirflowNotFoundException:
@@ -202,7 +204,7 @@ def _filesystem(place: Place) -> AbstractFileSystem:
 
 
 def _without_airflow(place: Place) -> AbstractFileSystem:
-    """Fsspec's own filesystem, for schemes that no installed provider brings."""
+    """Return fsspec's own filesystem, for schemes that no installed provider supports."""
     import fsspec
 
     remedy = f"install the Airflow provider for {place.scheme}://"
@@ -220,12 +222,12 @@ def _without_airflow(place: Place) -> AbstractFileSystem:
 
 def _uncached(found: AbstractFileSystem) -> AbstractFileSystem:
     """
-    Open the same filesystem again without a listings cache, which would hide what other writers did.
+    Open the same filesystem again without a listings cache, which would hide changes by other writers.
 
-    The one that was found is left as it is: Airflow shares it with every other task of the process.
+    The given filesystem stays as it is, because Airflow shares it with other tasks of the process.
     """
     options = {**found.storage_options, "use_listings_cache": False}
     try:
         return type(found)(*found.storage_args, **options, skip_instance_cache=True)
-    except TypeError:  # takes no options of fsspec's base class, so it keeps no listings by itself
+    except TypeError:  # it accepts no options of fsspec's base class, so it has no listings cache
         return found

@@ -1,6 +1,4 @@
-"""
-A run as OpenLineage sees it. Needs ``apache-airflow-providers-openlineage``; nothing else here imports this module.
-"""
+"""Lineage of a run for OpenLineage. Requires ``apache-airflow-providers-openlineage``, so import it only on demand."""
 
 from __future__ import annotations
 
@@ -23,10 +21,10 @@ FACET = "perfectlyclear"
 @attrs.define
 class PerfectlyClearRunFacet(RunFacet):
     """
-    What the run did, over all its tries.
+    Result of the run, over all its attempts.
 
-    :param facts: counts, paid calls, and where the manifest is.
-    :param version: of this package.
+    :param facts: Counts, paid calls, and the URI of the manifest.
+    :param version: Version of this package.
     """
 
     facts: dict[str, Any]
@@ -35,11 +33,11 @@ class PerfectlyClearRunFacet(RunFacet):
 
 def lineage_of(source: Any, destination: Any, facts: Mapping[str, Any]) -> OperatorLineage[Dataset, RunFacet]:
     """
-    Describe a run: from where, to where, and how much.
+    Return the lineage of a run.
 
-    :param source: as the operator was given it, rendered; None or nonsense names no dataset.
-    :param destination: likewise.
-    :param facts: empty leaves the facet out.
+    :param source: The operator's argument, rendered. A value that is not a place adds no dataset.
+    :param destination: As ``source``.
+    :param facts: Content of the run facet. Empty: no facet.
     """
     return OperatorLineage(
         inputs=_datasets(source),
@@ -57,7 +55,7 @@ def _datasets(value: Any) -> list[Dataset]:
 
 
 def dataset_of(place: Place) -> tuple[str, str]:
-    """Namespace and name by OpenLineage's rules: ``s3://bucket`` and the key, ``file`` and the path."""
+    """Return namespace and name by OpenLineage's rules: ``s3://bucket`` and the key, or ``file`` and the path."""
     if place.scheme in LOCAL:
         return "file", place.path.rstrip("/") or "/"
     bucket, _, key = place.path.partition("/")

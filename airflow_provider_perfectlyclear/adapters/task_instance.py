@@ -1,4 +1,4 @@
-"""A run as a task instance of Airflow: what it is called, and how its failures are told."""
+"""Keys and titles of a task instance, and this package's errors as Airflow's exceptions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 def run_key(ti: Any) -> str:
     """
-    Name the task instance over all its tries: what it started, its next try takes up.
+    Return the key of a task instance, the same for all its attempts. An attempt continues the jobs of earlier ones.
 
-    The run id comes last: it alone may hold any character.
+    The run id is last, because it may contain any character.
 
     :param ti: Airflow's task instance.
     """
@@ -25,7 +25,7 @@ def run_key(ti: Any) -> str:
 
 def task_key(ti: Any) -> str:
     """
-    Name the task of a Dag run, all its mapped instances together.
+    Return the key of a task in one Dag run, the same for all its mapped instances.
 
     :param ti: Airflow's task instance.
     """
@@ -33,7 +33,7 @@ def task_key(ti: Any) -> str:
 
 
 def run_title(ti: Any) -> str:
-    """Name the run for people who read of it in another run's log."""
+    """Return the run's name for messages in other runs' logs."""
     index = getattr(ti, "map_index", -1)
     mapped = f" [{index}]" if isinstance(index, int) and index >= 0 else ""
     return f"dag {ti.dag_id!r} run {ti.run_id!r} task {ti.task_id!r}{mapped}"
@@ -42,10 +42,10 @@ def run_title(ti: Any) -> str:
 @contextmanager
 def told_to_airflow() -> Iterator[None]:
     """
-    Turn this package's errors into Airflow's own; everything else flies as it is.
+    Convert this package's errors to Airflow's exceptions. Other exceptions pass unchanged.
 
-    The sentence is logged first, whole and by itself, before Airflow logs it at the end of a traceback. The chain is
-    cut: what lies below may quote a signed URL, and the message says all there is to know.
+    The message is logged alone first, before Airflow logs it at the end of a traceback. The cause is dropped, because
+    causes may quote a signed URL and the message is complete.
     """
     from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 

@@ -1,1 +1,1 @@
-"""The service: HTTP and jobs. Imports no Airflow, and knows no files and no pictures."""
+"""Client of the service: HTTP and jobs. Imports neither Airflow nor anything about files and pictures."""

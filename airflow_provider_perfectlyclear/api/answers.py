@@ -1,4 +1,4 @@
-"""An answer of the service, and what it says when it is not what was hoped for. Pure."""
+"""Response of the service, and the error that an unsuccessful one means. No input or output."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api.text import service_words
 
-#: The most bytes of a JSON answer that are read: reading more than these stops an event loop for too long.
+#: Maximum number of bytes of a JSON response. Parsing more would block an event loop for too long.
 LARGEST_BODY = 2**20
 
 _NOT_JSON = object()
 
-# Where services put their reason, in the order of trust.
+# Fields that contain the cause of a refusal, the most reliable first.
 _REASONS = ("error", "errors", "message", "statusText", "detail", "msg", "reason", "title")
 
 
 @dataclass(frozen=True)
 class Answer:
     """
-    One answer to a request.
+    One response to a request.
 
-    :param status: the HTTP status.
-    :param headers: names in lower case.
-    :param body: at most ``LARGEST_BODY`` bytes.
+    :param status: The HTTP status.
+    :param headers: The headers, with names in lower case.
+    :param body: The body, at most ``LARGEST_BODY`` bytes.
     """
 
     status: int
@@ -36,27 +36,29 @@ class Answer:
 
     @cached_property
     def is_html(self) -> bool:
-        """Whether the body is a web page, whatever its headers say."""
+        """Whether the body is a web page. The headers are ignored."""
         return self.body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
     @cached_property
     def data(self) -> Any:
-        """The body as JSON, parsed once: it may be large, and an event loop may wait for it."""
+        """The body as JSON. It is parsed once, because a large one blocks the event loop."""
         try:
             return json.loads(self.body, parse_constant=lambda _: None)
         except (ValueError, RecursionError):
             return _NOT_JSON
 
     def quoted(self) -> str:
-        """Quote the body for a message: at most 200 safe characters."""
+        """Return the start of the body for a message: at most 200 safe characters."""
         return service_words(self.body[:4000].decode("utf-8", "replace")) or "an empty body"
 
 
 def parsed(answer: Answer, what: str) -> Any:
     """
-    Parse the body as JSON.
+    Return the body as JSON.
 
-    :raises ProtocolError: for everything that is not, whatever it is.
+    :param answer: The response.
+    :param what: The request, for messages.
+    :raises ProtocolError: The body is not JSON.
     """
     if answer.is_html:
         raise errors.ProtocolError(f"{what}: HTML, not JSON (HTTP {answer.status}): {answer.quoted()}")
@@ -66,7 +68,7 @@ def parsed(answer: Answer, what: str) -> Any:
 
 
 def parsed_or_none(answer: Answer) -> Any:
-    """Parse the body as JSON; None when it is not."""
+    """Return the body as JSON. None: it is not JSON."""
     try:
         return parsed(answer, "")
     except errors.ProtocolError:
@@ -74,7 +76,7 @@ def parsed_or_none(answer: Answer) -> Any:
 
 
 def json_object(answer: Answer, what: str) -> dict[str, Any]:
-    """Return the JSON object of a successful answer, or raise what the answer means."""
+    """Return the JSON object of a successful response, or raise the error that the response means."""
     check(answer, what)
     data = parsed(answer, what)
     if not isinstance(data, dict):
@@ -83,18 +85,18 @@ def json_object(answer: Answer, what: str) -> dict[str, Any]:
 
 
 def unexpected(answer: Answer, what: str, why: str) -> errors.ProtocolError:
-    """An answer that is JSON, but not what the reference says."""
+    """Return the error for a response that is JSON but differs from the API reference."""
     return errors.ProtocolError(f"{what}: {why} (HTTP {answer.status}): {answer.quoted()}")
 
 
 def check(answer: Answer, what: str) -> None:
-    """Raise what an answer means that is no success (2xx)."""
+    """Raise the error that an unsuccessful response (other than 2xx) means."""
     if not 200 <= answer.status < 300:
         raise stopped(answer, what) or _failed(answer, what)
 
 
 def stopped(answer: Answer, what: str) -> errors.RunStopped | None:
-    """Say whether an answer means that nothing else may be tried either."""
+    """Return the error of a response after which other requests would fail the same way. None: another response."""
     match answer.status:
         case 401:
             return errors.AuthenticationError(f"{what}: the API key is refused (HTTP 401): {reason(answer)}")
@@ -119,20 +121,20 @@ def _failed(answer: Answer, what: str) -> errors.PerfectlyClearError:
         return errors.Unavailable(said)
     if 300 <= answer.status < 400:
         return errors.ProtocolError(
-            f"{what}: HTTP {answer.status}: a redirect, which is never followed with the key"
+            f"{what}: HTTP {answer.status}: a redirect, which the client never follows with the API key"
         )
     return errors.RequestRefused(said) if answer.status >= 400 else errors.ProtocolError(said)
 
 
 def reason(answer: Answer) -> str:
-    """Return the service's own words on why it refused, as one safe line."""
+    """Return the service's own message of a refusal, as one safe line."""
     if answer.is_html:
         return f"HTML, not JSON: {answer.quoted()}"
     return refusal(parsed_or_none(answer)) or answer.quoted()
 
 
 def refusal(data: Any, *, nested: bool = False) -> str:
-    """Return the error text of a JSON answer; empty when it has none."""
+    """Return the error message of a JSON response. Empty if it has none."""
     if not isinstance(data, dict):
         return ""
     for name in _REASONS:

@@ -1,5 +1,5 @@
 """
-The service's endpoints as values: a function here says what to send and how to read the answer, and sends nothing.
+The service's endpoints as values. Each function returns the request and the reader of its response, and sends nothing.
 
 ::
 
@@ -47,7 +47,7 @@ __all__ = [
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-# More than anybody lists at once, so not what was asked for; reading each would take its time.
+# A longer page is not the requested one, and reading it would take too long.
 _LONGEST_PAGE = 10_000
 
 _JOB_ID = re.compile(r"[A-Za-z0-9._~-]{1,200}")
@@ -56,20 +56,21 @@ _JOB_ID = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """
-    One request to the API and the meaning of its answer.
+    One request to the API, and the reader of its response.
 
-    :param name: what the call does, for messages: ``start a correction``.
-    :param method: the HTTP method.
-    :param path: below the base URL, quoted.
-    :param read: turns an answer into the result or raises one of our errors, and nothing else.
-    :param repeatable: whether it may be sent again when its answer was lost. Not a matter of the method:
-        ``GET /pfc`` is paid.
-    :param query: parameters, not yet quoted.
-    :param json: the body.
-    :param lost: makes the error for an answer that was lost after something may have been sent, from what
-        happened. Default: Unavailable.
-    :param needs_key: whether the service asks for the key here. It is sent to the API's origin in any case.
-    :param removes: a repeat that finds nothing (404) reads as None: the request before it has done the work.
+    :param name: Method and path, for messages: ``GET /pfc``.
+    :param method: The HTTP method.
+    :param path: Path below the base URL, quoted.
+    :param read: Returns the result of a response, or raises a PerfectlyClearError.
+    :param repeatable: Whether to repeat the request after it may have arrived. Independent of the method: ``GET /pfc``
+        is paid. Default True.
+    :param query: Query parameters, not quoted. Default: none.
+    :param json: Body. Default None.
+    :param lost: Returns the error for a missing response to a request that may have been sent, from the cause. Default
+        None: Unavailable.
+    :param needs_key: Whether the service requires the API key here. The client sends it in any case. Default True.
+    :param removes: Whether a 404 to a repeat means success, because an earlier request has deleted the object. Default
+        False.
     """
 
     name: str
@@ -86,13 +87,16 @@ class Call(Generic[T]):
 
 def upload_url(file_type: str = FileType.IMAGE) -> Call[UploadTarget]:
     """
-    ``GET /upload``: ask where to upload a file.
+    Return ``GET /upload``, which asks where to upload a file.
 
-    :param file_type: ``image`` or ``video`` (``fileType``).
+    :param file_type: The service's ``fileType``: ``image`` (the default) or ``video``.
+    :raises ConfigurationError: The file type is another one.
     """
     what = "GET /upload"
     if file_type not in tuple(FileType):
-        raise errors.ConfigurationError(f"{one_line(file_type, 60)!r} is no file type: image or video.")
+        raise errors.ConfigurationError(
+            f"Invalid file_type {one_line(file_type, 60)!r}: use 'image' or 'video'."
+        )
     return Call(
         what, "GET", "/upload", partial(_read_model, what, UploadTarget), query={"fileType": str(file_type)}
     )
@@ -100,13 +104,14 @@ def upload_url(file_type: str = FileType.IMAGE) -> Call[UploadTarget]:
 
 def start(file_key: str, correction: Correction | None = None) -> Call[str]:
     """
-    ``GET /pfc``: start a correction, which is paid. Never sent twice.
+    Return ``GET /pfc``, **the paid call**, which starts a correction.
 
-    Reading it gives the job's id, raises StartRefused when the service said no, and StartUnknown (with the
-    file key) when it cannot be told whether a job was started.
+    The client never repeats it once it may have arrived. Its result is the job id. It raises StartRefused if the
+    service refuses, and StartUnknown (with the file key) if a job may have been started.
 
-    :param file_key: the service's ``fileKey`` of an uploaded file.
-    :param correction: what is to be done; None leaves all to the service.
+    :param file_key: The service's ``fileKey`` of an uploaded file.
+    :param correction: Parameters of the correction. Default None: the service decides.
+    :raises ConfigurationError: The file key is empty or has control characters.
     """
     what = "GET /pfc"
     query = {"fileKey": _given(file_key, "file key"), **(correction or Correction()).query()}
@@ -118,13 +123,16 @@ def start(file_key: str, correction: Correction | None = None) -> Call[str]:
 
 def status(job_id: str) -> Call[JobStatus]:
     """
-    ``GET /status/{jobID}``: ask how a job does; free. A job that the service does not know raises NotFound.
+    Return ``GET /status/{jobID}``, the status check of a job, which is free.
 
-    :param job_id: the job's id.
+    It raises NotFound if the service does not know the job.
+
+    :param job_id: The service's job id.
+    :raises ConfigurationError: The text cannot be a job id.
     """
     what = f"GET /status/{one_line(job_id, 60)}"
     if not _is_job_id(job_id):
-        raise errors.ConfigurationError(f"{one_line(job_id, 60)!r} is no job id of the service.")
+        raise errors.ConfigurationError(f"Invalid job id {one_line(job_id, 60)!r}.")
     path = f"/status/{quote(job_id, safe='')}"
     return Call(
         what, "GET", path, partial(_read_status, what, job_id), query={"noRedirect": "true"}, needs_key=False
@@ -133,10 +141,10 @@ def status(job_id: str) -> Call[JobStatus]:
 
 def list_presets(limit: int = 100, offset: int = 0) -> Call[list[Preset]]:
     """
-    ``GET /presets``: one page of the account's presets.
+    Return ``GET /presets``, which lists one page of the account's presets.
 
-    :param limit: the most presets of this page. Default 100 (the service's own default is 20).
-    :param offset: how many presets to skip.
+    :param limit: Maximum number of presets of the page. Default 100. The service's own default is 20.
+    :param offset: Number of presets to skip. Default 0.
     """
     what = "GET /presets"
     query = {"limit": str(limit), "offset": str(offset)}
@@ -145,10 +153,13 @@ def list_presets(limit: int = 100, offset: int = 0) -> Call[list[Preset]]:
 
 def create_preset(name: str, description: str = "") -> Call[PresetTarget]:
     """
-    ``POST /presets/``: announce a preset and learn where to upload its file. Sent again, it may make a twin.
+    Return ``POST /presets/``, which creates a preset and returns where to upload its file.
 
-    :param name: what corrections will call it.
-    :param description: free text.
+    The client never repeats it once it may have arrived, because a repeat may create a second preset of that name.
+
+    :param name: The preset's name, as corrections use it.
+    :param description: Free text. Default ``""``.
+    :raises ConfigurationError: The name is empty or has control characters.
     """
     what = "POST /presets/"
     body = {"name": _given(name, "preset name"), "description": description}
@@ -159,9 +170,10 @@ def create_preset(name: str, description: str = "") -> Call[PresetTarget]:
 
 def get_preset(preset_id: str) -> Call[Preset]:
     """
-    ``GET /presets/{presetId}``: a preset with the URL of its file.
+    Return ``GET /presets/{presetId}``, which returns a preset with the URL of its file.
 
-    :param preset_id: ``presetId``.
+    :param preset_id: The service's ``presetId``.
+    :raises ConfigurationError: The text cannot be a preset id.
     """
     what = f"GET /presets/{one_line(preset_id, 60)}"
     return Call(what, "GET", _preset_path(preset_id), partial(_read_preset, what, preset_id))
@@ -169,9 +181,12 @@ def get_preset(preset_id: str) -> Call[Preset]:
 
 def delete_preset(preset_id: str) -> Call[None]:
     """
-    ``DELETE /presets/{presetId}``. A preset that is not there raises NotFound; gone after a lost answer is deleted.
+    Return ``DELETE /presets/{presetId}``, which deletes a preset.
 
-    :param preset_id: ``presetId``.
+    It raises NotFound if the preset does not exist, except on a repeat: then an earlier request has deleted it.
+
+    :param preset_id: The service's ``presetId``.
+    :raises ConfigurationError: The text cannot be a preset id.
     """
     what = f"DELETE /presets/{one_line(preset_id, 60)}"
     return Call(what, "DELETE", _preset_path(preset_id), partial(_read_deleted, what), removes=True)
@@ -179,14 +194,16 @@ def delete_preset(preset_id: str) -> Call[None]:
 
 def _given(value: str, what: str) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise errors.ConfigurationError(f"{one_line(value, 60)!r} is no {what}.")
+        raise errors.ConfigurationError(
+            f"Invalid {what} {one_line(value, 60)!r}: give one line of printable text."
+        )
     return value
 
 
 def _preset_path(preset_id: str) -> str:
-    # Two dots would name the listing's parent, whatever is quoted.
+    # Quoting does not change dots: two of them would name the parent of the listing.
     if _given(preset_id, "preset id") in (".", ".."):
-        raise errors.ConfigurationError(f"{preset_id!r} is no preset id.")
+        raise errors.ConfigurationError(f"Invalid preset id {preset_id!r}.")
     return f"/presets/{quote(preset_id, safe='')}"
 
 
@@ -202,7 +219,9 @@ def _read_model(what: str, model: type[M], answer: Answer) -> M:
         missing = " and ".join(sorted({str(one["loc"][0]) for one in error.errors() if one["loc"]}))
     if said := answers.refusal(data):
         raise errors.RequestRefused(f"{what}: {said}")
-    raise answers.unexpected(answer, what, f"{missing} is missing or not as the reference says")
+    raise answers.unexpected(
+        answer, what, f"{missing} is missing, or has another type than the API reference says"
+    )
 
 
 def _read_start(what: str, lost: Callable[[str], errors.StartUnknown], answer: Answer) -> str:
@@ -213,12 +232,12 @@ def _read_start(what: str, lost: Callable[[str], errors.StartUnknown], answer: A
         return job_id
     if 400 <= answer.status < 500 and answer.status != 408:
         raise errors.StartRefused(f"{what}: HTTP {answer.status}: {answers.reason(answer)}")
-    # Whatever else it says, only a 4xx is a refusal: a job may be running.
+    # Only a 4xx is a refusal. After every other response, a job may be running.
     raise lost(f"HTTP {answer.status} without a statusEndpoint: {answers.reason(answer)}")
 
 
 def _job_id(data: Any) -> str | None:
-    """Take the job's id, and nothing else, from ``statusEndpoint``: its host is not the service's to choose."""
+    """Return the job id of a ``statusEndpoint``. Its host is ignored, because status checks go to the base URL."""
     endpoint = data.get("statusEndpoint") if isinstance(data, dict) else None
     if not isinstance(endpoint, str):
         return None
@@ -239,7 +258,7 @@ def _read_status(what: str, job_id: str, answer: Answer) -> JobStatus:
                 f"{what}: the response is about another job, {one_line(data['_id'], 60)}"
             )
         job = JobStatus.read(job_id, data)
-        # "status": "error" beside a 404 is the gateway's word, not a job's.
+        # With a 404, "status": "error" is a gateway's response, not a job's status.
         if answer.status != 404 or job.state is not JobState.UNKNOWN:
             return job
     if answer.status == 302 and answer.headers.get("location"):
@@ -249,7 +268,7 @@ def _read_status(what: str, job_id: str, answer: Answer) -> JobStatus:
 
 
 def _redirected(job_id: str, location: str) -> JobStatus:
-    """A service that redirects although it was asked not to means: complete."""
+    """Return the status for a redirect, which means COMPLETED. The request asks for no redirect."""
     return JobStatus(job_id=job_id, state=JobState.COMPLETED, raw_status="302", corrected_file=location)
 
 

@@ -1,7 +1,7 @@
 """
-The two senders: Client for threads (workers), AsyncClient for the event loop (triggerer).
+The two clients: Client for threads (workers), AsyncClient for the event loop (triggerer).
 
-Both run the same conversation (``conversation.py``), and differ in how they sleep and send.
+Both take their decisions from ``conversation.py``. They differ in how they sleep and send.
 """
 
 from __future__ import annotations
@@ -44,22 +44,23 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: The most requests of one AsyncClient at the same time.
+#: Maximum number of concurrent requests of one AsyncClient.
 IN_FLIGHT = 16
 
-#: The largest file that is downloaded, in bytes, unless the caller says otherwise.
+#: Default size limit of a download, in bytes.
 LARGEST_DOWNLOAD = 8 * 2**30
-#: So many file keys are remembered, to see one that is given twice; and so often another one is asked for.
+#: Number of file keys that are remembered, to notice a repeated one. Number of requests for a new one.
 REMEMBERED, TARGETS = 10_000, 3
 
 
 class Client:
     """
-    Sends calls and moves bytes, blocking. May be shared by threads.
+    Blocking client for calls, uploads and downloads. Threads may share it.
 
-    :param settings: the connection.
-    :param renew: looks the connection up again, once for each 401; returns None when it cannot.
-    :raises ConfigurationError: no key, or a URL, proxy or CA file that cannot be used.
+    :param settings: The connection.
+    :param renew: Reads the connection again after a 401, and returns None if the API key has not changed. Default None:
+        a 401 is final.
+    :raises ConfigurationError: The API key is missing, or the URL, proxy or CA file cannot be used.
     """
 
     def __init__(self, settings: Settings, *, renew: Callable[[], Settings | None] | None = None) -> None:
@@ -68,7 +69,7 @@ class Client:
         self._renewing = threading.Lock()
         self._stop = threading.Event()
         self._http = wire.blocking_client(settings)
-        # A kept connection may be closed by the service just when a paid call is sent on it.
+        # The service may close a kept-alive connection just when a paid call is sent on it.
         self._paid = wire.blocking_client(settings, keep_alive=False)
         self._transfers = Transfers(settings, self._pause)
         self._file_keys: dict[str, None] = {}
@@ -90,21 +91,24 @@ class Client:
 
     def cancel(self) -> None:
         """
-        Stop, from any thread: calls that wait, transfers that move, and all calls made afterwards raise Cancelled.
+        Stop the client, from any thread: waiting calls, running transfers and all later calls raise Cancelled.
 
-        A request that is on the wire comes to its end first: the answer of a paid call must not be lost.
+        A request that is already sent still gets its response, because the response of a paid call must not be lost.
         """
         self._stop.set()
 
     def send(self, call: Call[T], *, before: Callable[[], None] | None = None) -> T:
         """
-        Send a call until it is through, as often as it may be sent.
+        Send a call, and repeat it as far as it may be repeated.
 
-        :param call: one of ``api.calls``.
-        :param before: called right before each request, after all waiting; what it raises ends the call unsent.
-        :raises RunStopped: nothing else will work either (key, payment, permission, 429, TLS, Cancelled).
-        :raises Unavailable: not through after all repeats.
-        :raises PerfectlyClearError: what reading its answer raises.
+        :param call: One of ``api.calls``.
+        :param before: Called right before each request, after all waiting. If it raises, the request is not sent.
+            Default None.
+        :returns: The result, as ``call.read`` returns it.
+        :raises RunStopped: Other calls would fail the same way: API key, payment, permission, 429, TLS, or
+            :meth:`cancel`.
+        :raises Unavailable: All repeats failed.
+        :raises PerfectlyClearError: As ``call.read``.
         """
         settings = self.settings
         steps = Conversation(call, settings, limiter_for(settings), Clocks()).steps()
@@ -120,13 +124,14 @@ class Client:
 
     def upload(self, open_body: OpenBody, *, size: int, file_type: str = "image") -> str:
         """
-        Upload a file: ``GET /upload`` and a PUT to the URL it names. Free.
+        Upload a file, which is free: ``GET /upload``, then a PUT to the returned URL.
 
-        :param open_body: opens the file at its start; called again for every attempt.
-        :param size: bytes of the file.
-        :param file_type: ``image`` or ``video``.
-        :return: the service's ``fileKey``.
-        :raises TransferFailed: not through after all repeats and one fresh URL.
+        :param open_body: Opens the file at its start. Called once per attempt.
+        :param size: Size of the file in bytes.
+        :param file_type: The service's ``fileType``: ``image`` (the default) or ``video``.
+        :returns: The service's ``fileKey``.
+        :raises TransferFailed: All repeats failed, also with a second URL.
+        :raises InvalidSource: The file does not have ``size`` bytes.
         """
         target = self._new_target(file_type)
         if self._put_unless_expired(target.upload_url, open_body, size):
@@ -136,21 +141,24 @@ class Client:
         return target.file_key
 
     def _new_target(self, file_type: str) -> UploadTarget:
-        """A file key that was given before answers another question: under it, two pictures would be one."""
+        """Ask for an upload URL. Refuse a file key that the service returned before: it would mix up two pictures."""
         for _ in range(TARGETS):
             target = self.send(calls.upload_url(file_type))
             if self._is_new(target.file_key):
                 return target
             log.warning(
-                "GET /upload: the response repeats file key %s; asked again", one_line(target.file_key, 60)
+                "GET /upload: the response repeats file key %s. Asking for another one.",
+                one_line(target.file_key, 60),
             )
-        raise errors.ProtocolError("GET /upload: the service gives the same file key again and again")
+        raise errors.ProtocolError(
+            f"GET /upload: the service returned a known file key {TARGETS} times in a row"
+        )
 
     def know_file_keys(self, file_keys: Iterable[str]) -> None:
         """
-        Remember file keys that the service gave to somebody before: given again, they answer another question.
+        Remember file keys of earlier uploads, so that the client refuses them if the service returns them again.
 
-        :param file_keys: of uploads whose jobs are not finished yet.
+        :param file_keys: File keys of uploads whose jobs are not finished yet.
         """
         for file_key in file_keys:
             self._is_new(file_key)
@@ -166,21 +174,30 @@ class Client:
 
     def put(self, url: str, open_body: OpenBody, *, size: int) -> None:
         """
-        Send a body to a signed URL: no key, its length, no Content-Type.
+        Send a body to a signed URL, without API key and Content-Type.
 
-        :param url: a signed URL; UrlExpired is raised when the store refuses it.
-        :param open_body: opens the body at its start; called again for every attempt.
-        :param size: bytes of the body.
+        :param url: The signed URL.
+        :param open_body: Opens the body at its start. Called once per attempt.
+        :param size: Size of the body in bytes.
+        :raises UrlExpired: The store refused the URL.
+        :raises TransferFailed: All repeats failed.
+        :raises InvalidSource: The body does not have ``size`` bytes.
+        :raises UnsafeUrl: The URL is not safe to open.
         """
         self._transfers.put(url, open_body, size=size)
 
     def download(self, url: str, sink: BinaryIO, *, max_bytes: int = LARGEST_DOWNLOAD) -> Downloaded:
         """
-        Fetch a signed URL into a file, without the key.
+        Download a signed URL into a file, without API key.
 
-        :param url: a signed URL, such as a job's ``corrected_file``; UrlExpired is raised when the store refuses it.
-        :param sink: an open file; written from where it stands.
-        :param max_bytes: larger files raise TooLarge. Default 8 GiB.
+        :param url: The signed URL, such as a job's ``corrected_file``.
+        :param sink: A file open for writing bytes. Written from its position.
+        :param max_bytes: Size limit in bytes. Default 8 GiB.
+        :returns: Size, headers and digest of the download.
+        :raises UrlExpired: The store refused the URL. Ask the service for a fresh one.
+        :raises TooLarge: The file exceeds ``max_bytes``.
+        :raises TransferFailed: All repeats failed, or the file is shorter than declared.
+        :raises UnsafeUrl: The URL, or a redirect's target, is not safe to open.
         """
         return self._transfers.download(url, sink, max_bytes=max_bytes)
 
@@ -235,11 +252,12 @@ class Client:
 
 class AsyncClient:
     """
-    Sends calls on an event loop; share one per loop and connection.
+    Client for calls on an event loop. Share one per loop and connection.
 
-    :param settings: the connection.
-    :param renew: looks the connection up again, once for each 401; returns None when it cannot.
-    :raises ConfigurationError: no key, or a URL, proxy or CA file that cannot be used.
+    :param settings: The connection.
+    :param renew: Reads the connection again after a 401, and returns None if the API key has not changed. Default None:
+        a 401 is final.
+    :raises ConfigurationError: The API key is missing, or the URL, proxy or CA file cannot be used.
     """
 
     def __init__(
@@ -264,7 +282,7 @@ class AsyncClient:
         await self._http.aclose()
 
     async def send(self, call: Call[T]) -> T:
-        """Send a call until it is through: as ``Client.send``, and with the same errors."""
+        """Send a call, and repeat it as far as it may be repeated. Parameters and errors as of ``Client.send``."""
         settings = self.settings
         steps = Conversation(call, settings, limiter_for(settings), Clocks()).steps()
         result: Any = None
@@ -296,7 +314,7 @@ class AsyncClient:
                 async with asyncio.timeout(settings.call_deadline):
                     outcome = await self._exchange(call, settings)
             except TimeoutError:
-                outcome = Failure(Trouble.LOST, "no answer in time")
+                outcome = Failure(Trouble.LOST, "no response in time")
             except httpx.HTTPError as error:
                 outcome = wire.failure(error)
         _note(call, outcome, started)
@@ -325,7 +343,7 @@ def _note(call: Call[Any], outcome: Answer | Failure, started: float) -> None:
 
 
 def _usable(settings: Settings) -> Settings:
-    """Refuse settings under which no request could work, or the key would travel in the clear."""
+    """Refuse settings that cannot work, or that would send the API key unencrypted."""
     who = f"Connection {settings.name!r}"
     if not settings.api_key:
         raise errors.ConfigurationError(f"{who} has no API key: put it in the password.")
@@ -338,12 +356,12 @@ def _usable(settings: Settings) -> Settings:
         or not can_exist(url)
         or url.userinfo
     ):
-        raise errors.ConfigurationError(f"{who}: its host must be a https URL without user and password.")
+        raise errors.ConfigurationError(f"{who}: its host must be an https URL without user and password.")
     return settings
 
 
 def _renewed(old: Settings, new: Settings | None) -> Settings:
-    """Take over a rotated key, but never send it to another place than its connection names."""
+    """Use a rotated API key, unless the connection has another base URL now: the old URL must not get the new key."""
     if new is None or new.base_url != old.base_url:
         return old
     return dataclasses.replace(old, api_key=new.api_key)

@@ -1,8 +1,8 @@
 """
-What is done to get one call through: pace, repeats, a rotated key. Pure: a generator that says what to do next.
+Decisions about one call: rate limit, repeats, rotated API key. A generator without input or output.
 
-A sender runs it, does what it yields (sleep, ask, renew the key), sends back what came of it, and returns what it
-returns. So the blocking and the asynchronous sender decide alike, as nothing is decided in them.
+A client runs the generator, performs the yielded steps (sleep, send, renew the key), sends back their results, and
+returns the generator's return value. All decisions are here, so the blocking and the asynchronous client behave alike.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.api import retry
 from airflow_provider_perfectlyclear.api.answers import Answer
 from airflow_provider_perfectlyclear.api.calls import Call
-from airflow_provider_perfectlyclear.api.limiter import Pace
+from airflow_provider_perfectlyclear.api.limiter import HOPELESS, Pace
 from airflow_provider_perfectlyclear.api.retry import Failure, Trouble
 from airflow_provider_perfectlyclear.api.settings import Settings
 
@@ -28,9 +28,9 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Sleep:
     """
-    Wait; nothing is sent back.
+    Step: wait. Has no result.
 
-    :param seconds: how long.
+    :param seconds: Seconds to wait.
     """
 
     seconds: float
@@ -39,9 +39,9 @@ class Sleep:
 @dataclass(frozen=True)
 class Ask:
     """
-    Send the request; its Answer or Failure is sent back, or None if ``pace`` was paused before it could be sent.
+    Step: send the request. The result is its Answer or Failure, or None if ``pace`` was paused before it was sent.
 
-    :param pace: the pace of the connection.
+    :param pace: Schedule of the connection.
     """
 
     pace: Pace
@@ -49,7 +49,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Renew:
-    """Look the connection up again; whether there is another key is sent back."""
+    """Step: read the connection again. The result is whether it has another API key."""
 
 
 Step = Sleep | Ask | Renew
@@ -58,11 +58,11 @@ Step = Sleep | Ask | Renew
 @dataclass(frozen=True)
 class Clocks:
     """
-    Where time and chance come from.
+    Sources of time and randomness.
 
-    :param monotonic: seconds, for waits.
-    :param wall: Unix seconds, for dates in Retry-After.
-    :param dice: a random number from 0 to 1, for jitter.
+    :param monotonic: Returns monotonic seconds, for waits. Default: ``time.monotonic``.
+    :param wall: Returns Unix seconds, for dates in Retry-After. Default: the system's clock.
+    :param dice: Returns a random number from 0 to 1, for jitter. Default: ``random.random``.
     """
 
     monotonic: Callable[[], float] = time.monotonic
@@ -71,7 +71,7 @@ class Clocks:
 
 
 def url_of(call: Call[Any], settings: Settings) -> str:
-    """Return the call's URL, with spaces as %20: not every server reads a plus sign as one."""
+    """Return the call's URL. Spaces are %20, because not every server reads a plus sign as a space."""
     query = f"?{urlencode(call.query, quote_via=quote, safe='')}" if call.query else ""
     return f"{settings.base_url}{call.path}{query}"
 
@@ -83,12 +83,12 @@ class _Read:
 
 class Conversation(Generic[T]):
     """
-    One call, and what it takes to get it through.
+    The steps of one call.
 
-    :param call: the call.
-    :param settings: the connection.
-    :param pace: the pace of that connection.
-    :param clocks: time and chance.
+    :param call: The call.
+    :param settings: The connection.
+    :param pace: Schedule of the connection.
+    :param clocks: Sources of time and randomness.
     """
 
     def __init__(self, call: Call[T], settings: Settings, pace: Pace, clocks: Clocks) -> None:
@@ -101,7 +101,7 @@ class Conversation(Generic[T]):
         self._renewed = False
 
     def steps(self) -> Generator[Step, Any, T]:
-        """Say what to do next, until the call is through; raise what it came to otherwise."""
+        """Yield the next steps, and return the call's result or raise its error."""
         while True:
             yield from self._take_a_place()
             outcome: Answer | Failure | None = yield Ask(self._pace)
@@ -122,7 +122,7 @@ class Conversation(Generic[T]):
         self._sent = self._clocks.monotonic()
 
     def _is_slowed_by(self, outcome: Answer | Failure) -> bool:
-        """429 is no answer: nothing was done, so any call is sent again, as soon as the pace lets it."""
+        """Handle a 429: the service did nothing, so every call is sent again as soon as the schedule allows it."""
         now = self._clocks.monotonic()
         if isinstance(outcome, Failure) or outcome.status != 429:
             if isinstance(outcome, Answer):
@@ -133,8 +133,8 @@ class Conversation(Generic[T]):
         )
         if self._pace.refused(now, sent=self._sent, wait=wait):
             raise errors.TooManyRequests(
-                f"Connection {self._settings.name!r}: the service answered 429 (too many requests) again and again "
-                "and let nothing through. Lower requests_per_second, or try again later."
+                f"Connection {self._settings.name!r}: the service answered 429 (too many requests) {HOPELESS} times "
+                "in a row. Lower requests_per_second, or try again later."
             )
         self._since = now + wait
         return True
@@ -146,7 +146,7 @@ class Conversation(Generic[T]):
         return bool((yield Renew()))
 
     def _wait_or_raise(self, outcome: Answer | Failure, error: errors.PerfectlyClearError) -> float:
-        # A service that says nothing costs a deadline each time: after two of them there is no other try.
+        # Without a response, each attempt takes a whole deadline. After two deadlines there is no further attempt.
         in_time = self._clocks.monotonic() - self._since < 2 * self._settings.call_deadline
         wait = retry.wait_before_repeat(
             self._repeats,
@@ -168,7 +168,7 @@ def _asked(outcome: Answer | Failure, clocks: Clocks) -> float | None:
 
 
 def _judge(call: Call[Any], outcome: Answer | Failure, name: str) -> _Read | errors.PerfectlyClearError:
-    """Say what came of a request; an error is returned, so that it is raised with nothing chained to it."""
+    """Return the result or the error of a request. Errors are returned so that they are raised without a cause."""
     if isinstance(outcome, Failure):
         return _no_answer(call, outcome, name)
     try:
@@ -187,7 +187,7 @@ def _no_answer(call: Call[Any], failure: Failure, name: str) -> errors.Perfectly
         return errors.Unavailable(f"{said}; nothing was sent.")
     if call.lost is not None:
         return call.lost(failure.why)
-    return errors.Unavailable(f"{said}{'' if call.repeatable else '; it may have been done'}.")
+    return errors.Unavailable(f"{said}{'' if call.repeatable else '; the service may have done it'}.")
 
 
 def _may_repeat(call: Call[Any], outcome: Answer | Failure, error: errors.PerfectlyClearError) -> bool:

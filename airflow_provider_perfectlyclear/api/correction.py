@@ -1,4 +1,4 @@
-"""A correction: every parameter of ``GET /pfc`` but the file key, checked before anything is paid."""
+"""Correction: all parameters of ``GET /pfc`` except the file key, checked before any paid call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FileType(StrEnum):
 
 
 def _whole(low: int, high: int | None = None) -> BeforeValidator:
-    """Take a whole number as a number or as digits; True is not 1 here."""
+    """Return a validator for a whole number, given as a number or as digits. Refuses True and False."""
     words = f"a whole number from {low} to {high}" if high else f"a whole number of at least {low}"
 
     def check(value: Any) -> int | None:
@@ -51,7 +51,7 @@ def _number(value: Any) -> float | None:
 
 
 def _switch(value: Any) -> bool | None:
-    """Take true and false, also in the spelling that a template renders."""
+    """Read true or false, also as text, as templates render them."""
     if value is None or isinstance(value, bool):
         return value
     word = value.strip().lower() if isinstance(value, str) else None
@@ -61,7 +61,7 @@ def _switch(value: Any) -> bool | None:
 
 
 def _text(value: Any) -> str | None:
-    """Take a string, or a number where the service wants a string."""
+    """Read a text. Numbers become text."""
     if value is None:
         return None
     if isinstance(value, float) and not isinstance(value, bool) and math.isfinite(value):
@@ -116,7 +116,7 @@ _SIZES = ("width", "height", "long", "short", "scale")
 _NEEDS = {"autocrop_detect_only": "autocrop", "bg_color": "remove_background"}
 _NOT_IN_DIGEST = frozenset({"cache", "include_detection_data", "file_type"})
 
-# Spellings that real clients of this and of similar services send, and that no distance of letters would explain.
+# Names in other clients and similar services that are too different to be found by similarity.
 _KNOWN_MISTAKES = {
     "removebg": "remove_background",
     "rembg": "remove_background",
@@ -148,12 +148,13 @@ _NOT_FOR_HERE = {
 
 class Correction(BaseModel):
     """
-    What is to be done to a picture or video: the parameters of ``GET /pfc``, in snake case or as the service
-    spells them. None means: not given, the service decides. Numbers and booleans may be strings.
+    Parameters of ``GET /pfc`` for one picture or video, in snake case or as the service spells them.
 
-    :param file_type: ``fileType``: ``image`` or ``video``; usually found out from the file itself.
+    The default of every parameter is None: it is not sent, and the service decides. Numbers and booleans may be texts.
+
+    :param file_type: ``fileType``: ``image`` or ``video``. The operators and the hook detect it.
     :param preset: ``preset``: a preset's name, or ``none`` for no correction (resizing and output only).
-    :param cache: ``cache``: whether the service may reuse an output it has (its default: true).
+    :param cache: ``cache``: whether the service may return an existing output (its default: true).
     :param output_type: ``outputType``: ``jpg``, ``png`` or ``original``.
     :param resize: ``resize``: how to enlarge: ``auto``, ``general`` or ``smallDetails``.
     :param width: ``width`` in pixels, 32 to 10000. At most one of width, height, long, short and scale.
@@ -163,20 +164,22 @@ class Correction(BaseModel):
     :param scale: ``scale`` in percent: 200 doubles width and height.
     :param output_quality: ``outputQuality`` of a JPEG, 40 to 100.
     :param autocrop: ``autocrop``: crop around heads.
-    :param autocrop_detect_only: ``autocropDetectOnly``: tell the crop, don't apply it; needs ``autocrop``.
+    :param autocrop_detect_only: ``autocropDetectOnly``: report the crop without applying it; needs ``autocrop``.
     :param autocrop_size: ``autocropSize``: head size factor.
     :param autocrop_x: ``autocropX``: relative horizontal head offset.
     :param autocrop_y: ``autocropY``: relative vertical head offset.
     :param crop_arw: ``cropARW``: width part of the crop's aspect ratio.
     :param crop_arh: ``cropARH``: height part of the crop's aspect ratio.
     :param autocrop_top_head_gap: ``autocropTopHeadGap``: gap above the head; zero or less disables it.
-    :param skip: ``skip`` what is no photograph: ``clipart``, ``legacy`` or ``none``.
-    :param remove_glares: ``removeGlares`` from glasses.
-    :param remove_background: ``removeBackground``: the output is a PNG unless ``output_type`` says otherwise.
-    :param bg_color: ``bgColor``: ``#hex`` or a name; needs ``remove_background``.
+    :param skip: ``skip``: which files that are not photographs to skip: ``clipart``, ``legacy`` or ``none``.
+    :param remove_glares: ``removeGlares``: remove glares from glasses.
+    :param remove_background: ``removeBackground``: remove the background. The output is a PNG unless ``output_type`` is
+        set.
+    :param bg_color: ``bgColor``: background colour, ``#hex`` or a name; needs ``remove_background``.
     :param preserve_metadata: ``preserveMetadata``: keep the EXIF data (the service's default: true).
-    :param update_thumbnail: ``updateThumbnail``: make the embedded thumbnail anew.
-    :param include_detection_data: ``includeDetectionData``: faces, scene and so on in the job's status.
+    :param update_thumbnail: ``updateThumbnail``: create the embedded thumbnail again.
+    :param include_detection_data: ``includeDetectionData``: add faces, scene and so on to the job's status.
+    :raises InvalidCorrection: A name or value is wrong, or fields exclude each other.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -215,7 +218,7 @@ class Correction(BaseModel):
     if not TYPE_CHECKING:  # type checkers and editors know the fields better without it
 
         def __init__(self, /, **given: Any) -> None:
-            """Check everything; raises InvalidCorrection."""
+            """Check all fields, and raise InvalidCorrection for wrong ones."""
             try:
                 super().__init__(**given)
             except ValidationError as error:
@@ -240,12 +243,12 @@ class Correction(BaseModel):
         cls, value: Mapping[str, Any] | Correction | str | None, *, templates: bool = False
     ) -> Correction:
         """
-        Read a correction as a Dag gives it.
+        Read a correction from a Dag.
 
-        :param value: a mapping, a JSON object as a string (for Dag params), a Correction, or None for none.
-        :param templates: True while the Dag is parsed: names are always checked, values that hold a Jinja marker
-            are left for later, and so are the rules between fields that involve one of them.
-        :raises InvalidCorrection: naming the field, its value and what it must be.
+        :param value: A mapping, a JSON object as text (for Dag params), a Correction, or None for no parameters.
+        :param templates: Whether values may be templates, as while the Dag is parsed. Names are always checked. Values
+            with a Jinja marker are not, nor are rules between fields that involve one. Default False.
+        :raises InvalidCorrection: A name or value is wrong. The message has the field, its value and what it must be.
         """
         if isinstance(value, Correction):
             return value
@@ -256,7 +259,7 @@ class Correction(BaseModel):
         return _checked({name: one for name, one in given.items() if name not in late}, late)
 
     def query(self) -> dict[str, str]:
-        """Return what was given as the query parameters of ``GET /pfc``, in the service's spelling."""
+        """Return the given fields as query parameters of ``GET /pfc``, in the service's spelling."""
         given = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {name: _spelled(value) for name, value in given.items()}
 

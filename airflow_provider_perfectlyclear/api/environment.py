@@ -1,4 +1,4 @@
-"""Which variable of the environment keeps a client from being built, named with its remedy; never its value."""
+"""Diagnosis of settings and environment variables with which httpx cannot create a client. Hides proxy URLs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CAS = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 def what_is_wrong(settings: Settings) -> str:
     """
-    Say why no client can be built, after it could not.
+    Return the cause and the remedy, after httpx failed to create a client.
 
-    :param settings: the connection.
+    :param settings: The connection.
     """
     if isinstance(settings.verify, str) and not os.path.exists(settings.verify):
         return f"its 'verify' names {settings.verify}, which does not exist. Give a CA file or folder."

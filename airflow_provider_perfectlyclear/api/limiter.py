@@ -1,9 +1,9 @@
 """
-One pace per process and connection.
+Request rate of each connection in this process.
 
-Nothing slows a request down until the service answers 429. From then on the pace has a rate: a little below the
-one that was refused, creeping back to it, staying there for a while and then trying more (the curve of TCP CUBIC).
-An allowance that nobody told us is used to some 95 percent, and asked for more than it gives every minute or so.
+Requests are not delayed until the service answers 429. From then on there is a rate: a little below the refused one,
+slowly back to it, constant for a while, and then higher (the curve of TCP CUBIC). Of an unknown rate limit this uses
+about 95 percent, and it exceeds the limit about once a minute.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import deque
 from airflow_provider_perfectlyclear.api.retry import LONGEST_WAIT
 from airflow_provider_perfectlyclear.api.settings import Settings
 
-#: After so many rounds of 429 without an accepted request between them, there is no point in going on.
+#: Number of consecutive rounds of 429 after which the client gives up.
 HOPELESS = 10
 
 _SEARCH = 1.1  # growth per second from a guess to the next 429
@@ -34,9 +34,9 @@ _WINDOW = 2.0  # seconds over which the accepted requests are counted for a gues
 
 class Pace:
     """
-    When the next request may go. Knows no clock: every method is told the time; safe to share between threads.
+    Schedule of requests. Threads may share it. It has no clock: callers pass the time.
 
-    :param requests_per_second: the most, if the user said so.
+    :param requests_per_second: Maximum rate. Default None: no maximum.
     """
 
     def __init__(self, requests_per_second: float | None = None) -> None:
@@ -54,10 +54,10 @@ class Pace:
 
     def reserve(self, now: float) -> float:
         """
-        Take the next place in the queue.
+        Reserve the next place in the queue.
 
-        :param now: monotonic seconds.
-        :return: seconds to wait before sending; ask ``paused`` again afterwards.
+        :param now: Monotonic seconds.
+        :returns: Seconds to wait before sending. Check ``paused`` afterwards.
         """
         with self._lock:
             place = max(now, self._next, self._paused_until)
@@ -65,12 +65,12 @@ class Pace:
             return place - now
 
     def paused(self, now: float) -> bool:
-        """Say whether a 429 came while a request waited for its place: it must take another one."""
+        """Return whether a 429 came while a request waited for its place. It must then reserve another place."""
         with self._lock:
             return now < self._paused_until
 
     def accepted(self, now: float) -> None:
-        """Count an answer that was not 429."""
+        """Count a response other than 429."""
         with self._lock:
             self._refusals = 0
             self._accepted.append(now)
@@ -79,14 +79,15 @@ class Pace:
 
     def refused(self, now: float, *, sent: float, wait: float) -> bool:
         """
-        Count a 429: everybody pauses, and goes on more slowly.
+        Count a 429: pause all requests, then continue at a lower rate.
 
-        Requests that were on their way when it came are part of the same refusal, and slow nobody twice.
+        Other 429 responses to requests that were sent before this one arrived belong to the same round. They do not
+        lower the rate again.
 
-        :param now: monotonic seconds.
-        :param sent: when the refused request was sent.
-        :param wait: the seconds to pause.
-        :return: whether it is hopeless: refused again and again, with nothing accepted in between.
+        :param now: Monotonic seconds.
+        :param sent: Monotonic seconds at which the refused request was sent.
+        :param wait: Seconds to pause.
+        :returns: Whether to give up: there were ``HOPELESS`` rounds without an accepted request in between.
         """
         with self._lock:
             if sent >= self._cut_at:
@@ -99,11 +100,11 @@ class Pace:
 
     @property
     def refusals(self) -> int:
-        """How many times running the service has said 429."""
+        """Number of consecutive rounds of 429."""
         return self._refusals
 
     def _rate(self, at: float) -> float:
-        """Requests per second at a time."""
+        """Return the requests per second at a time."""
         if self._refused_rate is None:
             return self._most
         since = max(at - max(self._cut_at, self._paused_until), 0.0)
@@ -113,7 +114,7 @@ class Pace:
         return min(max(grown, _SLOWEST), self._most)
 
     def _curve(self, since: float) -> float:
-        """From the cut back to the rate that was refused, then beyond it: slow around it, faster farther away."""
+        """Return the rate so long after a cut: slowly up to the refused rate, then beyond it at a growing speed."""
         refused = self._refused_rate or 0.0
         way = since / self._plateau - 1.0
         return refused + (refused - self._cut_to if way < 0 else refused * _STEEPNESS) * way**3
@@ -121,14 +122,14 @@ class Pace:
     def _cut(self, now: float) -> None:
         soon = now - max(self._cut_at, self._paused_until) < _SOON
         rate, guess = self._rate(now), self._accepted_lately(now)
-        # A rate that nobody used, because there was little to do, says nothing about what is allowed.
+        # An unused rate, when there were few requests, says nothing about the limit.
         self._searching = self._refused_rate is None or (not soon and rate > _UNUSED * guess)
         self._refused_rate = max(guess if self._searching else rate, _SLOWEST)
         self._cut_to = max(self._refused_rate * (_HARD_CUT if soon else _CUT), _SLOWEST)
         self._cut_at = now
 
     def _accepted_lately(self, now: float) -> float:
-        """Requests per second that the service took; at least 10, as a few are too few to tell."""
+        """Return the accepted requests per second. At least 10, because fewer say nothing about the limit."""
         lately = sum(at >= now - _WINDOW for at in self._accepted)
         return min(max(lately / _WINDOW, 10.0), self._most)
 
@@ -139,9 +140,9 @@ _paces_lock = threading.Lock()
 
 def limiter_for(settings: Settings) -> Pace:
     """
-    Return the one pace of this process for a connection's service and key, whoever asks.
+    Return the schedule that all clients of this process share for a connection's service and API key.
 
-    :param settings: the connection; a changed ``requests_per_second`` starts a new pace.
+    :param settings: The connection. A changed ``requests_per_second`` gets a new schedule.
     """
     key = hashlib.sha256(f"{settings.api_key}\0{settings.requests_per_second}".encode()).hexdigest()
     with _paces_lock:

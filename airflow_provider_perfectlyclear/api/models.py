@@ -1,8 +1,7 @@
 """
-What is sent to the service and what comes back.
+Models of requests and responses.
 
-What is sent refuses unknown names; what is received ignores them. A part of an answer that is optional for us
-never makes the rest unreadable: of the wrong type, it is simply absent.
+Requests refuse unknown names. Responses ignore them, and an optional part of a wrong type counts as absent.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ __all__ = [
     "Usage",
 ]
 
-# Beyond this, an integer is no count of anything, and JSON readers elsewhere would round it.
+# A larger integer is not a count, and other JSON readers would round it.
 _LARGEST_COUNT = 2**53
 
-# How deep the service's own structures are passed on; the reference's go four deep.
+# Maximum depth of the service's structures that are passed on. The API reference has four levels.
 _DEEPEST = 12
 
-# How many values of one part of an answer are passed on: the reference's have 16 for each face.
+# Maximum number of values of one part of a response that are passed on. The API reference has 16 for each face.
 _MOST_VALUES = 10_000
 
 _LONGEST_ID = 2_000
@@ -60,7 +59,7 @@ _URL = re.compile(r"[^\s\"'<>()]*://[^\s\"'<>]*")
 
 
 class JobState(StrEnum):
-    """What the service says of a job (its ``status``); UNKNOWN is any word that the reference does not list."""
+    """The service's ``status`` of a job. UNKNOWN is every value that the API reference does not list."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
@@ -71,12 +70,12 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the job will never change again."""
+        """Whether the status will not change: COMPLETED, FAILED or REJECTED."""
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.REJECTED)
 
     @classmethod
     def read(cls, raw: str) -> JobState:
-        """Read the service's word to the letter: another case is another word, and so still open."""
+        """Return the state of a ``status``. Case matters. Every other value is UNKNOWN: the job is in progress."""
         return cls(raw) if raw in cls._value2member_map_ else cls.UNKNOWN
 
 
@@ -98,7 +97,7 @@ def _printable(value: str) -> str:
 
 
 def _line(value: str) -> str:
-    # To the letter if it can be: corrections name a preset by it.
+    # Unchanged if possible, because corrections name a preset by it.
     fits = value.isprintable() and len(value) <= _LONGEST_NAME
     return value if fits else one_line(value, _LONGEST_NAME)
 
@@ -119,9 +118,9 @@ class _Received(BaseModel):
 
 class Usage(_Received):
     """
-    What a job cost, in the service's own counters (its ``usage``).
+    The service's ``usage``: counters of what a job cost.
 
-    :param size: the service's size class, such as ``MEDIUM``.
+    :param size: The service's size class, such as ``MEDIUM``. Default None.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
@@ -129,7 +128,7 @@ class Usage(_Received):
     size: _Text = None
 
     def counters(self) -> dict[str, int]:
-        """Return every whole number of ``usage`` under the service's name, also those that are new to us."""
+        """Return every whole number of ``usage`` under the service's name, also of unknown counters."""
         given = self.model_extra or {}
         return {one_line(name, 60): n for name, n in given.items() if _is_count(n)}
 
@@ -140,10 +139,10 @@ def _is_count(value: Any) -> bool:
 
 class Dimensions(_Received):
     """
-    The size of the uploaded picture (``originalDimensions``).
+    Size of the uploaded picture (``originalDimensions``).
 
-    :param width: pixels.
-    :param height: pixels.
+    :param width: Width in pixels. Default None.
+    :param height: Height in pixels. Default None.
     """
 
     width: _Count = None
@@ -151,19 +150,19 @@ class Dimensions(_Received):
 
 
 class _Detected(BaseModel):
-    # What the service adds later is kept: people ask for detection data to pass it on.
+    # Unknown fields are kept, because tasks pass detection data on.
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
 
 
 class Point(_Detected):
-    """A place in the picture, in pixels from the upper left corner."""
+    """Position in the picture, in pixels from the upper left corner."""
 
     x: _Number = None
     y: _Number = None
 
 
 class Face(_Detected):
-    """One face: its box in pixels (left, top, width, height), and how sure the service is in percent."""
+    """One face: its box in pixels (left, top, width, height), and the service's confidence in percent."""
 
     confidence: _Number = None
     angle: _Number = None
@@ -180,11 +179,16 @@ class Face(_Detected):
 
 class DetectionData(_Detected):
     """
-    What the service saw in the picture (``detectionData``, asked for with ``include_detection_data``).
+    The service's ``detectionData``, which ``include_detection_data`` requests. Absent fields are None.
 
-    :param faces_count: ``facesCount``.
-    :param faces: one Face each; what is none is left out.
-    :param scene: the service's scene, a number or a word.
+    :param faces_count: ``facesCount``: number of faces.
+    :param faces: ``faces``: one Face each. An invalid face is None.
+    :param scene: ``scene``: a number or a word.
+    :param noise: ``noise``: the service's own text.
+    :param red_eye: ``redEye``: the service's own text.
+    :param warnings: ``warnings``: the service's own texts.
+    :param message: ``message``: the service's own text.
+    :param status: ``status`` of the detection, not of the job.
     """
 
     faces_count: _Count = Field(None, alias="facesCount")
@@ -199,21 +203,22 @@ class DetectionData(_Detected):
 
 class JobStatus(_Received):
     """
-    What the service says of one job.
+    Response to a status check of one job. Optional fields are None if the service does not send them.
 
-    :param job_id: the id that was asked about.
-    :param state: ``status``, read.
-    :param raw_status: ``status`` as the service wrote it, made safe to print.
-    :param status_text: ``statusText``: the reason of FAILED and REJECTED; one line of at most 200 characters.
-    :param corrected_file: ``correctedFile``: a signed URL, valid for a while: ask for it right before it is used,
-        never print or store it.
+    :param job_id: The job id of the request.
+    :param state: ``status`` as an enum.
+    :param raw_status: ``status`` as the service wrote it, made safe to print. Default ``""``.
+    :param status_text: ``statusText``: the cause of FAILED and REJECTED, one line of at most 200 characters. Default
+        ``""``.
+    :param corrected_file: ``correctedFile``: a signed URL that expires. Ask for it right before you use it. Never print
+        or store it.
     :param usage: ``usage``: the service's counters.
     :param original_dimensions: ``originalDimensions`` in pixels.
-    :param detection_data: ``detectionData``, when it was asked for.
+    :param detection_data: ``detectionData``, if the correction requested it.
     :param time_taken: ``timeTaken`` in seconds.
-    :param created_at: ``createdAt``, ISO 8601 as the service wrote it.
-    :param updated_at: ``updatedAt``, likewise.
-    :param code: ``code``.
+    :param created_at: ``createdAt``: ISO 8601, as the service wrote it.
+    :param updated_at: ``updatedAt``: ISO 8601, as the service wrote it.
+    :param code: ``code``: the service's own number.
     """
 
     job_id: str
@@ -232,10 +237,10 @@ class JobStatus(_Received):
     @classmethod
     def read(cls, job_id: str, data: Mapping[str, Any]) -> JobStatus:
         """
-        Read the JSON of ``/status``, which has a ``status`` that is a string; all else may be missing or wrong.
+        Read the JSON of ``/status``. Only ``status`` is required; other parts may be missing or wrong.
 
-        :param job_id: the id that was asked about; the answer's own ``_id`` is not trusted.
-        :param data: the answer's JSON object.
+        :param job_id: The job id of the request. The response's own ``_id`` is not used.
+        :param data: The response's JSON object. Its ``status`` is a text.
         """
         raw = data["status"]
         parts = {name: value for name, value in data.items() if name in _PARTS}
@@ -247,9 +252,9 @@ class JobStatus(_Received):
     @property
     def seconds(self) -> float | None:
         """
-        How long the job has taken by the service's own clock (seconds); None when it does not say.
+        Duration of the job in seconds, by the service's own clock. None: unknown.
 
-        From ``createdAt`` to ``updatedAt``, which has the time in its queue, or ``timeTaken``, whichever is longer.
+        The longer of ``timeTaken`` and the time from ``createdAt`` to ``updatedAt``, which includes waiting in a queue.
         """
         said = [self.time_taken] if self.time_taken is not None and self.time_taken >= 0 else []
         try:
@@ -260,7 +265,7 @@ class JobStatus(_Received):
         return max(said, default=None)
 
     def public(self) -> dict[str, Any]:
-        """Return everything but URLs as plain data, for XCom and reports."""
+        """Return all fields except URLs as plain data, for XCom and reports."""
         shown = self.model_dump(
             mode="python", by_alias=False, exclude={"corrected_file", "detection_data", "usage"}
         )
@@ -294,10 +299,10 @@ _PARTS = {spelling for name, field in _Optional.model_fields.items() for spellin
 
 def _plain(value: Any) -> Any:
     """
-    Bring a structure of the service to plain data: no URL, no control character, no NaN.
+    Return a structure of the service as plain data, without URLs, control characters and NaN.
 
-    What is nested too deep for a serialiser is cut off, and what is too much to be carried on by anybody: reading it
-    would stop an event loop for seconds.
+    Levels beyond ``_DEEPEST`` and values beyond ``_MOST_VALUES`` are dropped: serializers fail on the former, and the
+    latter would block an event loop for seconds.
     """
     room = _MOST_VALUES
 
@@ -325,9 +330,10 @@ class Preset(_Received):
     A preset of the account.
 
     :param preset_id: ``presetId``.
-    :param name: ``name``, as used in a correction's ``preset``.
-    :param description: ``description``.
-    :param uri: ``uri``: the signed URL of the preset's file; only ``GET /presets/{id}`` has it. Never print it.
+    :param name: ``name``, as in a correction's ``preset``.
+    :param description: ``description``. Default None.
+    :param uri: ``uri``: signed URL of the preset's file. Only ``GET /presets/{presetId}`` returns it. Never print it.
+        Default None.
     """
 
     preset_id: _Id = Field(validation_alias=AliasChoices("preset_id", "presetId", "_id", "id"))
@@ -338,9 +344,9 @@ class Preset(_Received):
 
 class UploadTarget(_Received):
     """
-    Where to upload a file.
+    Response to ``GET /upload``: where to upload a file.
 
-    :param file_key: ``fileKey``: what the file is called from then on.
+    :param file_key: ``fileKey``: the service's id of the file.
     :param upload_url: ``upload_url``: a signed URL for one PUT. Never print or store it.
     """
 
@@ -350,9 +356,9 @@ class UploadTarget(_Received):
 
 class PresetTarget(_Received):
     """
-    Where to upload a new preset's file.
+    Response to ``POST /presets/``: where to upload a new preset's file.
 
-    :param preset_id: ``presetId`` of the preset that exists once the file is uploaded.
+    :param preset_id: ``presetId`` of the new preset.
     :param upload_url: ``uploadUrl``: a signed URL for one PUT. Never print or store it.
     """
 

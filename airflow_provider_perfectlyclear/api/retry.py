@@ -1,4 +1,4 @@
-"""Whether and when a request is sent again: pure, with the dice passed in."""
+"""Decision whether and when to repeat a request. No input or output; callers pass time and randomness."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
-#: The longest wait in seconds, whatever a Retry-After asks for.
+#: Maximum wait in seconds, also if a Retry-After asks for more.
 LONGEST_WAIT = 120.0
 
 _FIRST_WAIT = 0.5
@@ -17,9 +17,9 @@ _LONGEST_BACKOFF = 30.0
 
 
 class Trouble(Enum):
-    """What kept a request from its answer, by what it means for sending it again."""
+    """Cause of a missing response, grouped by what it means for a repeat."""
 
-    NOT_SENT = "nothing was sent"  # refused, DNS, no connection in time: as if nobody had asked
+    NOT_SENT = "nothing was sent"  # refused, DNS, no connection in time
     LOST = "something may have been sent"
     TLS = "the certificate could not be verified"
 
@@ -27,10 +27,10 @@ class Trouble(Enum):
 @dataclass(frozen=True)
 class Failure:
     """
-    A request without an answer. A value, not an exception: httpx's exceptions hold the whole URL.
+    A request without a response. Not an exception, because httpx's exceptions contain the whole URL.
 
-    :param trouble: what it means for sending the request again.
-    :param why: what happened, in words of ours.
+    :param trouble: What it means for a repeat.
+    :param why: The cause, without any URL.
     """
 
     trouble: Trouble
@@ -46,14 +46,14 @@ def wait_before_repeat(
     asked: float | None = None,
 ) -> float | None:
     """
-    Decide about sending a request again after it failed.
+    Decide whether to repeat a failed request.
 
-    :param attempt: how often it was repeated already, from 0.
-    :param repeatable: whether a repeat does no harm after what has happened.
-    :param max_retries: how many repeats are allowed.
-    :param dice: a random number from 0 to 1.
-    :param asked: the seconds that the server asked for, if it did.
-    :return: the seconds to wait; None to give up.
+    :param attempt: Number of repeats so far, from 0.
+    :param repeatable: Whether a repeat is harmless after this failure.
+    :param max_retries: Maximum number of repeats.
+    :param dice: Returns a random number from 0 to 1.
+    :param asked: Seconds that the server asks for in Retry-After. Default None.
+    :returns: Seconds to wait before the repeat. None: do not repeat.
     """
     if not repeatable or attempt >= max_retries:
         return None
@@ -61,18 +61,18 @@ def wait_before_repeat(
 
 
 def backoff(attempt: int, dice: Callable[[], float]) -> float:
-    """Return the seconds to wait: doubling from 0.5 to 30, of which the dice take up to half."""
+    """Return the seconds to wait: doubling from 0.5 to 30, minus a random part of up to half."""
     longest = min(_FIRST_WAIT * 2.0 ** min(attempt, 16), _LONGEST_BACKOFF)
     return longest * (0.5 + 0.5 * dice())
 
 
 def retry_after(value: str | None, now: float) -> float | None:
     """
-    Read a Retry-After header: seconds or an HTTP date.
+    Parse a Retry-After header: seconds or an HTTP date.
 
-    :param value: the header; None when there was none.
+    :param value: The header. None: there is none.
     :param now: Unix seconds, for dates.
-    :return: seconds from 0 to 120; None for junk.
+    :returns: Seconds from 0 to 120. None: no header, or an invalid one.
     """
     if value is None:
         return None
@@ -100,5 +100,5 @@ def _until(text: str, now: float) -> float | None:
 
 
 def wall_clock() -> float:
-    """Return Unix seconds: HTTP dates are wall-clock times."""
+    """Return Unix seconds, for HTTP dates."""
     return datetime.now(UTC).timestamp()

@@ -1,8 +1,8 @@
 """
-Whether a URL that the service named may be opened.
+Check of URLs that the service names, before they are opened.
 
-A service that is wrong or not itself could name an address inside the user's network, and have pictures sent
-there or secrets read from there. Checked are the scheme, the host as written and what its name resolves to.
+A faulty or forged service could name an address in the user's network, to read secrets from there or to have pictures
+sent there. The check covers the scheme, the host as written, and the addresses to which it resolves.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from airflow_provider_perfectlyclear.api.text import one_line
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _HOST = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
-# The only IPv6 addresses that are given to hosts of the internet.
+# The only IPv6 addresses of hosts in the internet.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 # IPv6 that ends in an IPv4 address: NAT64, "compatible" and "translated".
 _TRANSLATED = tuple(ipaddress.IPv6Network(n) for n in ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96"))
-# Taken for public by Python, and no address of a store: a cloud's metadata, relays of 6to4, local NAT64.
+# Python takes them for public, but no store has such an address: cloud metadata, 6to4 relays, local NAT64.
 _SPECIAL = tuple(
     ipaddress.ip_network(n) for n in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "2001::/23")
 )
 _LOCAL_NAMES = frozenset(
     {"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "metadata.google.internal"}
 )
-_KEPT = 300.0  # seconds that a resolved and accepted name is not looked up again
+_KEPT = 300.0  # seconds for which an accepted name is not resolved again
 _REMEDY = "If that is right, set allow_insecure_hosts in the connection's extra."
 
 
 class Guard:
     """
-    Refuses URLs that are not safe to open.
+    Check that refuses URLs that are not safe to open.
 
-    Plain http and loopback addresses are accepted when the connection's own host is loopback; everything but other
-    schemes and passwords in the URL when the connection says ``allow_insecure_hosts``.
+    Plain http and loopback addresses are accepted if the connection's own host is a loopback address. With
+    ``allow_insecure_hosts``, only other schemes and passwords in the URL are refused.
 
-    :param settings: the connection.
-    :param resolve: a name's addresses.
-    :param clock: monotonic seconds.
+    :param settings: The connection.
+    :param resolve: Returns the addresses of a name. Default None: asks the system.
+    :param clock: Returns monotonic seconds. Default: ``time.monotonic``.
     """
 
     def __init__(
@@ -65,21 +65,21 @@ class Guard:
 
     def check(self, url: str) -> httpx.URL:
         """
-        Return the URL, parsed.
+        Check a URL and return it parsed.
 
-        :param url: as the service named it.
-        :raises UnsafeUrl: naming the host and the reason, never the URL's query.
+        :param url: The URL, as the service wrote it.
+        :raises UnsafeUrl: The URL is not safe to open. The message has the host and the cause, never the URL's query.
         """
         parsed = read_url(url)
         if parsed is None:
-            raise errors.UnsafeUrl("The service named a URL that cannot be read.")
+            raise errors.UnsafeUrl("The service named an invalid URL.")
         host = parsed.host.rstrip(".")
         if parsed.scheme not in ("https", "http"):
             raise errors.UnsafeUrl(
                 f"The service named a URL that is neither https nor http: {one_line(parsed.scheme)}."
             )
         if not can_exist(parsed):
-            raise errors.UnsafeUrl("The service named a URL without a host that could exist.")
+            raise errors.UnsafeUrl("The service named a URL without a valid host and port.")
         if parsed.userinfo:
             raise errors.UnsafeUrl(f"The service named a URL with a user or password on {one_line(host)}.")
         if not self._anything:
@@ -99,11 +99,12 @@ class Guard:
 
     def addresses_of(self, host: str) -> list[str]:
         """
-        Where to connect to for a host: the very addresses that were checked. A name may resolve otherwise a moment
-        later.
+        Return the addresses to connect to, all of them checked.
 
-        :param host: as the URL has it.
-        :raises UnsafeUrl: one of them must not be connected to.
+        The connection must use these, because a name may resolve to other addresses a moment later.
+
+        :param host: The host, as in the URL.
+        :raises UnsafeUrl: One of the addresses is private.
         """
         if as_address(host) is not None:
             return [host]
@@ -124,13 +125,13 @@ class Guard:
             return [literal]
         if _is_local_name(host):
             return [ipaddress.ip_address("127.0.0.1")]
-        # Behind a proxy it is the proxy that resolves names, maybe to other addresses.
+        # Behind a proxy, the proxy resolves names, perhaps to other addresses.
         found = [] if self._proxied else self._resolve(host)
         return [address for address in map(as_address, found) if address]
 
 
 def read_url(url: str) -> httpx.URL | None:
-    """Parse a URL; None when it cannot be, its host included: httpx decodes ``xn--`` only when that is looked at."""
+    """Parse a URL and its host, which httpx decodes (``xn--``) only on access. None: one of them is invalid."""
     try:
         parsed = httpx.URL(url)
         str(parsed.host)
@@ -149,7 +150,7 @@ def _is_public(address: Address) -> bool:
 
 
 def _embedded(address: Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address leads to by translation, if it is such a one."""
+    """Return the IPv4 address to which an IPv6 address is translated. None: it is not translated."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
     if any(address in network for network in _TRANSLATED):
@@ -158,24 +159,24 @@ def _embedded(address: Address) -> ipaddress.IPv4Address | None:
 
 
 def _is_local_name(host: str) -> bool:
-    """Whether a name is this machine's by its words alone, whatever a resolver says."""
+    """Return whether a name means this machine, without asking a resolver."""
     name = host.lower().rstrip(".")
     return name in _LOCAL_NAMES or name.endswith((".localhost", ".localdomain"))
 
 
 def can_exist(url: httpx.URL) -> bool:
-    """Say whether a URL's host and port have a form that could be connected to; httpx takes any."""
+    """Return whether a URL's host and port are valid. httpx accepts any."""
     return _HOST.fullmatch(url.raw_host) is not None and 0 < (url.port or 443) < 65536
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine by its name or number alone, in any spelling (``127.1``, ``localhost.``)."""
+    """Return whether a host is a loopback address or ``localhost``, in any spelling (``127.1``, ``localhost.``)."""
     address = as_address(host.rstrip("."))
     return host.lower().rstrip(".") == "localhost" if address is None else address.is_loopback
 
 
 def as_address(host: str) -> Address | None:
-    """Read an IP address, also in the old spellings that a resolver takes (``127.1``, ``0x7f000001``)."""
+    """Parse an IP address, also in old spellings (``127.1``, ``0x7f000001``). None: it is not an address."""
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
@@ -192,5 +193,5 @@ def _addresses(host: str) -> list[str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return []  # connecting will say so, and is repeated
+        return []  # the connection then fails with its own error, and is repeated
     return [str(entry[4][0]) for entry in found]

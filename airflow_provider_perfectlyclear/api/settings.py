@@ -1,4 +1,4 @@
-"""What a sender must know about the service: a connection, with everything optional filled in."""
+"""Settings of a client: one connection, with defaults for all optional fields."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ class Settings:
     """
     One connection to the service.
 
-    :param api_key: sent as ``X-API-KEY``, to the origin of ``base_url`` alone; never printed.
-    :param base_url: scheme, host, optional port and path, without a trailing slash.
-    :param name: the connection's id, for messages.
-    :param timeout: seconds that one connect, read or write may take. Default 30.
-    :param call_deadline: seconds that one JSON request may take in all, and a transfer may take on top of
-        the time its bytes need at a very slow pace. Default 60.
-    :param proxy: URL of a proxy for all traffic, instead of the proxy variables of the environment; may hold
-        a password, so it is never printed.
-    :param verify: False for no check of certificates, or the path of a CA file or folder. Default True.
-    :param max_retries: how often a request that may be repeated is sent again. Default 5.
-    :param requests_per_second: the most requests to the API per second of this process. Default: as many as
-        the service allows.
-    :param allow_insecure_hosts: open URLs named by the service even if they are plain http or lead to a private,
-        loopback or link-local address. Default False.
+    :param api_key: Sent as ``X-API-KEY``, only to the origin of ``base_url``. Never printed.
+    :param base_url: Scheme, host, optional port and path, without a trailing slash. Default: the public service.
+    :param name: Id of the connection, for messages. Default ``"perfectlyclear_default"``.
+    :param timeout: Maximum seconds of one connect, read or write. Default 30.
+    :param call_deadline: Maximum seconds of one JSON request. A transfer may take this long plus one second per 32 KiB.
+        Default 60.
+    :param proxy: URL of a proxy for all requests. It may contain a password, so it is never printed. Default None: the
+        proxy variables of the environment.
+    :param verify: Path of a CA file or folder. False: certificates are not checked. Default True: the usual CAs.
+    :param max_retries: Maximum number of repeats of a request that may be repeated. Default 5.
+    :param requests_per_second: Maximum number of requests to the API per second, for this process. Default None: no
+        limit but the service's own (429).
+    :param allow_insecure_hosts: Accept URLs from the service with plain http or with a private, loopback or link-local
+        address. Default False.
     """
 
     api_key: str = field(repr=False)

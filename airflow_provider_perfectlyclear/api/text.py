@@ -1,14 +1,14 @@
-"""Text for messages: other people's made safe to print (one line, short, without signatures), and numbers of things."""
+"""Text for messages: foreign text made safe to print (one short line without signatures), and counts of things."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import urlsplit
 
-#: The most characters of other people's text that a message quotes.
+#: Maximum number of characters of foreign text in a message.
 QUOTED = 200
 
-# What is looked at before it is shortened: far more than is quoted, far less than a hostile body.
+# Number of characters that are searched for secrets: far more than are quoted, far fewer than a hostile body has.
 _LOOKED_AT = 10 * QUOTED
 
 _ESCAPED = re.compile(r"\\u00([2-7][0-9a-fA-F])")
@@ -17,12 +17,12 @@ _URL_QUERY = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*:(?://|\\/\\/)[^\s?#\"'<>]*)[?
 _SECRET_WORD = (
     r"(?:signature|credential|security-?token|secret|password|api-?key|hmac|key-pair-id|access-?key(?:-?id)?)"
 )
-# As a query, JSON, a header, Python or words: a name, maybe in quotes, then = or : (also percent-encoded, even twice).
+# In a query, JSON, a header, Python or prose: a name, perhaps quoted, then = or : (also percent-encoded, even twice).
 _ASSIGNED = re.compile(
     rf"(?i)((?:{_SECRET_WORD}[\w-]{{0,20}}|\b(?:sig|policy|token|authorization))[\"']?\s{{0,3}}"
     r"(?:=|:|%(?:25){0,3}3[ad])\s{0,3}(?:bearer |basic )?[\"']?)[^\s&\"'<>,;}\])]+"
 )
-# In words and in pages: what follows the name and looks like no word.
+# In prose and web pages: text after the name that does not look like a word.
 _SAID = re.compile(
     rf"(?i)({_SECRET_WORD}[\w-]{{0,20}}(?:<[^<>]{{0,20}}>|[^A-Za-z0-9<]){{1,8}}(?:is |of )?)[\w+/=.%-]{{16,}}"
 )
@@ -31,16 +31,16 @@ _IN_XML = re.compile(rf"(?i)((?:{_SECRET_WORD}[\w:-]{{0,20}}|<(?:sig|policy|toke
 
 
 def one_line(text: object, limit: int = QUOTED) -> str:
-    """
-    Make a text from the service safe for a log line, a message or a page of Airflow.
+    r"""
+    Make foreign text safe for a log line, a message or a page of Airflow.
 
-    Control characters (newlines, ANSI, bidirectional marks, lone surrogates) become spaces, a URL keeps its path
-    but not its query or password, and the log-group markers ``::group::`` and ``##[group]`` cannot open a line.
-    What a JSON writer has escaped (``\\u003d``) is read first, or it would hide a signature. What a name calls a secret
-    is cut out in every notation: query, JSON, XML, header, words.
+    Control characters (newlines, ANSI, bidirectional marks, lone surrogates) become spaces. URLs lose their query and
+    password. The log-group markers ``::group::`` and ``##[group]`` are removed from the start. Values with the name of
+    a secret are removed in every notation: query, JSON, XML, header, prose. JSON escapes (``\u003d``) are decoded
+    first, because they would hide a signature.
 
-    :param text: anything; None is empty.
-    :param limit: the most characters of the result.
+    :param text: Any object. None: an empty text.
+    :param limit: Maximum number of characters of the result. Default 200.
     """
     if text is None:
         return ""
@@ -58,11 +58,12 @@ def one_line(text: object, limit: int = QUOTED) -> str:
 
 def service_words(text: object, limit: int = QUOTED) -> str:
     """
-    Make the service's own words safe: as :func:`one_line`, and without long tokens, which may be signatures that no
-    name tells. Names of files are no words of the service: they are shown whole.
+    Make the service's own text safe: as :func:`one_line`, and without long tokens.
 
-    :param text: anything; None is empty.
-    :param limit: the most characters of the result.
+    A long token may be a signature without a name. Do not use this for file names, which are shown whole.
+
+    :param text: Any object. None: an empty text.
+    :param limit: Maximum number of characters of the result. Default 200.
     """
     shown = one_line(text, _LOOKED_AT)
     return one_line(_TOKEN.sub("...", shown), limit)
@@ -70,9 +71,10 @@ def service_words(text: object, limit: int = QUOTED) -> str:
 
 def counted(number: int, thing: str) -> str:
     """
-    Write how many of a thing there are: ``1 folder``, ``1,412 folders``.
+    Return a count with its noun: ``1 folder``, ``1,412 folders``.
 
-    :param thing: in the singular; its plural ends in s.
+    :param number: The count.
+    :param thing: The noun in the singular. Its plural must end in s.
     """
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
@@ -88,7 +90,7 @@ def were(number: int) -> str:
 
 
 def without_query(url: str) -> str:
-    """Name a URL by its host and path, for messages: its query may be a signature."""
+    """Return a URL's host and path, for messages. Its query may be a signature."""
     try:
         parts = urlsplit(url)
         return one_line(f"{parts.hostname or ''}{parts.path}")

@@ -1,4 +1,4 @@
-"""Bytes to and from the signed URLs of the store behind the service: never with the key, streamed, bounded."""
+"""Uploads to and downloads from signed URLs of the service's store: streamed, limited, without the API key."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _CHUNK = 64 * 1024
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _REDIRECTS = 3
 
-# What object stores answer when a signature has expired, and once the object is gone.
+# Responses of object stores to an expired signature or a deleted object.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 
 
 @dataclass(frozen=True)
 class Downloaded:
     """
-    What came in.
+    Result of a download.
 
-    :param size: bytes.
-    :param declared: the Content-Length in bytes, if the store gave one.
-    :param content_type: the Content-Type, if any.
-    :param etag: the ETag without quotes, if any.
-    :param sha256: hex digest of the bytes.
+    :param size: Number of bytes.
+    :param declared: The Content-Length in bytes. None: the store sent none.
+    :param content_type: The Content-Type. None: the store sent none.
+    :param etag: The ETag without quotes. None: the store sent none.
+    :param sha256: Hex digest of the bytes.
     """
 
     size: int
@@ -55,7 +55,13 @@ class Downloaded:
 
 @dataclass(frozen=True)
 class _Setback:
-    """A transfer that did not come through: what to raise, and whether another attempt may help."""
+    """
+    A failed transfer.
+
+    :param error: The error to raise if there is no further attempt.
+    :param again: Whether another attempt may succeed.
+    :param asked: Seconds to wait, as the store asks in Retry-After. Default None.
+    """
 
     error: errors.PerfectlyClearError
     again: bool
@@ -64,10 +70,10 @@ class _Setback:
 
 class Transfers:
     """
-    Moves bytes to and from signed URLs.
+    Uploads and downloads with signed URLs.
 
-    :param settings: the connection; its key is not used.
-    :param pause: sleeps so many seconds, or raises Cancelled.
+    :param settings: The connection. Its API key is not used.
+    :param pause: Sleeps for a number of seconds, or raises Cancelled.
     """
 
     def __init__(self, settings: Settings, pause: Callable[[float], None]) -> None:
@@ -75,7 +81,7 @@ class Transfers:
         self._pause = pause
         self._guard = Guard(settings)
         self._http = wire.blocking_client(settings, addresses_of=self._guard.addresses_of)
-        self._etags_are_md5 = True  # until one is seen that is not
+        self._etags_are_md5 = True  # until one is not
 
     def close(self) -> None:
         """Close all connections."""
@@ -83,29 +89,30 @@ class Transfers:
 
     def put(self, url: str, open_body: OpenBody, *, size: int) -> None:
         """
-        Send a body to a signed URL, with its length and no Content-Type.
+        Send a body to a signed URL, with its length and without Content-Type.
 
-        :param url: a signed URL.
-        :param open_body: opens the body at its start; called again for every attempt.
-        :param size: bytes of the body.
-        :raises UrlExpired: the store refused the URL.
-        :raises TransferFailed: not through after all repeats.
-        :raises InvalidSource: the body is shorter or longer than ``size``: it changed meanwhile.
-        :raises UnsafeUrl: the URL must not be opened.
+        :param url: The signed URL.
+        :param open_body: Opens the body at its start. Called once per attempt.
+        :param size: Size of the body in bytes.
+        :raises UrlExpired: The store refused the URL.
+        :raises TransferFailed: All repeats failed.
+        :raises InvalidSource: The body does not have ``size`` bytes, because it has changed.
+        :raises UnsafeUrl: The URL, or a redirect's target, is not safe to open.
         """
         self._persist(lambda: self._put_following(url, open_body, size))
 
     def download(self, url: str, sink: BinaryIO, *, max_bytes: int) -> Downloaded:
         """
-        Fetch a signed URL into a file. An attempt that brought bytes is not repeated here.
+        Download a signed URL into a file. After the first bytes, an attempt is not repeated here.
 
-        :param url: a signed URL.
-        :param sink: an open file; written from where it stands.
-        :param max_bytes: larger files are refused.
-        :raises UrlExpired: the store refused the URL; ask for a fresh one.
-        :raises TooLarge: larger than ``max_bytes``.
-        :raises TransferFailed: shorter than declared, or not through after all repeats.
-        :raises UnsafeUrl: the URL, or one that it redirects to, must not be opened.
+        :param url: The signed URL.
+        :param sink: A file open for writing bytes. Written from its position.
+        :param max_bytes: Size limit in bytes.
+        :returns: Size, headers and digest of the download.
+        :raises UrlExpired: The store refused the URL. Ask the service for a fresh one.
+        :raises TooLarge: The file exceeds ``max_bytes``.
+        :raises TransferFailed: All repeats failed, or the file is shorter than declared.
+        :raises UnsafeUrl: The URL, or a redirect's target, is not safe to open.
         """
         return self._persist(lambda: self._get_once(url, sink, max_bytes))
 
@@ -128,8 +135,8 @@ class Transfers:
             self._pause(wait)
         raise AssertionError("unreachable")
 
-    def _put_following(self, url: str, open_body: OpenBody, size: int) -> None | _Setback:
-        """Follow a redirect that keeps the method (307, 308), each step checked, with the body from its start."""
+    def _put_following(self, url: str, open_body: OpenBody, size: int) -> _Setback | None:
+        """Send the body and follow redirects that keep the method (307, 308). Check each target."""
         target = self._guard.check(url)
         for _ in range(_REDIRECTS + 1):
             result = self._put_once(target, open_body, size)
@@ -138,7 +145,7 @@ class Transfers:
             target = self._guard.check(str(result))
         return _Setback(errors.TransferFailed(f"upload of {_name(target)}: too many redirects"), again=False)
 
-    def _put_once(self, url: httpx.URL, open_body: OpenBody, size: int) -> None | _Setback | httpx.URL:
+    def _put_once(self, url: httpx.URL, open_body: OpenBody, size: int) -> _Setback | httpx.URL | None:
         with open_body() as body, wire.on_the_wire(wire.Deadline(self._settings.call_deadline)) as deadline:
             digest = hashlib.md5(usedforsecurity=False)
             content = self._chunks(body, size, deadline, digest)
@@ -158,7 +165,7 @@ class Transfers:
         return self._broke_off("upload", url, failure)
 
     def _compare(self, response: httpx.Response, md5: str) -> None:
-        """What was stored is judged by the service when it reads it; that it may differ is worth a line."""
+        """Warn once if the store's ETag is the MD5 of other bytes. The service checks the file when it reads it."""
         etag = response.headers.get("etag", "").strip('"')
         if self._etags_are_md5 and _MD5.fullmatch(etag) and etag != md5:
             self._etags_are_md5 = False
@@ -240,7 +247,7 @@ class Transfers:
         return _Setback(errors.TooLarge(said), again=False)
 
     def _refused(self, what: str, response: httpx.Response) -> _Setback:
-        """A store's answer is not quoted but for its code: it repeats signatures."""
+        """Return the failure of a store's response. Quotes only its code, because its body may repeat signatures."""
         status = response.status_code
         said = f"{what} of {_name(response.url)}: the store answered HTTP {status}{_store_code(response)}"
         if status in _EXPIRED:
@@ -262,7 +269,7 @@ class Transfers:
 
 
 class _Pour:
-    """Writes what comes in, counts and digests it."""
+    """Writes, counts and hashes the bytes of a download."""
 
     def __init__(self, sink: BinaryIO, most: int) -> None:
         self._sink = sink
@@ -280,7 +287,7 @@ class _Pour:
 
 
 def _next(url: httpx.URL, location: str) -> httpx.URL:
-    """Where a redirect leads to; nowhere that could be opened, if it cannot be read."""
+    """Return a redirect's target. If it is not a URL, return one that the guard refuses."""
     try:
         return url.join(location)
     except (httpx.InvalidURL, ValueError):

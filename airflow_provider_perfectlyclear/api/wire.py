@@ -1,11 +1,11 @@
 """
-The two kinds of httpx client, and what both senders need around a request.
+The two kinds of httpx client, and the code that both clients need around a request.
 
-- The key is attached here and nowhere else, to requests for the API's own origin.
-- No client follows a redirect: httpx would take ``X-API-KEY`` along to another host.
-- While a request of ours is on the wire, the loggers of httpx and httpcore are silent for it: they print whole
-  URLs and ``Location`` headers, signatures included. Our own logger says the same without them.
-- httpx's timeouts are per read, and one byte each second defeats them; a Deadline bounds the whole.
+- The API key is attached only here, and only to requests for the API's own origin.
+- No client follows a redirect, because httpx would send ``X-API-KEY`` to the other host.
+- During a request of this package, the loggers of httpx and httpcore are silent for it: they print whole URLs and
+  ``Location`` headers, with signatures. This package's own logger prints the request without them.
+- httpx's timeouts apply to one read each, so one byte per second would defeat them. A Deadline limits the request.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from airflow_provider_perfectlyclear.api.settings import Settings
 
 T = TypeVar("T")
 
-#: A transfer may take the connection's ``call_deadline``, and a second more for each so many bytes that moved.
+#: Bytes per second: a transfer may take the connection's ``call_deadline``, plus one second per this many bytes.
 SLOWEST_TRANSFER = 32 * 1024
 
 _HEADERS = {"User-Agent": f"airflow-provider-perfectlyclear/{__version__}", "Accept-Encoding": "identity"}
@@ -51,9 +51,9 @@ _LOGGERS = (
 
 class Deadline:
     """
-    When a request must be through, monotonic. Bytes that move push it back, so that large files have their time.
+    End of a request's time. Transferred bytes extend it, so that large files have enough time.
 
-    :param seconds: from now.
+    :param seconds: Seconds from now.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -61,11 +61,11 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds that are left; negative when it is over."""
+        """Remaining seconds. Negative after the end."""
         return self._ends - time.monotonic()
 
     def moved(self, size: int) -> None:
-        """Push the end back by the time that so many bytes may take."""
+        """Extend the time by the seconds that this many bytes may take."""
         self._ends += size / SLOWEST_TRANSFER
 
 
@@ -74,7 +74,7 @@ _current: ContextVar[Deadline | None] = ContextVar("perfectlyclear_request", def
 
 @contextlib.contextmanager
 def on_the_wire(deadline: Deadline) -> Iterator[Deadline]:
-    """Bound all reads and writes of this thread or task by a deadline, and keep httpx's loggers silent."""
+    """Limit all reads and writes of this thread or task by a deadline, and silence httpx's loggers."""
     _silence()
     token = _current.set(deadline)
     try:
@@ -95,9 +95,9 @@ def _silence() -> None:
 
 class KeyAuth(httpx.Auth):
     """
-    Attaches the key, to requests for the API's own origin only.
+    Attaches the API key, only to requests for the API's own origin.
 
-    :param settings: the connection.
+    :param settings: The connection.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -105,7 +105,7 @@ class KeyAuth(httpx.Auth):
         self._origin = _origin(httpx.URL(settings.base_url))
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Called by httpx for each request."""
+        """Attach the key. httpx calls this for each request."""
         if _origin(request.url) == self._origin:
             request.headers["X-API-KEY"] = self._key
         yield request
@@ -123,29 +123,34 @@ def blocking_client(
     addresses_of: Callable[[str], list[str]] | None = None,
 ) -> httpx.Client:
     """
-    Build a client for threads; the key is not part of it.
+    Return a client for threads, without the API key.
 
-    :param keep_alive: False: each request goes out on a fresh connection, which no server can be about to close.
-    :param addresses_of: where to connect to for a host, unless a proxy finds that out.
-    :raises ConfigurationError: if the proxy or the CA file is unusable.
+    :param settings: The connection.
+    :param keep_alive: Whether to reuse connections. False: each request opens a new connection, which no server can be
+        about to close. Default True.
+    :param addresses_of: Returns the addresses to connect to for a host. Not used with a proxy, which resolves names
+        itself. Default None: the system resolves names.
+    :raises ConfigurationError: The proxy or the CA file cannot be used.
     """
     options = _options(settings)
     if not keep_alive:
         options["limits"] = httpx.Limits(max_connections=32, max_keepalive_connections=0)
     client = _built(lambda: httpx.Client(**options), settings)
-    for transport in (client._transport, *client._mounts.values()):
+    # httpx has no public way to limit the time of headers that arrive byte by byte.
+    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
         if isinstance(transport, httpx.HTTPTransport):
-            # httpx has no public way to a deadline for headers that drip in byte by byte.
-            picks = addresses_of if transport is client._transport else None
-            transport._pool._network_backend = _Backend(transport._pool._network_backend, picks)
+            picks = addresses_of if transport is client._transport else None  # noqa: SLF001
+            pool = transport._pool  # noqa: SLF001
+            pool._network_backend = _Backend(pool._network_backend, picks)  # noqa: SLF001
     return client
 
 
 def loop_client(settings: Settings) -> httpx.AsyncClient:
     """
-    Build a client for the event loop; the key is not part of it.
+    Return a client for the event loop, without the API key.
 
-    :raises ConfigurationError: if the proxy or the CA file is unusable.
+    :param settings: The connection.
+    :raises ConfigurationError: The proxy or the CA file cannot be used.
     """
     return _built(lambda: httpx.AsyncClient(**_options(settings)), settings)
 
@@ -165,13 +170,13 @@ def _built(build: Callable[[], T], settings: Settings) -> T:
     try:
         return build()
     except (ValueError, OSError, ImportError, httpx.InvalidURL):
-        pass  # raised below, with nothing chained to it: the original may quote a proxy's password
+        pass  # raised below without a cause: the original may quote a proxy's password
     raise errors.ConfigurationError(f"Connection {settings.name!r}: {environment.what_is_wrong(settings)}")
 
 
 @functools.cache
 def tls_context(verify: bool | str) -> ssl.SSLContext:
-    """Build a TLS context once a process: it takes some 30 ms, in which an event loop would stand still."""
+    """Return the TLS context, built once per process: building takes about 30 ms and blocks the event loop."""
     if isinstance(verify, str):
         is_folder = os.path.isdir(verify)
         return (
@@ -183,11 +188,11 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
 
 
 def failure(error: httpx.HTTPError) -> Failure:
-    """Say what an exception of httpx means, without its text, which may hold a signed URL."""
+    """Return the meaning of an httpx exception without its text, which may contain a signed URL."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
         return _not_connected(error)
     if isinstance(error, httpx.TimeoutException):
-        return Failure(Trouble.LOST, "no answer in time")
+        return Failure(Trouble.LOST, "no response in time")
     if isinstance(error, httpx.UnsupportedProtocol):
         return Failure(Trouble.NOT_SENT, "no http or https URL")
     return Failure(Trouble.LOST, "the connection broke off")
@@ -202,7 +207,7 @@ def _not_connected(error: httpx.HTTPError) -> Failure:
             cause, ssl.SSLEOFError | ssl.SSLZeroReturnError
         ):
             said = (cause.reason or "TLS error").replace("_", " ").lower()
-            return Failure(Trouble.TLS, f"{said}. Check host and port: it may not speak TLS there")
+            return Failure(Trouble.TLS, f"{said}. Check host and port: the port may not use TLS")
     if any(isinstance(cause, OSError) and type(cause).__name__ == "gaierror" for cause in causes):
         return Failure(Trouble.NOT_SENT, "the host's name is not known (DNS)")
     if isinstance(error, httpx.ProxyError):
@@ -214,7 +219,7 @@ def _not_connected(error: httpx.HTTPError) -> Failure:
 def _not_trusted(said: str) -> str:
     said = said.rstrip(".")
     if "mismatch" in said.lower():
-        return f"{said}. Check the host: its certificate is another's"
+        return f"{said}. Check the host: the certificate belongs to another host"
     return f"{said}. Put the CA that signed it into the connection's 'verify'"
 
 
@@ -226,9 +231,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 class Body:
     """
-    The body of a JSON answer as it comes in: no more than ``LARGEST_BODY``, also when it was packed.
+    Body of a JSON response while it arrives: at most ``LARGEST_BODY`` bytes, also if it is compressed.
 
-    :param encoding: the answer's Content-Encoding. We ask for none; a gateway may pack all the same.
+    :param encoding: The response's Content-Encoding. The client asks for none, but a gateway may compress all the same.
     """
 
     def __init__(self, encoding: str | None) -> None:
@@ -238,7 +243,7 @@ class Body:
         self._room = LARGEST_BODY
 
     def add(self, chunk: bytes) -> bool:
-        """Take the next bytes; return False when there is no room for more."""
+        """Add the next bytes. Return False if there is no room for more."""
         if self._unpack is not None:
             try:
                 chunk = self._unpack.decompress(chunk, self._room)
@@ -250,10 +255,10 @@ class Body:
 
     def answer(self, response: httpx.Response, key: str) -> Answer:
         """
-        Make the answer. A service that repeats our key in an error text must not bring it into a log.
+        Return the response with the API key masked: a service may repeat the key in an error message.
 
-        :param response: its status and headers.
-        :param key: the API key.
+        :param response: The response, for its status and headers.
+        :param key: The API key.
         """
         body = _in_utf8(b"".join(self._parts))
         if len(key) >= 8:
@@ -262,13 +267,13 @@ class Body:
 
 
 def _in_utf8(body: bytes) -> bytes:
-    """JSON may come in UTF-16 and UTF-32 as well, in which no key and no signature would be found."""
+    """Return the body in UTF-8. In UTF-16 and UTF-32, keys and signatures would not be found."""
     encoding = json.detect_encoding(body)
     return body if encoding.startswith("utf-8") else body.decode(encoding, "replace").encode()
 
 
 def _spellings(key: str) -> re.Pattern[bytes]:
-    """The key as it is, and as JSON writers escape it: ``\\/``, ``\\u002b``."""
+    r"""Return a pattern for the key, also with JSON escapes: ``\/``, ``\u002b``."""
     letters = (rf"(?:\\?{re.escape(letter)}|\\u00{ord(letter):02x})" for letter in key)
     return re.compile("".join(letters).encode(), re.IGNORECASE)
 
@@ -283,7 +288,7 @@ def _bounded(timeout: float | None, over: type[Exception]) -> float | None:
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose reads and writes end with the deadline of the request they serve."""
+    """Connection whose reads and writes end at the deadline of their request."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -313,8 +318,10 @@ class _Stream(httpcore.NetworkStream):
 
 class Heard:
     """
-    What came in on a connection since the last request: more than its answer means that somebody in between repeats
-    or mixes up answers, and the next request would be answered by what is left over.
+    Bytes that were received on a connection since the last request.
+
+    If there are more than the response's, a proxy repeats or mixes up responses, and the next request on this
+    connection would get the rest as its response.
     """
 
     def __init__(self) -> None:
@@ -323,7 +330,7 @@ class Heard:
         self._head_size = 0
 
     def add(self, data: bytes) -> None:
-        """Take note of bytes that were read."""
+        """Count bytes that were read."""
         self._size += len(data)
         if self._head is None:
             return
@@ -332,7 +339,7 @@ class Heard:
             self._head_size, self._head = end + 4, None
 
     def has_left_over(self, response: httpx.Response) -> bool:
-        """Whether there was more than this answer, which has been read to its end."""
+        """Return whether there were more bytes than this response, which has been read to its end."""
         declared = response.headers.get("content-length", "")
         if not declared.isdecimal() or self._head is not None or response.is_informational:
             return False
@@ -340,7 +347,7 @@ class Heard:
 
 
 def drop_if_left_over(response: httpx.Response) -> None:
-    """Close a connection on which more came than the answer that was read; the pool then opens another one."""
+    """Close a connection that received more than its response. The pool then opens another one."""
     stream = response.extensions.get("network_stream")
     if isinstance(stream, _Stream) and stream.heard.has_left_over(response):
         stream.close()

@@ -62,7 +62,7 @@ def _fingerprint(store: Store, name: str) -> str:
 def _sha256(store: Store, name: str) -> str:
     try:
         return digest_of(store, name)[0]
-    except Exception as error:  # fsspec's filesystems raise their libraries' own errors
+    except Exception as error:  # noqa: BLE001 fsspec's filesystems raise their libraries' own errors
         raise SourceUnreadable(f"{store.uri(name)} cannot be read: {short(error)}") from None
 
 

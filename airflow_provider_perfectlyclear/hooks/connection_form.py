@@ -1,4 +1,4 @@
-"""The connection form of Airflow before 3.2, made of the same metadata as the form since."""
+"""Connection form of Airflow before 3.2. It uses the same metadata as the form of later versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow_provider_perfectlyclear.provider_info import CONN_FIELDS, HIDDEN_FI
 
 
 def widgets() -> dict[str, Any]:
-    """One form field for each field of the extra."""
+    """Return one form field for each field of the extra."""
     return {
         name: _field(field["schema"]["type"][0], field["label"], field["description"])
         for name, field in CONN_FIELDS.items()
@@ -22,11 +22,11 @@ def _field(kind: str, label: str, description: str) -> Any:
 
     if kind == "boolean":
         return BooleanField(label, description=description)
-    # Airflow 2 has one form for connections of all types: a field that may not be empty would refuse each of them.
+    # Airflow 2 has one form for all connection types, so a required field would refuse connections of other types.
     field = IntegerField if kind == "integer" else StringField
     return field(label, validators=[Optional()], description=description, widget=BS3TextFieldWidget())
 
 
 def behaviour() -> dict[str, Any]:
-    """Which standard fields are shown, and what they are called."""
+    """Return which standard fields the form shows, and their labels."""
     return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}

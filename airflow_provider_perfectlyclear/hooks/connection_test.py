@@ -1,4 +1,4 @@
-"""What "Test connection" says: which of DNS, TLS, path and key is at fault. Free, and under ten seconds."""
+"""Test of a connection: tells whether DNS, TLS, path or API key is wrong. Free, and takes less than ten seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.limiter import limiter_for
 from airflow_provider_perfectlyclear.api.settings import Settings
 
-#: Seconds for the whole test, and for one read of it.
+#: Maximum seconds of the whole test, and of one read.
 AT_MOST, ONE_READ = 8.0, 5.0
 
 Verdict = tuple[bool, str]
@@ -20,9 +20,10 @@ Verdict = tuple[bool, str]
 
 def diagnose(conn_id: str) -> Verdict:
     """
-    List one preset and say what came of it.
+    List one preset and describe the result.
 
-    :param conn_id: Airflow's connection id.
+    :param conn_id: Id of the Airflow connection.
+    :returns: Whether the connection works, and a sentence.
     """
     try:
         settings = get_settings(conn_id)
@@ -40,7 +41,7 @@ def _no_verdict(settings: Settings) -> str:
 
 
 def _unnamed(message: str, conn_id: str) -> str:
-    """Airflow tests a copy of the connection, under a name that nobody has heard of."""
+    """Remove the id from a message: Airflow tests a copy of the connection under a generated id."""
     named = f"Connection {conn_id!r}"
     return message.replace(f"{named}: ", "").replace(named, "This connection")
 
@@ -52,7 +53,7 @@ def _hurried(settings: Settings) -> Settings:
 
 
 def _within_seconds(settings: Settings) -> Verdict | None:
-    """Ask in a thread: looking up a name may take longer than any timeout, and cannot be stopped."""
+    """Send the request in a thread, because a DNS look-up has no timeout and cannot be stopped."""
     verdicts: list[Verdict] = []
     client = Client(settings)
     thread = threading.Thread(target=lambda: verdicts.append(_ask(client)), daemon=True)

@@ -55,7 +55,7 @@ def correct(
     timeout: float,
     state_path: str | None,
 ) -> Corrected:
-    """Correct one picture as the operator does, and wait here. Parameters as of the hook's ``correct``."""
+    """Correct one file as the operator does, and wait in this process. Parameters as of the hook's ``correct``."""
     from airflow_provider_perfectlyclear.api.models import Correction
     from airflow_provider_perfectlyclear.catalog.options import Options
     from airflow_provider_perfectlyclear.catalog.places import Places
@@ -81,12 +81,12 @@ def correct(
 
 
 def _run_key() -> str:
-    """The task instance's, so that its retry goes on at once; outside of tasks nobody's."""
+    """Return the task instance's run key, so that a retry continues at once. Outside of a task, a random one."""
     from airflow.providers.common.compat.sdk import AirflowException, get_current_context
 
     try:
         return run_key(get_current_context()["ti"])
-    except (RuntimeError, AirflowException):  # outside of a task, in the words of Airflow's versions
+    except (RuntimeError, AirflowException):  # outside of a task: Airflow's versions raise different ones
         return str(uuid.uuid4())
 
 

@@ -1,4 +1,4 @@
-"""Between what users hand over (paths, URLs, bytes, open files) and what the client wants."""
+"""Conversion between the hook's arguments (paths, URLs, bytes, open files) and the client's."""
 
 from __future__ import annotations
 
@@ -33,19 +33,21 @@ def opened(
     source: Source, name: str | None = None, *, conn_id: str | None = None, argument: str = "source"
 ) -> Iterator[Body]:
     """
-    Give what an upload needs: a way to open the bytes from their start, more than once, and their number.
+    Yield a function that opens the bytes at their start, and their number. An upload may open them more than once.
 
-    :param source: a path, a URL, an ObjectStoragePath, bytes or an open file.
-    :param name: what messages call it, where the source has no name.
-    :param conn_id: Airflow's connection for the store of a URL.
-    :param argument: what the caller calls it, for messages.
-    :raises InvalidSource: there is nothing, or it is empty.
+    :param source: A path, a URL, an ``ObjectStoragePath``, bytes or an open binary file.
+    :param name: Name for messages, if the source has none. Default None.
+    :param conn_id: Airflow connection to the store. Takes precedence over one in the URL. Default None.
+    :param argument: Name of the caller's argument, for messages. Default ``"source"``.
+    :raises InvalidSource: The file does not exist, or is empty.
+    :raises ConfigurationError: The source is a folder, or not a place.
     """
     if isinstance(source, bytes | bytearray):
         yield _filled(lambda: io.BytesIO(source), len(source), name or "the bytes")
     elif _is_readable(source):
         with _copied(source) as path:
-            yield _filled(lambda: open(path, "rb"), os.path.getsize(path), name or "the file")
+            size = os.path.getsize(path)
+            yield _filled(lambda: open(path, "rb"), size, name or "the file")  # noqa: SIM115  # the caller closes it
     else:
         yield _stored(source, conn_id, argument)
 
@@ -76,7 +78,7 @@ def _stored(source: Any, conn_id: str | None, argument: str) -> Body:
 
 @contextmanager
 def _copied(source: BinaryIO) -> Iterator[str]:
-    """Copy an open file, from where it stands: a retry must be able to start over, and it may not seek."""
+    """Copy an open file from its position, so that a repeat can start over. The file may not be seekable."""
     with tempfile.NamedTemporaryFile() as copy:
         shutil.copyfileobj(source, copy, 2**20)
         copy.flush()
@@ -85,10 +87,11 @@ def _copied(source: BinaryIO) -> Iterator[str]:
 
 def file_type_of(open_body: Callable[[], BinaryIO], wanted: str | None = None) -> str:
     """
-    Say by the first bytes whether it is the service's ``image`` or ``video``.
+    Return the service's ``fileType``, ``image`` or ``video``, by the first bytes.
 
-    :param wanted: what it is said to be, which is believed of what we do not know.
-    :raises InvalidSource: neither that we know; or the other one than is wanted.
+    :param open_body: Opens the bytes at their start.
+    :param wanted: The requested ``fileType``. It is returned for unknown bytes. Default None: not requested.
+    :raises InvalidSource: The bytes are unknown and no type is requested, or the bytes have the other type.
     """
     from airflow_provider_perfectlyclear.media import HEAD, kind_of, refuse_other_type
 
@@ -103,25 +106,31 @@ def file_type_of(open_body: Callable[[], BinaryIO], wanted: str | None = None) -
 
 
 def _name_of(file: BinaryIO) -> str:
-    """What an open file says of its place, to begin a message with; of bytes nothing."""
+    """Return an open file's path as the start of a message. Empty if it has none."""
     name = getattr(file, "name", None) or getattr(file, "path", None)
     return f"{name}: " if isinstance(name, str) else ""
 
 
 def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str | None = None) -> str | None:
     """
-    Download a finished job's file, check it and put it in its place. Under a folder it is named after its job.
+    Download a finished job's result, check it and publish it whole.
 
-    :raises ConfigurationError: there is no job id, or the destination is no place.
-    :raises JobFailed: or JobRejected: there is none.
-    :raises JobTimeout: there is none yet.
-    :raises CorruptOutput: it is not a whole picture or video.
+    :param client: Client of the connection.
+    :param job_id: The service's job id.
+    :param destination: A path, a URL, an ``ObjectStoragePath``, or a file open for writing bytes. If it ends in ``/``,
+        the file is named after its job.
+    :param conn_id: Airflow connection to the store. Takes precedence over one in the URL. Default None.
+    :returns: The file's path or URL. None for an open file.
+    :raises ConfigurationError: The job id is missing, or the destination is not a place.
+    :raises JobFailed: or JobRejected: The job has no result.
+    :raises JobTimeout: The job is still in progress.
+    :raises CorruptOutput: The result is not a whole picture or video.
     """
     from airflow_provider_perfectlyclear.storage import LocalStore
 
     if is_none(job_id):
         raise ConfigurationError("job_id is None: did an upstream task return nothing? Give the job's id.")
-    if not _is_writable(destination):  # refused before anything is fetched
+    if not _is_writable(destination):  # refuse it before the download
         parse_place(destination, conn_id=conn_id, argument="destination")
     with tempfile.TemporaryDirectory() as folder:
         _land(client, job_id, LocalStore(folder))
@@ -130,11 +139,14 @@ def fetch_job(client: Client, job_id: str, destination: Target, *, conn_id: str 
 
 def put(path: str, destination: Target, name: str, *, conn_id: str | None = None) -> str | None:
     """
-    Put a local file in its place, whole.
+    Copy a local file to its destination, whole.
 
-    :param destination: a path, a URL, an ObjectStoragePath or an open file; a slash at the end means a folder.
-    :param name: its name in a folder, to which the usual extension of its kind is added.
-    :returns: the place's path or URL; None for an open file.
+    :param path: Path of the local file.
+    :param destination: A path, a URL, an ``ObjectStoragePath``, or a file open for writing bytes. If it ends in ``/``,
+        it is a folder.
+    :param name: The file's name in a folder, to which the usual extension of its type is added.
+    :param conn_id: Airflow connection to the store. Takes precedence over one in the URL. Default None.
+    :returns: The file's path or URL. None for an open file.
     """
     from airflow_provider_perfectlyclear.media import HEAD, kind_of
     from airflow_provider_perfectlyclear.storage import check_name
@@ -163,6 +175,6 @@ def _land(client: Client, job_id: str, store: Store) -> None:
 
     status = client.send(calls.status(job_id))
     if not status.state.is_final:
-        raise JobTimeout(job_id, f"is {status.raw_status}, and has no corrected file yet: wait for it first")
+        raise JobTimeout(job_id, f"is {status.raw_status} and has no result yet: wait for the job first")
     with Spool() as spool:
         Lander(client, store, spool).land(status, _LANDED, Wanted(Correction(), source_sha256=""))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_perfectlyclear.adapters.connection import (
     CONN_TYPE,
@@ -17,6 +15,7 @@ from airflow_provider_perfectlyclear.adapters.connection import (
     get_settings,
     renewer,
 )
+from airflow_provider_perfectlyclear.hooks.preset_methods import PresetMethods
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,15 +23,16 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_perfectlyclear.api.client import AsyncClient, Client
-    from airflow_provider_perfectlyclear.api.models import Correction, JobStatus, Preset
+    from airflow_provider_perfectlyclear.api.models import Correction, JobStatus
     from airflow_provider_perfectlyclear.hooks.correct import Corrected
     from airflow_provider_perfectlyclear.hooks.files import Source, Target
 
-#: Threads that share a hook share its client. Not the hook's own: operators that keep a hook are copied with it.
+#: Threads that share a hook share its client. One lock for all hooks, because Airflow copies operators with their hook
+#: and a lock cannot be copied.
 _ONE_AT_A_TIME = threading.Lock()
 
 
-class PerfectlyClearHook(BaseHook):
+class PerfectlyClearHook(PresetMethods):
     """
     Client of the Perfectly Clear Web API v2 for one Airflow connection.
 
@@ -54,7 +54,7 @@ class PerfectlyClearHook(BaseHook):
         super().__init__(**kwargs)
         self.perfectlyclear_conn_id = perfectlyclear_conn_id
         self._client: Client | None = None
-        self._videos = set[str]()  # file keys of what was uploaded as one
+        self._videos = set[str]()  # file keys of uploaded videos
 
     def __enter__(self) -> PerfectlyClearHook:
         return self
@@ -140,7 +140,7 @@ class PerfectlyClearHook(BaseHook):
         :returns: The service's job id.
         :raises InvalidCorrection: A name or value is wrong. The hook sent nothing.
         :raises StartRefused: The service refused the call and started nothing.
-        :raises StartUnknown: The paid call got no response, so the job may be running. The error has the file key.
+        :raises StartUnknown: The paid call returned no job id, so the job may be running. The error has the file key.
         """
         from airflow_provider_perfectlyclear.api import calls
         from airflow_provider_perfectlyclear.api.models import Correction, FileType
@@ -235,7 +235,7 @@ class PerfectlyClearHook(BaseHook):
         :raises InvalidSource: The file is not there, is empty, or is not a picture or video. Nothing was paid.
         :raises JobFailed: or JobRejected: The job's final status.
         :raises JobTimeout: The job is still in progress. A repeated call continues with it.
-        :raises StartUnknown: The paid call got no response, and ``cache`` is False, so it is not sent again.
+        :raises StartUnknown: The paid call returned no job id and, with ``cache=False``, is not sent again.
         :raises LaneHeld: Another run is correcting this output.
         """
         from airflow_provider_perfectlyclear.hooks.correct import correct
@@ -243,86 +243,6 @@ class PerfectlyClearHook(BaseHook):
         return correct(
             self.get_conn(), source, destination, correction, timeout=timeout, state_path=state_path
         )
-
-    # --- presets
-
-    def iter_presets(self) -> Iterator[Preset]:
-        """Yield all presets of the account, read page by page."""
-        from airflow_provider_perfectlyclear.hooks import presets
-
-        return presets.iterate(self.get_conn())
-
-    def get_preset(self, preset_id: str) -> Preset:
-        """
-        Return one preset.
-
-        :param preset_id: The service's ``presetId``.
-        :raises NotFound: The service has no such preset.
-        """
-        from airflow_provider_perfectlyclear.api import calls
-
-        return self.get_conn().send(calls.get_preset(preset_id))
-
-    def find_preset(self, name: str) -> Preset | None:
-        """
-        Return the preset with an exact name.
-
-        :param name: The name, as corrections use it.
-        :returns: None if no preset has the name.
-        """
-        from airflow_provider_perfectlyclear.hooks import presets
-
-        return presets.find(self.get_conn(), name=name)
-
-    def upload_preset(
-        self, name: str, file: Source, description: str = "", if_exists: str = "fail"
-    ) -> Preset:
-        """
-        Upload a preset. If the upload fails, the hook removes the incomplete preset. A preset that has the same content
-        already is left alone.
-
-        :param name: The preset's exact name, as corrections use it.
-        :param file: A path, a URL, an ``ObjectStoragePath``, bytes, or an open binary file.
-        :param description: Free text. Default ``""``.
-        :param if_exists: What to do if a preset of that name has other content: ``"fail"`` (the default), ``"skip"``,
-            or ``"replace"``, which uploads the new one first and deletes the old one last.
-        :returns: The preset, with its new id if the hook created it.
-        :raises ConfigurationError: A preset of that name has other content, and ``if_exists`` is ``"fail"``.
-        :raises TransferFailed: The upload failed, or the download of the existing preset's file to compare it.
-        """
-        from airflow_provider_perfectlyclear.hooks import presets
-
-        preset, done = presets.upload(
-            self.get_conn(), name, file, description=description, if_exists=if_exists
-        )
-        self.log.info("Preset %r: %s", name, done)
-        return preset
-
-    def download_preset(self, preset_id: str, destination: Target) -> str | None:
-        """
-        Download a preset's file.
-
-        :param preset_id: The service's ``presetId``.
-        :param destination: A path, a URL, an ``ObjectStoragePath``, or a file open for writing bytes.
-        :returns: The file's path or URL. None for an open file.
-        :raises NotFound: The service has no such preset.
-        :raises ProtocolError: The preset has no file.
-        :raises TooLarge: The file has more than 16 MiB.
-        """
-        from airflow_provider_perfectlyclear.hooks import presets
-
-        return presets.download(self.get_conn(), preset_id, destination)
-
-    def delete_preset(self, preset_id: str) -> None:
-        """
-        Delete a preset.
-
-        :param preset_id: The service's ``presetId``.
-        :raises NotFound: The service has no such preset, and an earlier request of this call did not delete it.
-        """
-        from airflow_provider_perfectlyclear.api import calls
-
-        self.get_conn().send(calls.delete_preset(preset_id))
 
     # --- the connection form before Airflow 3.2, which reads provider_info.py instead
 

@@ -1,4 +1,4 @@
-"""Presets as a whole: listing all pages, a two-step upload that leaves nothing half done, a file fetched."""
+"""Presets: list all pages, find one, upload in two steps without leaving an incomplete one, download the file."""
 
 from __future__ import annotations
 
@@ -32,20 +32,24 @@ log = logging.getLogger(__name__)
 
 
 def iterate(client: Client) -> Iterator[Preset]:
-    """Every preset of the account."""
+    """Return an iterator over all presets of the account."""
     return iter_presets(client)
 
 
 def find(client: Client, *, preset_id: str | None = None, name: str | None = None) -> Preset | None:
     """
-    Find a preset by its id or by its exact name.
+    Return a preset by its id or by its exact name.
 
-    :raises ConfigurationError: neither or both were given.
+    :param client: Client of the connection.
+    :param preset_id: The service's ``presetId``. Give this or ``name``.
+    :param name: The preset's exact name. Give this or ``preset_id``.
+    :returns: None: there is no such preset.
+    :raises ConfigurationError: Neither or both were given.
     """
     preset_id, name = (None if is_none(value) else value for value in (preset_id, name))
     if bool(preset_id) == bool(name):
         why = "" if name else " Neither was given: did an upstream task return nothing?"
-        raise ConfigurationError(f"Name a preset by preset_id or by name, one of them.{why}")
+        raise ConfigurationError(f"Give either preset_id or name.{why}")
     if name:
         return next((preset for preset in iterate(client) if preset.name == name), None)
     try:
@@ -55,7 +59,7 @@ def find(client: Client, *, preset_id: str | None = None, name: str | None = Non
 
 
 def not_found(client: Client, name: str) -> NotFound:
-    """The error for a name that no preset has, with the nearest one."""
+    """Return the error for an unknown name, with the most similar known one."""
     names = {preset.name.lower(): preset.name for preset in iterate(client)}
     close = difflib.get_close_matches(name.lower(), names, 1)
     hint = f"; did you mean {names[close[0]]!r}?" if close else "."
@@ -66,11 +70,17 @@ def upload(
     client: Client, name: str, file: Source, *, description: str = "", if_exists: str = "fail"
 ) -> tuple[Preset, str]:
     """
-    Make a preset. Replacing makes the new one first: there is always one of that name. A preset with the same
-    content is left as it is, whatever ``if_exists`` says, so that doing it twice changes nothing.
+    Upload a preset. Does nothing if the preset exists with the same content, for every ``if_exists``.
 
-    :returns: the preset, and what was done: ``made``, ``replaced``, ``skipped`` or ``unchanged``.
-    :raises ConfigurationError: it exists, and ``if_exists`` is ``"fail"``; or another word.
+    Replacing uploads the new preset first and deletes the old one last, so there is always one of that name.
+
+    :param client: Client of the connection.
+    :param name: The preset's exact name.
+    :param file: A path, a URL, an ``ObjectStoragePath``, bytes, or an open binary file.
+    :param description: Free text. Default ``""``.
+    :param if_exists: ``"fail"`` (the default), ``"skip"`` or ``"replace"``.
+    :returns: The preset, and one of ``made``, ``replaced``, ``skipped`` and ``unchanged``.
+    :raises ConfigurationError: The preset exists and ``if_exists`` is ``"fail"``, or ``if_exists`` is another word.
     """
     if if_exists not in ("replace", "skip", "fail"):
         raise ConfigurationError(f"if_exists is {if_exists!r}: give one of 'replace', 'skip', 'fail'.")
@@ -84,7 +94,7 @@ def upload(
         if len(whole) == 1 and _has_content(client, whole[0], body):
             return whole[0], "unchanged"
         if whole and if_exists == "fail":
-            raise ConfigurationError(f"Preset {name!r} exists already: say if_exists='replace' or 'skip'.")
+            raise ConfigurationError(f"Preset {name!r} already exists: set if_exists='replace' or 'skip'.")
         preset_id = _create(client, name, body, description)
     for old in there:
         with suppress(NotFound):
@@ -93,7 +103,7 @@ def upload(
 
 
 def _is_whole(client: Client, preset: Preset) -> bool:
-    """Whether it has a file: one whose upload was cut off has none, or is listed and not found."""
+    """Return whether a preset has a file. After an interrupted upload it has none, or is listed but not found."""
     try:
         return client.send(calls.get_preset(preset.preset_id)).uri is not None
     except NotFound:
@@ -101,7 +111,7 @@ def _is_whole(client: Client, preset: Preset) -> bool:
 
 
 def _has_content(client: Client, preset: Preset, body: Body) -> bool:
-    """Whether the preset's file is the same, byte for byte."""
+    """Return whether the preset's file has the same bytes."""
     open_body, size = body
     if size > MAX_PRESET:
         return False
@@ -126,18 +136,23 @@ def _create(client: Client, name: str, body: Body, description: str) -> str:
 
 
 def _clean_up(client: Client, preset_id: str) -> None:
-    """Remove a preset without a file, or the next run would find a twin."""
+    """Remove a preset without a file, so that the next run does not find two presets of that name."""
     try:
         client.send(calls.delete_preset(preset_id))
     except PerfectlyClearError as error:
-        log.warning("Preset %s was half made and could not be removed: %s", preset_id, error)
+        log.warning("Preset %s is incomplete and could not be removed: %s", preset_id, error)
 
 
 def download(client: Client, preset_id: str, destination: Target) -> str | None:
     """
-    Fetch a preset's file; in a folder it is named after its id.
+    Download a preset's file.
 
-    :raises ProtocolError: the service names no file.
+    :param client: Client of the connection.
+    :param preset_id: The service's ``presetId``.
+    :param destination: A path, a URL, an ``ObjectStoragePath``, or a file open for writing bytes. If it ends in ``/``,
+        the file is named after the preset's id.
+    :returns: The file's path or URL. None for an open file.
+    :raises ProtocolError: The service names no file.
     """
     with tempfile.NamedTemporaryFile() as spool:
         if fetch_preset(client, preset_id, cast(BinaryIO, spool)) is None:

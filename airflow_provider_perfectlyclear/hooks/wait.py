@@ -32,7 +32,7 @@ def wait_for(
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigurationError(f"{name} is {value!r}: give a number of seconds.")
     now = time.monotonic()
-    # As old as can be: the first question comes at once, as they may be final already.
+    # Registered as old jobs, so that the first check follows at once: they may be final already.
     watch = Watch(dict.fromkeys(job_ids, poll_interval), poll_interval=poll_interval, now=now)
     _ask_until(client, watch, now + timeout)
     if watch.open:
@@ -56,14 +56,14 @@ def _ask_until(client: Client, watch: Watch, until: float) -> None:
 
 
 def _ask_all(client: Client, watch: Watch) -> None:
-    """Before anything is called open for too long; as long as the service answers."""
+    """Check all jobs once more before the timeout error, as long as the service responds."""
     for job_id in watch.open:
         if not _ask(client, watch, job_id):
             return
 
 
 def _ask(client: Client, watch: Watch, job_id: str) -> bool:
-    """Whether there was an answer."""
+    """Check one job, and return whether the service responded."""
     answer: JobStatus | PerfectlyClearError
     try:
         answer = client.send(calls.status(job_id))
@@ -75,14 +75,14 @@ def _ask(client: Client, watch: Watch, job_id: str) -> bool:
 
 
 def _late(watch: Watch, timeout: float, of: int) -> JobTimeout:
-    """The error for jobs that are not final when the time is up: open, or unknown to the service so far."""
+    """Return the error for jobs that are in progress or unknown to the service at the timeout."""
     missing = watch.missing
     known = [job_id for job_id in watch.open if job_id not in missing]
     others = f", as {len(known or missing)} of {of} jobs" if of > 1 else ""
     if known:
         beside = f"; {len(missing)} unknown to the service (404)" if missing else ""
         return JobTimeout(
-            known[0], f"still open after {timeout:g} s{others}{beside}; asking again later is free"
+            known[0], f"still in progress after {timeout:g} s{others}{beside}; later status checks are free"
         )
     return JobTimeout(
         missing[0],

@@ -1,4 +1,4 @@
-"""The link on a task's page; this path is kept for imports and serialized Dags."""
+"""Link on a task's page. Imports and serialized Dags use this path."""
 
 from airflow_provider_perfectlyclear.links.perfectlyclear import PerfectlyClearReportLink
 

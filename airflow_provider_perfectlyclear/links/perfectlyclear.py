@@ -1,4 +1,4 @@
-"""The link on a task's page to what became of its pictures."""
+"""Link from a task's page to the report of its run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
-#: The XCom that holds the link. Airflow 3 shows what is in it; 2.11 asks :meth:`PerfectlyClearReportLink.get_link`.
+#: XCom key of the link. Airflow 3 shows its value; Airflow 2.11 calls :meth:`PerfectlyClearReportLink.get_link`.
 REPORT = "perfectlyclear_report"
 
 
 class PerfectlyClearReportLink(BaseOperatorLink):
     """
-    Leads to the run's manifest, or to the corrected file of a single picture; nowhere before there is one.
+    Link to the run's manifest, or to the output of a single picture. Empty before there is one.
 
-    Airflow's pages make a button of ``http(s)`` addresses only. Other places, such as ``s3://...``, stand in its REST
-    API and in the XCom ``perfectlyclear_report``.
+    Airflow's pages show a button for ``http(s)`` URLs only. Its REST API and the XCom ``perfectlyclear_report`` have
+    all URLs, such as ``s3://...``.
     """
 
     name = "Perfectly Clear report"
@@ -27,10 +27,10 @@ class PerfectlyClearReportLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
         """
-        Say where it is; empty when that is not known.
+        Return the report's URL, or an empty string if there is none.
 
-        :param operator: the task; on a worker the one that has just ended.
-        :param ti_key: the task instance.
+        :param operator: The task. On a worker, the task that has just ended.
+        :param ti_key: Key of the task instance.
         """
         try:
             place = getattr(operator, "_report", None)
@@ -38,11 +38,11 @@ class PerfectlyClearReportLink(BaseOperatorLink):
                 from airflow.providers.common.compat.sdk import XCom
 
                 place = XCom.get_value(ti_key=ti_key, key=REPORT)
-        except Exception:  # a page, or the end of a task, is not to fail over a link
+        except Exception:  # noqa: BLE001  # neither a page nor the end of a task may fail because of a link
             return ""
         return as_url(place) if isinstance(place, str) else ""
 
 
 def as_url(place: str) -> str:
-    """A place as a URL: a local path would be read as a page of Airflow's own web server."""
+    """Return a place as a URL. Airflow would take a local path for a page of its own web server."""
     return PurePath(place).as_uri() if place.startswith("/") else place

@@ -1,4 +1,4 @@
-"""Operators' arguments, checked after templating; every message names the argument and the remedy."""
+"""Checks of the operators' arguments. Every message names the argument and the remedy."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_perfectlyclear.api.correction import Correction
 
-#: A correction that ends so is the name of a file. JSON never does.
+#: A correction that ends in this is the name of a file. JSON never does.
 FILE = ".json"
-#: Of one picture, whose correction does not ask for detection data.
+#: Message for a single picture without destination whose correction does not request detection data.
 NO_DESTINATION = (
     "destination is None: name one, or ask for data alone with include_detection_data in the correction."
 )
@@ -27,13 +27,14 @@ NO_DESTINATION = (
 
 def check_when_parsed(operator: BaseOperator, correction: Any, renditions: Any = None) -> None:
     """
-    Refuse, while the Dag is parsed, what no later value can make right: unknown names and wrong plain values.
+    Refuse unknown names and wrong plain values while the Dag is parsed.
 
-    :param operator: a mapped one is let through: it is made on a worker, where ``execute`` checks, and there
-        failing for good is possible.
-    :param correction: its argument; what is only known later (templates, XComs, files) is let through.
-    :param renditions: likewise.
-    :raises InvalidCorrection: with the nearest known name.
+    :param operator: The operator. Mapped operators are not checked here: ``execute`` checks them on a worker, where a
+        failure without retries is possible.
+    :param correction: The operator's argument. Templates, XComs and files are checked in the run.
+    :param renditions: As ``correction``. Default None.
+    :raises ConfigurationError: An argument is wrong.
+    :raises InvalidCorrection: A correction is wrong. The message has the most similar known name.
     """
     if _is_made_by_mapping(operator):
         return
@@ -56,10 +57,10 @@ def check_when_parsed(operator: BaseOperator, correction: Any, renditions: Any =
 
 def check_plain_when_parsed(operator: BaseOperator) -> None:
     """
-    Refuse, while the Dag is parsed, wrong plain values alone: for operators without pictures.
+    Refuse wrong plain values while the Dag is parsed, for operators without pictures.
 
-    :param operator: a mapped one is let through, as by :func:`check_when_parsed`.
-    :raises ConfigurationError: with the remedy.
+    :param operator: The operator. Mapped operators are not checked here, as in :func:`check_when_parsed`.
+    :raises ConfigurationError: An argument is wrong.
     """
     if not _is_made_by_mapping(operator) and (said := _plain_problems(operator)):
         raise ConfigurationError(f"Task {operator.task_id!r}: {' '.join(said)}")
@@ -70,7 +71,7 @@ def _is_made_by_mapping(operator: BaseOperator) -> bool:
 
 
 def _plain_problems(operator: BaseOperator) -> list[str]:
-    """What is wrong whatever a run knows. Templates and what upstream tasks return wait for the run."""
+    """Return the problems of plain values. Templates and results of upstream tasks are checked in the run."""
     known = (*limits.CHOICES, *limits.RANGES, *limits.SHARES, *limits.SWITCHES)
     values = {name: getattr(operator, name) for name in known if hasattr(operator, name)}
     values = {
@@ -82,7 +83,7 @@ def _plain_problems(operator: BaseOperator) -> list[str]:
 
 
 def _choice_problems(operator: BaseOperator) -> list[str]:
-    """What is wrong with the choice of pictures."""
+    """Return the problems of ``shard``, ``pattern`` and ``exclude``."""
     said = list[str | None]()
     shard = getattr(operator, "shard", None)
     if shard not in (None, "") and not limits.is_later(shard):
@@ -119,7 +120,7 @@ def _place_problems(operator: BaseOperator, correction: Any, renditions: Any) ->
 
 
 def _required_problems(operator: BaseOperator, correction: Any) -> list[str]:
-    """Source and destination: missing, or one and the same place."""
+    """Return the problems of source and destination: missing, or the same place."""
     if not hasattr(operator, "destination"):
         return []
     needed = ["source", "destination"]
@@ -137,7 +138,7 @@ def _required_problems(operator: BaseOperator, correction: Any) -> list[str]:
 
 
 def _asks_for_no_data(correction: Any) -> bool:
-    """Whether a correction is known already, and does not ask for detection data."""
+    """Return whether the correction is already known and does not request detection data."""
     if isinstance(correction, Mapping):
         return not (correction.get("include_detection_data") or correction.get("includeDetectionData"))
     return correction is None
@@ -149,7 +150,7 @@ def _same_place(operator: BaseOperator) -> list[str]:
         return []
     try:
         source, destination = (parse_place(place) for place in places)
-    except ConfigurationError:  # said elsewhere
+    except ConfigurationError:  # reported by _place_problems
         return []
     if source.scheme != destination.scheme or _normal(source) != _normal(destination):
         return []
@@ -172,14 +173,14 @@ def _normal(place: Place) -> str:
 
 def read_files(operator: BaseOperator, argument: str, context: Context | None = None) -> None:
     """
-    Put what is in a file in the place of its name: a correction, renditions, or one rendition's correction.
+    Replace the name of a JSON file by its content: a correction, renditions, or one rendition's correction.
 
-    Airflow's own ``template_ext`` looks at every template field, and a source or a pattern may end in ``.json``.
+    Airflow's own ``template_ext`` would also read a source or pattern that ends in ``.json``.
 
-    :param operator: files are looked for where its Dag looks for templates.
+    :param operator: The operator. Files are searched where its Dag searches templates.
     :param argument: ``correction`` or ``renditions``.
-    :param context: renders the text; None while the Dag is parsed, which leaves that for later.
-    :raises ConfigurationError: there is no such file.
+    :param context: The task's context, to render the content. Default None: the Dag is parsed, and nothing is rendered.
+    :raises ConfigurationError: There is no such file.
     """
     value = getattr(operator, argument)
     if argument == "renditions" and isinstance(value, Mapping):
@@ -224,17 +225,18 @@ def _check_when_parsed(correction: Any) -> None:
 
 
 def _or_later(value: Any) -> Any:
-    """A value as it is, or a template in the place of what only a run will know (an XCom)."""
+    """Return a plain value, or a template instead of a value that is known only in a run (an XCom)."""
     return value if value is None or isinstance(value, str | int | float | bool) else "{{ later }}"
 
 
 def parse_correction(value: Any, *, file_type: str | None = None) -> Correction:
     """
-    Read a correction as it is when the task runs.
+    Read a correction when the task runs.
 
-    :param file_type: what the operator's own argument says, if it does.
-    :raises InvalidCorrection: a name or a value is wrong.
-    :raises ConfigurationError: the correction has another file type.
+    :param value: The rendered argument. None or an empty text: no parameters.
+    :param file_type: The operator's own ``file_type``. Default None: not given.
+    :raises InvalidCorrection: A name or value is wrong.
+    :raises ConfigurationError: The correction has another file type.
     """
     from airflow_provider_perfectlyclear.api.correction import Correction
 
@@ -250,9 +252,12 @@ def parse_correction(value: Any, *, file_type: str | None = None) -> Correction:
 
 def parse_renditions(value: Any, correction: Any) -> dict[str, Correction] | None:
     """
-    Read the renditions, which stand instead of one correction.
+    Read the renditions when the task runs.
 
-    :raises ConfigurationError: both were given, or it is not a mapping of names to corrections.
+    :param value: The rendered argument.
+    :param correction: The rendered ``correction``, which must be empty if there are renditions.
+    :returns: Name -> correction. None: no renditions were given.
+    :raises ConfigurationError: Both were given, or the value is not a mapping of names to corrections.
     """
     if value is None or value == "":
         return None
@@ -265,9 +270,10 @@ def parse_renditions(value: Any, correction: Any) -> dict[str, Correction] | Non
 
 def renditions_of(value: Any) -> Mapping[str, Any]:
     """
-    Read renditions as a mapping, from JSON too; the corrections are left as they are.
+    Read renditions as a mapping. The corrections stay as they are.
 
-    :raises ConfigurationError: they are none.
+    :param value: A mapping, or JSON.
+    :raises ConfigurationError: The value is neither, or empty.
     """
     if isinstance(value, str):
         try:
@@ -284,9 +290,11 @@ def renditions_of(value: Any) -> Mapping[str, Any]:
 
 def seconds(argument: str, value: Any) -> float:
     """
-    Read a duration, a timedelta or a number of seconds. Its range is judged where it is used.
+    Read a duration in seconds. The caller checks its range.
 
-    :raises ConfigurationError: neither.
+    :param argument: Name of the argument, for the message.
+    :param value: A timedelta or a number of seconds.
+    :raises ConfigurationError: The value is neither.
     """
     if isinstance(value, timedelta):
         return value.total_seconds()
@@ -297,9 +305,12 @@ def seconds(argument: str, value: Any) -> float:
 
 def words(argument: str, value: Any) -> tuple[str, ...] | None:
     """
-    Read one pattern or several; None stays None.
+    Read one pattern or several.
 
-    :raises ConfigurationError: something else than text, or braces.
+    :param argument: Name of the argument, for the message.
+    :param value: A text or several. None or an empty text: no patterns.
+    :returns: None: no patterns.
+    :raises ConfigurationError: The value is neither text nor a list of texts, or a pattern has braces.
     """
     if value is None or value == "":
         return None

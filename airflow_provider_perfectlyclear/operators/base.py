@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.client import Client
     from airflow_provider_perfectlyclear.catalog.result import Finished, Parked
 
-#: Airflow's own timeout of a deferral is only a backstop: the trigger ends by itself before (seconds).
+#: Seconds by which Airflow's own timeout of a deferral is later than the trigger's, so that the trigger ends first.
 BACKSTOP = 600.0
 
 
@@ -98,13 +98,13 @@ class CorrectingOperator(BaseOperator):
             self._run.cancel()
 
     def _make_run(self, client: Client, context: Context) -> Run:
-        """Read the arguments, open the stores and put the run together; nothing is sent."""
+        """Read the arguments, open the stores and create the run. Sends no request."""
         raise NotImplementedError
 
     def _go(self, step: str, context: Context) -> Any:
         from airflow_provider_perfectlyclear.catalog.result import Parked
 
-        self._facts, self._report = {}, ""  # nothing yet: Airflow asks for the link at a deferral too
+        self._facts, self._report = {}, ""  # empty, because Airflow reads the link at a deferral too
         with told_to_airflow(), self._opened(context) as run:
             outcome = None
             try:
@@ -112,25 +112,25 @@ class CorrectingOperator(BaseOperator):
             finally:
                 if not isinstance(outcome, Parked):
                     self._tell(run, context)
-                    if outcome is None:  # a red task has landed pictures, too
+                    if outcome is None:  # a failed task has downloaded results, too
                         self._keep_summary(run, context)
         if isinstance(outcome, Parked):
             self._defer(outcome)
         if outcome.skip:
             raise AirflowSkipException(outcome.skip)
         if getattr(self, "plan_only", False):
-            self.outlets = []  # nothing has changed: no asset event
+            self.outlets = []  # nothing has changed, so no asset event
         fill_events(context, self.outlets or (), self._facts)
         return outcome.data
 
     def _tell(self, run: Run, context: Context) -> None:
-        """However the try ended: say what it did. A deferral is no end."""
+        """Report the attempt to Airflow, also after a failure. Not called for a deferral."""
         with harmless("The end of the run"):
             ti = context["ti"]
             remember(context, run.ledger_memory())
             self._facts, self._report = run.facts(), run.report() or ""
             count(run.tally(), dag_id=ti.dag_id, task_id=ti.task_id)
-            if self._report and not self._killed:  # whoever was killed has no time left for it
+            if self._report and not self._killed:  # a killed task has no time for it
                 ti.xcom_push(key=REPORT, value=as_url(self._report))
 
     def _keep_summary(self, run: Run, context: Context) -> None:
@@ -152,7 +152,7 @@ class CorrectingOperator(BaseOperator):
         return lineage_of(*self._places(), self._facts)
 
     def _places(self) -> tuple[Any, Any]:
-        """Where pictures come from and go to, as lineage names them."""
+        """Return source and destination, as OpenLineage shows them."""
         raise NotImplementedError
 
     @contextmanager
@@ -167,7 +167,7 @@ class CorrectingOperator(BaseOperator):
             self.read_files(context)
             self._run = self._make_run(hook.get_conn(), context)
             self._check_deferral()
-            if self._killed:  # the signal came before there was a run to tell
+            if self._killed:  # the signal came before the run existed
                 self._run.cancel()
             try:
                 yield self._run
@@ -175,7 +175,7 @@ class CorrectingOperator(BaseOperator):
                 self._run = None
 
     def _check_deferral(self) -> None:
-        """Refuse, before anything is paid, what Airflow could not store with a trigger."""
+        """Refuse, before any paid call, arguments that Airflow cannot store with a trigger."""
         if self.deferrable:
             json.dumps(self._trigger([], deadline=0.0, timeout=0.0).serialize())
 
@@ -202,7 +202,7 @@ class CorrectingOperator(BaseOperator):
 
 def _describe(event: dict[str, Any] | None) -> str:
     if not event:
-        return "the trigger said nothing"
+        return "the trigger sent no event"
     reason = f" ({event['reason']})" if event.get("reason") else ""
     jobs = "job" if event.get("done") == 1 else "jobs"
     return f"{event.get('done')} {jobs} final, {event.get('open')} open, {event.get('why')}{reason}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -110,7 +110,7 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         "source_conn_id",
         "destination_conn_id",
     )
-    template_fields_renderers = {"correction": "json", "renditions": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {"correction": "json", "renditions": "json"}
     ui_color = "#e8f1fb"
 
     def __init__(
@@ -218,7 +218,7 @@ class PerfectlyClearCatalogOperator(CorrectingOperator):
         return self.source_root or self.source, self.destination
 
     def _source(self) -> tuple[Store, list[str] | None]:
-        """Open the source: a folder, or a list of files below their root."""
+        """Open the source: a folder, or a list of files below ``source_root``."""
         is_one = self.source is None or isinstance(self.source, str) or hasattr(self.source, "conn_id")
         if is_one:
             if self.source_root and not is_none(self.source):

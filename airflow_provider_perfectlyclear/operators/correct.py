@@ -1,10 +1,10 @@
-"""One picture or video, corrected by one task."""
+"""Operator that corrects one picture or video."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -77,7 +77,7 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
         "source_conn_id",
         "destination_conn_id",
     )
-    template_fields_renderers = {"correction": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {"correction": "json"}
     ui_color = "#e8f1fb"
 
     def __init__(
@@ -148,7 +148,7 @@ class PerfectlyClearCorrectOperator(CorrectingOperator):
         )
 
     def _target(self) -> tuple[Store | None, str | None]:
-        """Open the destination's folder, and say the output's name if one was given."""
+        """Open the destination's folder, and return it with the output's name, if one was given."""
         if self.destination is None:
             return None, None
         place = parse_place(self.destination, conn_id=self.destination_conn_id, argument="destination")

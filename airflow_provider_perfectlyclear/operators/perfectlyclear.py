@@ -1,4 +1,4 @@
-"""The operators of this provider, under the path that Dags import them from."""
+"""Operators of this provider. Dags import them from this module."""
 
 from __future__ import annotations
 

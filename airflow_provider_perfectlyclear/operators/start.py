@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.catalog.start_source import Sent, StartSource
     from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
-#: The XCom key of the uploaded file, so that it can be corrected again without another upload.
+#: XCom key of the file key, to correct the file again without another upload.
 FILE_KEY = "file_key"
 
 
@@ -67,7 +67,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         "perfectlyclear_conn_id",
         "source_conn_id",
     )
-    template_fields_renderers = {"correction": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {"correction": "json"}
     ui_color = "#e8f1fb"
 
     def __init__(
@@ -101,10 +101,10 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         with told_to_airflow(), PerfectlyClearHook(self.perfectlyclear_conn_id) as hook:
             if not self.source and limits.is_none(self.file_key or None):
                 raise ConfigurationError(
-                    "Give source or file_key, one of them. Neither was given: did an upstream task return nothing?"
+                    "Give either source or file_key. Neither was given: did an upstream task return nothing?"
                 )
             if self.source and self.file_key:
-                raise ConfigurationError("Give source or file_key, one of them.")
+                raise ConfigurationError("Give either source or file_key.")
             correction = arguments.parse_correction(self.correction, file_type=self.file_type)
             start = self._start_once if self.state_path else self._start
             file_key, job_id = start(hook, correction, context)
@@ -113,7 +113,9 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
 
     def _start(self, hook: PerfectlyClearHook, correction: Correction, context: Context) -> tuple[str, str]:
         file_key, file_type, _ = self._uploaded(hook, correction)
-        context["ti"].xcom_push(key=FILE_KEY, value=file_key)  # also when the answer to the next call is lost
+        context["ti"].xcom_push(
+            key=FILE_KEY, value=file_key
+        )  # before the paid call, which may get no response
         self.log.info("Starting a correction of file key %s. From here on, a retry pays again.", file_key)
         return file_key, hook.start(file_key, arguments.parse_correction(correction, file_type=file_type))
 
@@ -137,7 +139,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         )
 
         def keep(said: Mapping[str, Any]) -> None:
-            with harmless("The place of the record"):
+            with harmless("The place of the ledger"):
                 remember(context, said)
 
         row = once.run(keep)

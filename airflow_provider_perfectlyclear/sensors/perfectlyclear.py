@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.api.polling import Watch
     from airflow_provider_perfectlyclear.hooks.perfectlyclear import PerfectlyClearHook
 
-#: Where nobody comes back to look again, it is looked again after so long (seconds).
+#: Pause (seconds) between repeated checks within one poke, where no later poke would continue them.
 AGAIN = 2.0
-#: Airflow's own timeout of a deferral is only a backstop: the trigger ends by itself before (seconds).
+#: Seconds by which Airflow's own timeout of a deferral is later than the trigger's, so that the trigger ends first.
 BACKSTOP = 600.0
 
 
@@ -82,7 +82,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         with self._skipping_if_soft():
             with told_to_airflow(), self._hook() as hook:
                 done = self._look(hook)
-                # When it is rescheduled, the next poke is another process, and knows nothing of this one.
+                # A rescheduled poke is another process, which does not know what this one has seen.
                 while self.reschedule and self._watch.missing and not done:
                     done = self._look_again(hook)
                 self._watch.give_up(time.monotonic())
@@ -97,9 +97,9 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
             with self._skipping_if_never():
                 return super().execute(context)
         first = self.poke(context)
-        if first.is_done:
-            return first.xcom_value
-        self._defer()
+        if not first.is_done:
+            self._defer()
+        return first.xcom_value
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
@@ -112,12 +112,12 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
             return self._woken_up(event or {})
 
     def _forget(self) -> None:
-        """Airflow copies an operator for each run and map index, and what hangs on it is shared by the copies."""
+        """Drop what is known of the jobs: Airflow copies an operator for each run, and copies share its attributes."""
         self._watching: Watch | None = None
 
     @property
     def _watch(self) -> Watch:
-        """What is known of the jobs."""
+        """The state of the jobs, as far as it is known."""
         from airflow_provider_perfectlyclear.api.polling import Watch
 
         if self._watching is None:
@@ -135,9 +135,11 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
             self._fail_unless_completed()
             return self._result()
         if why == "deadline":
-            raise AirflowSensorTimeout(f"Jobs are still open after {self.timeout:g} s; asking later is free.")
+            raise AirflowSensorTimeout(
+                f"Jobs are still in progress after {self.timeout:g} s. Later status checks are free."
+            )
         raise AirflowException(
-            f"The trigger stopped waiting: {reason or 'jobs were final for it that are open now'}"
+            f"The trigger stopped waiting: {reason or 'it saw final jobs that are in progress now'}"
         )
 
     def _ids(self) -> list[str]:
@@ -153,7 +155,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
             raise ConfigurationError(" ".join(said))
 
     def _check_when_parsed(self) -> None:
-        """Refuse what no run can make right; a mapped sensor is made on a worker, where ``execute`` checks."""
+        """Refuse arguments that are wrong for every run. Mapped sensors are checked in ``execute``, on a worker."""
         if getattr(self, "_BaseOperator__from_mapped", False):
             return
         values = {"poll_interval": self.poll_interval, "deferrable": self.deferrable}
@@ -169,7 +171,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
         return PerfectlyClearHook(self.perfectlyclear_conn_id)
 
     def _look(self, hook: PerfectlyClearHook) -> bool:
-        """Ask until one is open. What is final is not asked about again; missing jobs are all missed at once."""
+        """Check jobs up to the first that is in progress. Skip final jobs, and continue past unknown ones (404)."""
         for job_id in self._watch.open:
             answer: JobStatus | PerfectlyClearError
             try:
@@ -178,7 +180,9 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
                 answer = error
             self._watch.report(job_id, answer, now=time.monotonic())
             if self._watch.is_failing:
-                self.log.warning("No answer about job %s, which says nothing about it: %s", job_id, answer)
+                self.log.warning(
+                    "A status check of job %s failed, which says nothing about the job: %s", job_id, answer
+                )
                 return False
             if job_id in self._watch.open and job_id not in self._watch.missing:
                 return False
@@ -204,7 +208,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
     @contextmanager
     def _skipping_if_soft(self) -> Iterator[None]:
-        """Airflow's versions do it around a poke or when a deferral ends, for some failures or for all."""
+        """Skip instead of failing, alike in all versions of Airflow, which differ in when they do it."""
         try:
             yield
         except AirflowException as error:
@@ -214,7 +218,7 @@ class PerfectlyClearJobSensor(BaseSensorOperator):
 
     @contextmanager
     def _skipping_if_never(self) -> Iterator[None]:
-        """What Airflow leaves to do when a poking sensor is out of time."""
+        """Skip when a poking sensor reaches its timeout. Airflow does this for other failures only."""
         try:
             yield
         except AirflowSensorTimeout as error:

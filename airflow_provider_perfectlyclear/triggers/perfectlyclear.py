@@ -1,4 +1,4 @@
-"""Waiting for jobs without holding a worker: the trigger asks ``/status`` and does nothing else."""
+"""Trigger that waits for jobs while no worker is held. It calls ``/status`` and nothing else."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from airflow_provider_perfectlyclear.triggers.shared_client import shared_client
 
 class PerfectlyClearJobsTrigger(BaseTrigger):
     """
-    Watch jobs, oldest first, and fire once.
+    Trigger that checks the status of jobs, oldest first, and fires once.
 
-    The event is ``{"done": 240, "open": 16, "why": "all_final", "reason": null}``: a wake-up only. ``why`` is
-    ``all_final``; ``enough_final`` (a quarter, a minute after the first); ``deadline``; or ``stopped``, with
-    the reason: the key was refused, or ten minutes brought nothing but failures. What became of the jobs is
-    asked and recorded by the worker.
+    The event only wakes the worker, which checks and records the jobs itself:
+    ``{"done": 240, "open": 16, "why": "all_final", "reason": null}``. ``why`` is ``all_final``; ``enough_final`` (a
+    quarter of the jobs, a minute after the first one); ``deadline``; or ``stopped``. ``stopped`` has a reason: the
+    service refused the API key, or all status checks failed for ten minutes.
 
-    :param perfectlyclear_conn_id: Airflow's connection to the service.
-    :param job_ids: the service's job ids, oldest first, at most 1,000.
-    :param poll_interval: seconds between two questions about a young job; older jobs are asked less often.
-    :param deadline: Unix seconds at which waiting ends. None: no such end.
-    :param timeout: seconds after which waiting ends. The sooner of both counts, measured once at the start,
-        so that a jump of the clock neither ends the wait nor prolongs it.
-    :param wake_early: whether ``enough_final`` is a reason to fire.
+    :param perfectlyclear_conn_id: Airflow connection to the service. Default ``"perfectlyclear_default"``.
+    :param job_ids: The service's job ids, oldest first, at most 1,000. Default: none.
+    :param poll_interval: Initial seconds between status checks of a job. Grows with the job's age, up to 30. Default
+        2.0.
+    :param deadline: Unix seconds at which waiting ends. Default None: no deadline.
+    :param timeout: Seconds after which waiting ends. The earlier of ``deadline`` and ``timeout`` applies. It is
+        computed once, at the start, so that a clock change has no effect. Default None: no timeout.
+    :param wake_early: Whether to fire on ``enough_final``. Default True.
+    :param unknown: Arguments of another version. The trigger refuses to run with them.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
         self.unknown = unknown
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Say how to make this trigger again; no secret and no URL is part of it."""
+        """Return the class path and the arguments, which contain no secret and no URL."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -70,23 +72,24 @@ class PerfectlyClearJobsTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then fire once."""
-        # Nothing is held while yielding: whoever runs the trigger may never come back for more.
+        # Hold nothing while yielding: Airflow may never resume this generator.
         event = await self._wait()
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # likewise
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # Airflow gives it no hints
 
     async def on_kill(self) -> None:
-        """Say what goes on: the service has no call that cancels a job."""
+        """Log that the jobs continue: the service has no call that cancels a job."""
         self.log.warning(
-            "Stopped waiting for %s. What runs at the service goes on, as it has no way to cancel a job; the next run "
-            "collects the results.",
+            "Stopped waiting for %s. Jobs at the service continue, because it cannot cancel them. The next run "
+            "downloads the results.",
             counted(len(self.job_ids), "job"),
         )
 
     async def _wait(self) -> dict[str, Any]:
         if self.unknown:
             raise ConfigurationError(
-                f"This triggerer does not know {', '.join(sorted(self.unknown))}, which a worker with another "
-                "version of airflow-provider-perfectlyclear sent: install the same version everywhere and restart it."
+                f"This triggerer does not know {', '.join(sorted(self.unknown))}, which a worker with another version "
+                "of airflow-provider-perfectlyclear sent. Install the same version everywhere and restart the "
+                "triggerer."
             )
         left = self._seconds_left()
         until = time.monotonic() + left

@@ -1,4 +1,4 @@
-"""Asking about many jobs on an event loop, until waking the worker is worth it."""
+"""Status checks of many jobs on an event loop, until the worker should wake up."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from airflow_provider_perfectlyclear.api.models import JobStatus
 from airflow_provider_perfectlyclear.api.polling import Watch
 from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 
-#: How many questions of one trigger may be on their way; all triggers share the bound of their client.
+#: Maximum number of concurrent status checks of one trigger. The limit of the shared client applies in addition.
 AT_ONCE = 4
-#: Wake the worker before all jobs are final when this share of them is ...
+#: Wake the worker before all jobs are final if this share of them is final ...
 ENOUGH = 0.25
-#: ... and the first has been final for this long (seconds): landing them then overlaps with the rest.
+#: ... and the first one has been for this long (seconds). Its downloads then overlap with the other jobs.
 ENOUGH_AFTER = 60.0
-#: Never wake it sooner (seconds): Airflow fails a task now and then that comes back before it was seen to go.
+#: Never wake it sooner (seconds): Airflow may fail a task that resumes before its executor knows of the deferral.
 SETTLE = 8.0
 
 
 class Asking:
     """
-    One wait.
+    One wait for jobs.
 
-    :param client: shared; not closed here.
-    :param watch: decides which job to ask about next, and what the answers mean.
-    :param until: monotonic seconds at which the wait ends.
-    :param wake_early: whether a part of the jobs is worth waking the worker.
+    :param client: Client of the connection, shared with other triggers. Stays open.
+    :param watch: Chooses the next job to check and interprets the responses.
+    :param until: Monotonic seconds at which the wait ends.
+    :param wake_early: Whether to wake the worker when a part of the jobs is final. Default True.
     """
 
     def __init__(self, client: AsyncClient, watch: Watch, until: float, *, wake_early: bool = True) -> None:
@@ -42,10 +42,11 @@ class Asking:
 
     async def until_worth_waking(self) -> str:
         """
-        Ask until there is a reason to wake the worker: its word.
+        Check jobs until there is a reason to wake the worker.
 
-        :raises PerfectlyClearError: no answer can come any more: the key, payment, permission, TLS; or ten minutes
-            brought nothing but failures.
+        :returns: The reason: ``deadline``, ``all_final`` or ``enough_final``.
+        :raises PerfectlyClearError: The service refuses further status checks (API key, payment, permission, TLS), or
+            all of them failed for ten minutes.
         """
         try:
             while (why := self._why(time.monotonic())) is None:
@@ -61,9 +62,7 @@ class Asking:
             return "deadline"
         if now < self._earliest:
             return None
-        if not self.watch.open and done_of(
-            self.watch
-        ):  # with no job at all it is only the time that is waited for
+        if not self.watch.open and done_of(self.watch):  # without any job, only the deadline ends the wait
             return "all_final"
         self.watch.give_up(now)
         return "enough_final" if self._enough(now) else None
@@ -90,7 +89,7 @@ class Asking:
             self._first_final = time.monotonic()
 
     async def _pause(self) -> None:
-        """Sleep until an answer comes, a job is due, or there may be a reason to wake the worker."""
+        """Sleep until a response arrives, a job is due, or there may be a reason to wake the worker."""
         now = time.monotonic()
         seconds = max(0.0, min(self._next_moment(now), self.until - now))
         if self._asked:
@@ -121,5 +120,5 @@ class Asking:
 
 
 def done_of(watch: Watch) -> int:
-    """How many jobs will not change any more."""
+    """Return the number of jobs whose status will not change: final and lost ones."""
     return len(watch.final) + len(watch.lost)

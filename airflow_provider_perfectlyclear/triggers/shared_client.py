@@ -1,4 +1,4 @@
-"""One client for all triggers of an event loop and connection: making many would stop the loop for seconds."""
+"""One client for all triggers of an event loop and connection: many clients would block the loop for seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from airflow_provider_perfectlyclear.adapters.connection import aget_settings, arenewer
 from airflow_provider_perfectlyclear.api.client import AsyncClient
 
-#: A trigger that starts later than this (seconds) reads the connection anew, so that edits of it take effect.
+#: A client older than this (seconds) is not given to new triggers, so that edits of the connection take effect.
 FRESH = 600.0
 
 
@@ -29,17 +29,17 @@ class _Shared:
             await self.opening.result().aclose()
 
 
-# State of the module because it belongs to the process, as Airflow keeps nothing for triggers to share.
+# Module state, because Airflow has no place for things that triggers share.
 _SHARED: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
 async def shared_client(conn_id: str) -> AsyncIterator[AsyncClient]:
     """
-    Borrow the client of a connection; the last to give it back closes it.
+    Yield the client of a connection. The last trigger that leaves closes it.
 
-    :param conn_id: Airflow's connection id.
-    :raises ConfigurationError: the connection is missing or wrong.
+    :param conn_id: Id of the Airflow connection.
+    :raises ConfigurationError: The connection is missing or wrong.
     """
     pool = _SHARED.setdefault(asyncio.get_running_loop(), {})
     shared = pool.get(conn_id)
@@ -47,7 +47,7 @@ async def shared_client(conn_id: str) -> AsyncIterator[AsyncClient]:
         shared = pool[conn_id] = _Shared(asyncio.create_task(_open(conn_id)))
     shared.users += 1
     try:
-        # Shielded: a trigger that is cancelled meanwhile must not take the client from the others.
+        # Shielded: cancelling one trigger must not cancel the opening of a client that others wait for.
         yield await asyncio.shield(shared.opening)
     finally:
         shared.users -= 1

@@ -24,7 +24,7 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    """The whole Airflow, one for the session. It logs at DEBUG, so that whoever looks for secrets can find them."""
+    """The whole Airflow, one for the session. It logs at DEBUG, so that tests that search for secrets can find them."""
     with Airflow(
         tmp_path_factory.mktemp("airflow"),
         env={"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG", "AIRFLOW__CORE__TEST_CONNECTION": "Enabled"},

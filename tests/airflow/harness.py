@@ -364,7 +364,7 @@ class Airflow(AirflowHome):
             return []
 
     def arguments(self) -> set[str]:
-        """What anybody on this machine can see of its processes: their titles and arguments."""
+        """What every user of this machine can see of its processes: their titles and arguments."""
         found = set()
         for component in list(self.processes.values()):
             for pid in (component.pid, *(member.pid for member in self._family(component.pid))):
@@ -391,7 +391,7 @@ class Airflow(AirflowHome):
         return answer.json() if answer.content else None
 
     def _request(self, method: str, path: str, **kwargs: Any) -> tuple[httpx.Response, ...]:
-        """Nothing while SQLite is locked by somebody else for too long; then nothing was done."""
+        """Nothing while another process locks SQLite for too long; then nothing was done."""
         answer = self.api.request(method, path, **kwargs)
         is_locked = answer.status_code == 500 and "Database error" in answer.text
         return () if is_locked else (answer,)

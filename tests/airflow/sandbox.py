@@ -61,7 +61,7 @@ def catalog_dags(dags: Mapping[str, Mapping[str, Any]]) -> str:
 class Night:
     """One Dag run of a sandbox."""
 
-    sandbox: AirflowHouse
+    sandbox: AirflowSandbox
     dag_id: str
     run_id: str
 
@@ -71,7 +71,7 @@ class Night:
         return self.sandbox.airflow.log_text(self.dag_id, self.run_id)
 
     def said(self, pattern: str) -> list[tuple[float, str]]:
-        """When its log had an event like this, in Unix seconds by the clock of whoever logged it, and its group."""
+        """Return when its log had such an event, in Unix seconds of the process that logged it, and its group."""
         lines = (json.loads(line) for line in self.log.splitlines() if line.startswith("{"))
         found = ((line["timestamp"], re.fullmatch(pattern, line.get("event", ""))) for line in lines)
         return sorted((datetime.fromisoformat(when).timestamp(), match[1]) for when, match in found if match)
@@ -105,7 +105,7 @@ class Night:
 
     @property
     def process(self) -> psutil.Process | None:
-        """Whoever supervises its task: Airflow's worker, not the process that runs the task."""
+        """The process that supervises its task: Airflow's worker, not the process that runs the task."""
         wanted = str(self.task["id"]).replace("-", "")
         for process in self.sandbox.airflow.task_processes():
             if wanted in " ".join(process.cmdline()).replace("-", ""):
@@ -119,9 +119,9 @@ class Night:
         return dict(self.sandbox.airflow.xcom(self.dag_id, self.run_id, TASK))
 
 
-class AirflowHouse:
+class AirflowSandbox:
     """
-    A source, a destination and a service of its own, and the nights that correct the one into the other.
+    A source, a destination and a service of its own, for the runs of a Dag.
 
     :param name: of the Airflow connection that leads to its service.
     :param note: something for the conf of its runs.

@@ -64,7 +64,7 @@ def put_pictures(folder: Path, *names: str) -> None:
 
 
 def put_example(airflow: Airflow, name: str, *, dag_id: str | None = None, **places: Path | str) -> None:
-    """The example as it stands, in an environment of its own. ``dag_id``: one in it, if not its file's name."""
+    """The unchanged example, in an environment of its own. ``dag_id``: one in it, if not its file's name."""
     environment = {variable: str(place) for variable, place in places.items()}
     text = (EXAMPLES / f"{name}.py").read_text()
     assert text.count("\nimport os\n") == 1

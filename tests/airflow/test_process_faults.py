@@ -15,12 +15,12 @@ import pytest
 
 from airflow_provider_perfectlyclear.emulator.testing import running_emulator
 from tests.airflow.harness import Airflow, until
-from tests.airflow.sandbox import NAMES, TASK, AirflowHouse, Night, catalog_dags
+from tests.airflow.sandbox import NAMES, TASK, AirflowSandbox, Night, catalog_dags
 from tests.faults.table import Row
 from tests.support.invariants import check_invariants
 
 KEY = "canary-key-4f1b9c"
-#: Stands in the conf of each run: whoever finds this would find a secret too.
+#: Part of the conf of each run: a search that finds this would find a secret too.
 DECOY = "decoy-73c1d0"
 #: With one job at a time it is known which of them a kill leaves ambiguous.
 ALONE = {"max_in_flight": 1, "transfers": 1}
@@ -67,7 +67,7 @@ AS_SHIPPED = """
         correct()
 """
 
-Found = Callable[[str], AirflowHouse]
+Found = Callable[[str], AirflowSandbox]
 
 #: Each waits for others on a machine that may be busy.
 pytestmark = pytest.mark.timeout(900)
@@ -79,11 +79,11 @@ def found(airflow: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     airflow.put_dag("as_shipped", AS_SHIPPED)
     airflow.put_dag("one_by_one", catalog_dags(DAGS))
 
-    def make(name: str) -> AirflowHouse:
+    def make(name: str) -> AirflowSandbox:
         service = stack.enter_context(
             running_emulator(job_seconds=0.2, cache="done-only", key=KEY, storage_host="127.0.0.2")
         )
-        return AirflowHouse(airflow, service, tmp_path_factory.mktemp(name), f"service_{name}", note=DECOY)
+        return AirflowSandbox(airflow, service, tmp_path_factory.mktemp(name), f"service_{name}", note=DECOY)
 
     with ExitStack() as stack:
         yield make
@@ -234,7 +234,7 @@ def test_a_worker_that_is_told_to_stop_tells_its_task_and_the_retry_collects(row
     collected(row, night)
 
 
-def working(sandbox: AirflowHouse, dag_id: str = "in_a_worker") -> Night:
+def working(sandbox: AirflowSandbox, dag_id: str = "in_a_worker") -> Night:
     """A night whose jobs do not end, with a worker that waits for them."""
     sandbox.hold()
     night = sandbox.begin(dag_id)

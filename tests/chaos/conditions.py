@@ -37,7 +37,7 @@ from tests.chaos.menu import (
     WAITS,
 )
 
-#: So many outputs may have failed for a reason that nobody counts.
+#: So many outputs may have failed for a reason that is not counted.
 ANY = 1000
 
 
@@ -72,8 +72,8 @@ class Fault:
 @dataclass(frozen=True)
 class Edit:
     """
-    What somebody does: ``put`` a picture at the source, ``touch`` or ``remove`` one there; ``move`` the outputs of one
-    on, away from the destination.
+    A change by another person or program: ``put`` a picture at the source, ``touch`` or ``remove`` one there; ``move``
+    the outputs of one away from the destination.
     """
 
     what: str
@@ -83,11 +83,11 @@ class Edit:
 @dataclass(frozen=True)
 class Conditions:
     """
-    What one try meets.
+    The conditions of one attempt.
 
     :param faults: of the service.
     :param worker: what its worker is told beside the usual.
-    :param edits: before it begins, or while it stands still.
+    :param edits: before it begins, or while it is stopped.
     :param others: other runs, and when: ``beside`` it, ``after`` it, or while it is ``stopped``.
     :param stands_still: seconds, if something stops it.
     :param goes_on: how, if it is deferred: ``resume``; ``twice``, by two workers at once; ``clear``: from the start.
@@ -129,7 +129,7 @@ class Script:
             self.others.remove("singles")
         self.neighbours = self._neighbours() if "neighbour" in self.others else []
         self.singles = self._singles() if "singles" in self.others else []
-        #: Whether a run that has ended is cleared, and so met by the rest of the weather too.
+        #: Whether a run that has ended is cleared, so that the remaining conditions apply to it too.
         self.is_cleared = self._perhaps(0.15)
         self.tries = [self._conditions() for _ in range(self.dice.randint(1, 4))]
         if self.options["max_in_flight"] <= 2 and self._is_ill_for_long:

@@ -178,7 +178,7 @@ class Storm:
             resume = is_deferred and conditions.goes_on != "clear"
             if self.goes_without(conditions, resume=resume):
                 resume = False
-            said = self.meet(conditions, resume=resume)
+            said = self.attempt(conditions, resume=resume)
             if has_ended(said) and not self.script.is_cleared:
                 return
 
@@ -198,7 +198,7 @@ class Storm:
         aside.rename(place)
         return True
 
-    def meet(self, conditions: Conditions, *, resume: bool) -> dict[str, Any] | None:
+    def attempt(self, conditions: Conditions, *, resume: bool) -> dict[str, Any] | None:
         """One try under these conditions; what it said."""
         self.sandbox.emulator.clear_faults()
         self.sandbox.emulator.let_pass(conditions.hours)
@@ -212,12 +212,11 @@ class Storm:
             workers.append(self.start(self.sandbox.run, resume=True))
         beside = {who: self.start(who) for who, when in conditions.others if when == "beside"}
         self.wake([*workers, *beside.values()], conditions)
-        said = [self.end(worker, self.sandbox.run) for worker in workers][0]
+        said, *_ = [self.end(worker, self.sandbox.run) for worker in workers]
         for who, worker in beside.items():
             self.end(worker, who)
-        every_visible_picture_is_whole(
-            self.sandbox.look()
-        )  # whoever was killed, and before anybody repairs it
+        # Also after a kill, and before a later run repairs the picture.
+        every_visible_picture_is_whole(self.sandbox.look())
         self.others(conditions, "after")
         return said
 
@@ -229,7 +228,7 @@ class Storm:
         return fault.route == "pfc" and "another" in fault.do and not is_alone
 
     def others(self, conditions: Conditions, when: str) -> None:
-        """Other runs meet what the first has left of the weather."""
+        """Start other runs under the faults that the first has not used up."""
         for who in [who for who, then in conditions.others if then == when]:
             worker = self.start(who)
             self.wake([worker], replace(conditions, others=()))
@@ -240,7 +239,7 @@ class Storm:
             self.edit(edit)
 
     def wake(self, workers: list[Worker], conditions: Conditions) -> None:
-        """Whoever is stopped stands still for a while; meanwhile the world goes on."""
+        """Wake stopped workers after a while, in which the files change and other runs go on."""
         if not any("SIGSTOP" in str(fault.do) for fault in conditions.faults):
             return
         ends = time.monotonic() + 60
@@ -323,10 +322,10 @@ class Storm:
         return "cut" in (picture.kind for picture in self.ever[name])
 
     def versions(self, name: str, has_failed: bool) -> list[Picture]:
-        """Of which contents an output may be made. What was made before stands where nothing can be made now."""
+        """Of which contents an output may be made. What was made before stays where nothing can be made now."""
         now = self.there.get(name)
-        stands = has_failed or self.sandbox.options["reprocess"] == "missing"
-        return self.ever[name] if now is None or now.kind != "good" or stands else [now]
+        stays = has_failed or self.sandbox.options["reprocess"] == "missing"
+        return self.ever[name] if now is None or now.kind != "good" or stays else [now]
 
     def second_night(self) -> None:
         """What was edited while its start or its job was open is first landed as it was; the next run sees the edit."""
@@ -368,7 +367,7 @@ class Storm:
         first, *lines = self.manifest("night_after")
         failed = {line["output"]: line["code"] for line in first["known_bad"] + lines if "code" in line}
         gone = {line["output"] for line in lines if line["state"] == "gone_from_destination"}
-        assert gone <= self.moved, f"gone, though nobody took it: {gone - self.moved}"
+        assert gone <= self.moved, f"gone, though it was not moved: {gone - self.moved}"
         self.every_good_picture_is_landed(failed, gone)
         self.every_output_is_that_of_its_source(failed)
 
@@ -378,7 +377,7 @@ class Storm:
         for picture in self.there.values():
             for output in outputs_of(picture.name, renditions) if picture.kind == "good" else ():
                 if failed.get(output) == "NAME_COLLISION" and picture.name in self.script.taken_names:
-                    assert output in outputs, f"{output!r} is nobody's"
+                    assert output in outputs, f"{output!r} belongs to no source"
                 elif output in failed:  # equal contents share a job, and its fate
                     rendition = output.partition("/")[0] if renditions else ""
                     excused.setdefault(failed[output], set()).add((picture.number, rendition))
@@ -454,7 +453,7 @@ def play_from(seeds: SimpleQueue[int], reading: str, tell: bool) -> list[int]:
                 storm = Storm(seed, emulator, Path(folder))
                 try:
                     storm.play()
-                except Exception:  # whatever went wrong: the seed is what matters
+                except Exception:  # noqa: BLE001  # a failed seed is reported, and the next one is played
                     bad.append(seed)
                     keep = f"python -m tests.chaos.storm --seeds 1 --first {seed} --tell"
                     said = "\n".join(map(str, storm.sandbox.tries))

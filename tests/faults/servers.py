@@ -1,4 +1,4 @@
-"""Others on the network: a stranger, a proxy, a relay. All on loopback."""
+"""Other servers on the network: another host, a proxy, a relay. All on loopback."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Server:
         self._listener.close()
 
 
-class Stranger(Server):
+class OtherHost(Server):
     """Answers 200 with a web page to everything."""
 
     def answer(self, connection: socket.socket, data: bytes) -> None:
@@ -78,7 +78,7 @@ class Proxy(Server):
 
 class Relay(Proxy):
     """
-    Stands before one server, and hands on what it hears.
+    A proxy in front of one server, which passes on what it receives.
 
     :param url: the server's.
     """

@@ -124,7 +124,7 @@ FAULTS = {
     "F98": "many dead lanes of another layout",
     "F99": "unconfirmed starts after a take-over",
     "F100": "kept connection closed as /pfc is sent",
-    "F101": "a spool folder made by somebody else",
+    "F101": "a spool folder made by another user",
     "F102": "a web page talks to the emulator",
     "F103": "signatures in any notation",
     "F104": "a name that resolves to two addresses",

@@ -17,7 +17,7 @@ from airflow_provider_perfectlyclear.triggers import polling as asking
 from airflow_provider_perfectlyclear.triggers.perfectlyclear import PerfectlyClearJobsTrigger
 from tests.faults.conftest import KEY
 from tests.faults.nights import NAMES, came_to, ends_well, night, told
-from tests.faults.servers import Proxy, Server, Stranger
+from tests.faults.servers import OtherHost, Proxy, Server
 from tests.faults.table import Row
 from tests.support.certificate import self_signed
 from tests.support.invariants import check_invariants
@@ -31,11 +31,11 @@ def until(condition: Any, seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-# ---- 429: everybody waits
+# ---- 429: all requests wait
 
 
 @pytest.mark.fault("F1", "the whole process waits", "hidden")
-def test_everybody_waits_as_long_as_was_asked_for(row: Row, sandbox: Sandbox) -> None:
+def test_all_requests_wait_as_long_as_was_asked_for(row: Row, sandbox: Sandbox) -> None:
     sandbox.put(*NAMES)
     refusal = {"answer": {"status": 429, "headers": {"Retry-After": "2"}, "body": ""}}
     sandbox.emulator.fault({"route": "status", "nth": 2}, refusal)
@@ -55,7 +55,8 @@ def requests_of_the_api(sandbox: Sandbox) -> Iterator[tuple[float, str]]:
     """When each was sent, and what came."""
     form = re.compile(r"^(\S+ \S+) DEBUG \S+\.api\.client: \S+ \S+ -> (\S+) in ([0-9.]+) s", re.MULTILINE)
     for at, status, took in form.findall(sandbox.log.read_text()):
-        yield datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f").timestamp() - float(took), status
+        sent = datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f").astimezone()  # logs are in local time
+        yield sent.timestamp() - float(took), status
 
 
 # ---- the answer of /pfc is lost, whatever `cache` means
@@ -127,7 +128,7 @@ def test_a_name_that_is_not_found_for_a_moment_is_looked_up_again(row: Row, sand
         for fault, way in [("F6", "at the first call"), ("F49", "until verify names it")]
     ],
 )
-def test_a_certificate_that_nobody_trusts_stops_the_run(row: Row, tmp_path: Path, way: str) -> None:
+def test_an_untrusted_certificate_stops_the_run(row: Row, tmp_path: Path, way: str) -> None:
     certificate, key = self_signed(tmp_path)
     with running_emulator(
         job_seconds=0.2, key=KEY, storage_host="127.0.0.2", certificate=certificate, certificate_key=key
@@ -218,24 +219,24 @@ REDIRECTS = [
     ],
 )
 def test_no_redirect_takes_the_key_elsewhere(
-    row: Row, sandbox: Sandbox, stranger: Server, route: str, status: int, outcome: str
+    row: Row, sandbox: Sandbox, other_host: Server, route: str, status: int, outcome: str
 ) -> None:
     sandbox.put(*NAMES)
     times = 3 if "CORRUPT" in outcome else 1
-    sandbox.emulator.fault(route, {"redirect": {"to": f"{stranger.url}/x", "status": status}}, times=times)
+    sandbox.emulator.fault(route, {"redirect": {"to": f"{other_host.url}/x", "status": status}}, times=times)
 
     said = night(sandbox, options={"transfers": 1, "max_in_flight": 1})
 
     row.consumed(sandbox.emulator)
     came_to(sandbox, said, outcome, NAMES)
-    assert not any(KEY.encode() in request for request in stranger.requests)
-    assert bool(stranger.requests) == ("CORRUPT" in outcome)
+    assert not any(KEY.encode() in request for request in other_host.requests)
+    assert bool(other_host.requests) == ("CORRUPT" in outcome)
     ends_well(sandbox, row, NAMES)
 
 
 @pytest.fixture
-def stranger() -> Iterator[Stranger]:
-    server = Stranger("127.0.0.3")
+def other_host() -> Iterator[OtherHost]:
+    server = OtherHost("127.0.0.3")
     yield server
     server.close()
 

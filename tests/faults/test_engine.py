@@ -158,7 +158,7 @@ def test_an_edited_output_is_not_copied(row: Row, sandbox: Sandbox) -> None:
     row.held(check_invariants(sandbox))
 
 
-def test_what_is_copied_is_fetched_or_gone_when_it_does_not_stand(sandbox: Sandbox) -> None:
+def test_what_is_copied_is_fetched_or_gone_when_it_does_not_exist(sandbox: Sandbox) -> None:
     sandbox.put("a.jpg")
     done(catalog(sandbox, "monday").execute())
     (sandbox.source / "a.jpg").rename(sandbox.source / "b.jpg")
@@ -241,7 +241,7 @@ def names_job(sandbox: Sandbox, job_id: str, *, commit: bool = False) -> dict[st
 
 
 def all_are_their_own(sandbox: Sandbox) -> None:
-    """Of the outputs that stand, each is that of its source."""
+    """Each existing output is that of its source."""
     entries = {entry["sha256"]: entry for entry in sandbox.emulator.bill(results=True)["entries"]}
     for name in sandbox.outputs:
         source = hashlib.sha256((sandbox.source / name).read_bytes()).hexdigest()
@@ -321,7 +321,7 @@ def test_equal_pictures_are_refused_with_the_one_that_was_sent(sandbox: Sandbox)
     assert not failure.value.retry_helps and sandbox.accepted == 1
 
 
-def test_what_failed_before_is_not_paid_if_it_stands_under_another_name(sandbox: Sandbox) -> None:
+def test_what_failed_before_is_not_paid_if_it_exists_under_another_name(sandbox: Sandbox) -> None:
     sandbox.put("a.jpg")
     sandbox.emulator.fault("pfc", {"outcome": "REJECTED"})
     with pytest.raises(CatalogFailed):
@@ -337,7 +337,7 @@ def test_what_failed_before_is_not_paid_if_it_stands_under_another_name(sandbox:
 def test_a_cache_that_gives_all_starts_one_answer_swaps_nothing(
     sandbox: Sandbox, quick: None, in_flight: int
 ) -> None:
-    """It is unknown whose job it is: the pictures fail, and no wrong output stands."""
+    """It is unknown whose job it is: the pictures fail, and there is no wrong output."""
     sandbox.put("landed.jpg")
     done(catalog(sandbox, "monday").execute())
     sandbox.put(*NAMES)
@@ -473,7 +473,7 @@ def test_an_ill_free_path_pays_for_nothing(
 
 
 @pytest.mark.fault("F82", "404 for all jobs for a while", "hidden")
-def test_no_job_is_lost_while_the_service_knows_nobody(row: Row, sandbox: Sandbox, quick: None) -> None:
+def test_no_job_is_lost_while_the_service_knows_no_job(row: Row, sandbox: Sandbox, quick: None) -> None:
     sandbox.put(*NAMES)
     sandbox.emulator.fault({"route": "status", "seconds": 2.5}, {"answer": {"status": 404}})
     summary = done(catalog(sandbox, "monday").execute())
@@ -498,7 +498,7 @@ def test_jobs_that_seemed_lost_are_asked_first(row: Row, sandbox: Sandbox, quick
     sandbox.emulator.clear_faults()
     summary = done(catalog(sandbox, "wednesday").execute())
     assert summary["corrected"] == 4 and summary["known_bad"] == 0 and sandbox.accepted == most
-    row.consumed("404 for everybody on two nights")
+    row.consumed("404 for all on two nights")
     row.held(check_invariants(sandbox, again=most - len(NAMES)))
 
 

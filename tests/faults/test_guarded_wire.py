@@ -1,4 +1,4 @@
-"""What stands between the wire and the run: redirects, kept connections, addresses, variables, told signatures."""
+"""The guards between the wire and the run: redirects, kept connections, addresses, variables, told signatures."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def listening() -> Iterator[tuple[int, list[Any]]]:
 def test_a_name_that_resolves_anew_is_connected_to_at_no_unchecked_address(
     row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter(["93.184.216.34"])  # any public address; nobody connects to it
+    answers = iter(["93.184.216.34"])  # any public address; no test connects to it
     resolve = socket.getaddrinfo
 
     def rebinding(host: Any, *args: Any, **more: Any) -> Any:

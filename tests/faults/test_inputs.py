@@ -88,7 +88,7 @@ def odd_contents() -> Iterator[Odd]:
 def honest_names() -> Iterator[Odd]:
     names = {
         "emoji": "😀👩‍👩‍👧/🏳️‍🌈.jpg",
-        "right to left": "אבג/صورة ١.jpg",
+        "right to left": "אבג/صورة ١.jpg",  # noqa: RUF001  # an Arabic digit
         "a mark that turns the text": "photo\u202egpj.jpg",
         "spaces": " leading and trailing /  x  .jpg",
         "signs of a URL": "a&b+c?d#e%f=g;h@i:j,k.jpg",
@@ -147,7 +147,7 @@ def test_a_name_that_its_template_makes_too_long_is_refused_before_it_is_paid(
 
 @pytest.fixture
 def outside(sandbox: Sandbox) -> Path:
-    """A folder beside the places, with a picture in it that nobody may send or overwrite."""
+    """A folder beside the places, with a picture in it that no run may send or overwrite."""
     folder = sandbox.root / "outside"
     folder.mkdir()
     (folder / "secret.jpg").write_bytes(SECRET)

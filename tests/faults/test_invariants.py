@@ -67,7 +67,7 @@ def a_picture_under_anothers_name(sandbox: Sandbox) -> None:
 
 
 def two_pictures_that_are_swapped(sandbox: Sandbox) -> None:
-    """The ledger agrees with what stands where."""
+    """The ledger agrees with the files at the destination."""
     first, second = (sandbox.destination / name for name in ("a.jpg", "d.jpg"))
     first_data, second_data = first.read_bytes(), second.read_bytes()
     first.write_bytes(second_data)
@@ -166,7 +166,7 @@ def test_a_good_picture_that_is_kept_back_is_seen(sandbox: Sandbox) -> None:
 
     (sandbox.source / "forgotten.jpg").write_bytes(jpeg(99))
 
-    with pytest.raises(AssertionError, match="kept back: .*forgotten.jpg"):
+    with pytest.raises(AssertionError, match=r"kept back: .*forgotten\.jpg"):
         check_invariants(sandbox, bad={"bad.jpg"})
 
 

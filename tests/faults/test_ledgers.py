@@ -101,7 +101,7 @@ def not_mounted(sandbox: Sandbox, aside: Path) -> None:
 
 def another_ledger(sandbox: Sandbox, aside: Path) -> None:
     shutil.move(sandbox.destination, aside)
-    done(catalog(sandbox, "somebody else").execute())
+    done(catalog(sandbox, "another run").execute())
 
 
 def older_copy(sandbox: Sandbox, aside: Path) -> None:
@@ -680,7 +680,7 @@ def test_always_pays_for_equal_pictures_once_in_a_run(row: Row, sandbox: Sandbox
 
 
 @pytest.mark.fault("F76", "a source that turns bad, and good again", "items INVALID_SOURCE")
-def test_a_source_that_turns_bad_makes_nobody_forget_what_was_paid(row: Row, sandbox: Sandbox) -> None:
+def test_a_source_that_turns_bad_does_not_hide_what_was_paid(row: Row, sandbox: Sandbox) -> None:
     sandbox.put(*NAMES)
     done(catalog(sandbox, "monday").execute())
     good = (sandbox.source / "a.jpg").read_bytes()

@@ -108,7 +108,7 @@ def test_a_destination_that_takes_no_name_at_all_has_failed(
 
 @pytest.mark.fault("F86", "a key of 1,025 bytes", "item NAME_REFUSED")
 @pytest.mark.fault("F94", "a name with ?versionId=", "item UNSAFE_NAME")
-def test_a_key_that_s3_takes_from_nobody_is_found_before_it_is_paid(row: Row, sandbox: Sandbox) -> None:
+def test_a_key_that_s3_always_refuses_is_found_before_it_is_paid(row: Row, sandbox: Sandbox) -> None:
     from fsspec.implementations.memory import MemoryFileSystem
 
     class Bucket(MemoryFileSystem):  # type: ignore[misc]
@@ -158,7 +158,7 @@ def test_a_store_that_looks_first_and_writes_then_is_refused_before_anything_is_
 
 
 @pytest.mark.fault("F87", "25 originals without permission, first of all", "items SOURCE_UNREADABLE")
-def test_originals_that_cannot_be_read_stop_nobody_and_are_read_last_the_next_night(
+def test_originals_that_cannot_be_read_stop_no_others_and_are_read_last_the_next_night(
     row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archived = [f"{number:02d}.jpg" for number in range(25)]
@@ -285,7 +285,7 @@ def test_a_destination_without_hard_links_is_named_with_its_remedy(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "link", no_links)
-    with pytest.raises(StorageFailed, match="has no hard links .* allow_unlocked_store=True"):
+    with pytest.raises(StorageFailed, match=r"has no hard links .* allow_unlocked_store=True"):
         catalog(sandbox, "monday").execute()
     summary = done(catalog(sandbox, "tuesday", allow_unlocked_store=True).execute())
     assert summary["corrected"] == 4

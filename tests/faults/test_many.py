@@ -34,7 +34,7 @@ def album(number: int) -> str:
 
 
 def corrected_before(sandbox: Sandbox, first: int, last: int) -> None:
-    """Pictures that stand at both places, and a record that says so: each is a link to one of few files."""
+    """Pictures that exist at both places, and a ledger that lists them: each is a link to one of few files."""
     rows = {}
     digest = correction_digest(Correction().canonical())
     for number in range(first, last):

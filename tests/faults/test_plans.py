@@ -83,10 +83,10 @@ def shown(name: str) -> str:
 @dataclass(frozen=True)
 class Redo:
     """
-    Why all that stands would be made again.
+    A reason for which all existing outputs would be made again.
 
     :param why: as the message has it.
-    :param way_out: the choice that leaves alone what stands.
+    :param way_out: the choice that leaves existing outputs alone.
     :param first: the first night's options. ``second``: the second night's.
     :param between: what happens between them.
     """

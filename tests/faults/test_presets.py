@@ -32,7 +32,7 @@ def pages(sandbox: Sandbox) -> int:
 
 
 @pytest.mark.fault("F51", "never made", "run STOPPED")
-def test_a_preset_that_nobody_knows_stops_the_run_at_its_first_picture(row: Row, sandbox: Sandbox) -> None:
+def test_an_unknown_preset_stops_the_run_at_its_first_picture(row: Row, sandbox: Sandbox) -> None:
     sandbox.put(*NAMES)
     said = night(sandbox, **BY_IT)
 
@@ -121,7 +121,7 @@ def test_pictures_of_a_preset_that_was_edited_during_a_run_are_made_again_by_the
     assert night(sandbox, run="tuesday", **BY_IT)["summary"]["corrected"] == len(NAMES)
     assert night(sandbox, run="wednesday", **BY_IT)["summary"]["paid"] == 0
     assert sandbox.accepted == 2 * len(NAMES)
-    # Nobody can tell which of them the edited preset has made already: all but the first are paid again.
+    # It is unknown which of them the edited preset has made already: all but the first are paid again.
     row.held(check_invariants(sandbox, again=len(NAMES) - 1))
 
 
@@ -134,7 +134,7 @@ class Half:
     A way to end in the middle of making a preset.
 
     :param match: which request fails, and how.
-    :param left: presets without a file that it leaves: nobody can list them, so nobody can find and remove them. They
+    :param left: presets without a file that it leaves: they are not listed, so no run can find and remove them. They
         cannot be used either, and have no part in what is listed.
     """
 
@@ -216,7 +216,7 @@ def test_a_preset_that_was_not_quite_replaced_is_replaced_by_doing_it_again(
 
 
 def no_twin(sandbox: Sandbox, half: Half, row: Row) -> None:
-    """Doing it again leaves one preset of that name; what nobody can find is left, and cannot be used."""
+    """Doing it again leaves one preset of that name; what cannot be found is left, and cannot be used."""
     make(sandbox.emulator, b"warm")
     make(sandbox.emulator, b"warm")
     found = sandbox.emulator.presets()

@@ -47,7 +47,7 @@ def of_version(version: int) -> Callable[[list[dict[str, Any]]], None]:
     """As another version might have written it: the first line says so, and nothing else need be the same."""
 
     def change(lines: list[dict[str, Any]]) -> None:
-        lines[:] = [{"v": version, "of": "another time"}, {"what": "nobody knows"}]
+        lines[:] = [{"v": version, "of": "another time"}, {"what": "unknown"}]
 
     return change
 
@@ -243,7 +243,7 @@ def test_a_trigger_that_is_told_what_it_does_not_know_says_what_to_do(
     trigger = PerfectlyClearJobsTrigger(**others(deferred(sandbox, monkeypatch)))
 
     with pytest.raises(
-        ConfigurationError, match="not know layout, watch.*install the same version everywhere"
+        ConfigurationError, match=r"not know layout, watch.*Install the same version everywhere"
     ):
         asyncio.run(fired(trigger))
 

@@ -14,13 +14,13 @@ from tests.faults.nights import NAMES, came_to, ends_well, night
 from tests.faults.table import Row
 from tests.support.sandbox import Sandbox
 
-#: Requests go one after the other: then it is known which picture meets the fault.
+#: Requests go one after the other: then it is known which picture has the fault.
 ALONE = {"options": {"transfers": 1, "max_in_flight": 1}}
 #: A preset is looked up before anything else.
 PRESET = {"options": {"correction": {"preset": "Vivid"}}}
 #: What says nothing is waited for, but not for long.
 IMPATIENT = {"settings": {"timeout": 1.0, "call_deadline": 1.0}}
-#: Stands for an HTTP date of two seconds from now.
+#: Placeholder of an HTTP date of two seconds from now.
 SOON_DATE = "<date>"
 HOSTILE = "no\nimage\x1b[31m data\r\n::group:: %s %(x)s {{ 1 }} <script>=cmd()" + "x" * 100_000
 

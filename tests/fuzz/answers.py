@@ -217,7 +217,7 @@ _URLS = [
     f"gopher://h/x?Token={SIGNATURE}", f"javascript:alert(1)?Token={SIGNATURE}", "https://\u202eelpmaxe/x",
     "https://xn--/x", "https://127.0.0.1/x", "http://0x7f000001/", "https://169.254.169.254/latest/meta-data",
     "https://[::ffff:10.0.0.1]/x", "https://h/x\r\nX-API-KEY: y", "https://h/\x00", "https://h/%00%2e%2e/%2e%2e",
-    "https://h/" + "a/../" * 500, "https://" + "a." * 300 + "example/x", "https://\ud800/x", "https://ｅｘａｍｐｌｅ/x",
+    "https://h/" + "a/../" * 500, "https://" + "a." * 300 + "example/x", "https://\ud800/x", "https://ｅｘａｍｐｌｅ/x",  # noqa: RUF001  # fullwidth letters
     "https://h/x#frag?sig=" + SIGNATURE, "data:text/html,<script>", "HTTPS://H/J1", "https://a@b@c/x", " https://h/x",
     f"https://h/go?to=https%3A%2F%2Fstore%2Fx%3FX-Amz-Signature%3D{SIGNATURE}",
     f"/go?to=https%3A%2F%2Fstore%2Fx%3FX-Amz-Signature%3D{SIGNATURE}",

@@ -28,7 +28,7 @@ from tests.fuzz.answers import EVERY_CALL, FILLER, KEY, SEED, SIGNATURE, Case, c
 #: For each of the seven calls.
 CASES = 4_000
 
-#: Seconds of CPU that one answer may cost: an event loop with a thousand triggers stands still for it.
+#: Seconds of CPU that one answer may cost: it blocks an event loop with a thousand triggers.
 SLOWEST = 1.0
 
 #: Bytes held at once while one answer is read.
@@ -253,15 +253,16 @@ def test_no_answer_takes_much_memory_and_none_leaves_any_behind(record_property:
 
 
 def test_nesting_is_no_danger_however_little_stack_is_left() -> None:
-    """A hook in somebody's deep stack reads the same answers."""
+    """A hook that is called deep in a stack reads the same answers."""
     bodies = [b"[" * 400 + b"]" * 400, b'{"error":' * 300 + b"1" + b"}" * 300]
     bodies += [b'{"status":"COMPLETED","detectionData":' + b'{"a":' * 200 + b"1" + b"}" * 201]
     bodies += [b'{"status":"FAILED","statusText":' + b"[" * 200 + b"]" * 200 + b"}"]
 
     def deeper(left: int, call: str, body: bytes) -> None:
         if left:
-            return deeper(left - 1, call, body)
-        check_invariants(call, Case(200, {}, body))
+            deeper(left - 1, call, body)
+        else:
+            check_invariants(call, Case(200, {}, body))
 
     for call in EVERY_CALL:
         for body in bodies:

@@ -29,7 +29,7 @@ CONN_ID = "pc_load"
 
 #: Seconds that a job takes: longer than it takes to start them all, so that all are waited for.
 JOB_SECONDS = 9.0
-#: Seconds for which nobody else in the loop may have a turn.
+#: Maximum seconds for which one task may block the loop.
 LONGEST_TURN = 0.2
 #: Bytes by which a thousand waits may grow the process, and by which they may go on growing.
 MOST_GROWTH = 100 * 2**20
@@ -53,7 +53,7 @@ def jobs(service: Emulator) -> list[str]:
 
 
 def without_a_processor() -> float:
-    """Seconds for which this thread was ready to run and others were running; 0 where nobody counts them."""
+    """Seconds for which this thread was ready and others were running; 0 where the system does not count them."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except FileNotFoundError:

@@ -16,7 +16,7 @@ from typing import Any
 
 import s3fs
 
-#: Of the pictures, and one that everybody may write to.
+#: Of the pictures, and one that all may write to.
 BUCKET, RECORDS = "media", "records"
 READ = ["Read", "List"]
 #: Key, secret, what they may do. Who may make buckets makes any that is written to, so only the server's start does.
@@ -55,7 +55,7 @@ class Server:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody has. Small ones: each of the server's has a partner 10,000 above it."""
+    """Free ports. Small ones: each of the server's has a partner 10,000 above it."""
     held, ports = [], []
     while len(ports) < count:
         candidate = socket.socket()
@@ -118,7 +118,7 @@ def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
                     files.mkdir(bucket)
                 files.pipe_file(f"{bucket}/ready", b"yes")
             return
-        except Exception:  # whatever a server that is not up yet makes the client raise
+        except Exception:  # noqa: BLE001  # a server that is not up yet makes the client raise anything
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-2000:]}") from None
             time.sleep(0.2)

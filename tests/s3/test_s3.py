@@ -168,7 +168,7 @@ def test_a_bucket_that_is_not_there_is_named(sandbox: SandboxOnS3, s3: Server) -
     missing = open_store(s3.filesystem(), "s3://no-such-bucket/x")
 
     assert list(missing.list()) == []
-    with pytest.raises(StorageFailed, match="s3://no-such-bucket/x/a.jpg cannot be written"):
+    with pytest.raises(StorageFailed, match=r"s3://no-such-bucket/x/a\.jpg cannot be written"):
         missing.write("a.jpg", b"x")
 
 

@@ -27,12 +27,12 @@ OF_OPERATORS = set(
     template_fields template_fields_renderers trigger_rule ui_color ui_fgcolor unmap update_relative
     upstream_list upstream_task_ids wait_for_downstream wait_for_past_depends_before_skipping
     weight_rule xcom_pull xcom_push
-    """.split()
+    """.split()  # noqa: SIM905  # one word for each name
 )
 
 OF_SENSORS = OF_OPERATORS | set(
     """
     exponential_backoff max_wait mode never_fail poke poke_interval reschedule silent_fail skip
     skip_all_except soft_fail timeout valid_modes
-    """.split()
+    """.split()  # noqa: SIM905  # one word for each name
 )

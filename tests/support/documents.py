@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "airflow_provider_perfectlyclear"
 DOCUMENTS = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-#: What stands in a quoted message for names and numbers.
+#: Placeholder for names and numbers in a quoted message.
 ANY = "..."
 
 _SPAN = re.compile(r"`([^`]+)`")
@@ -96,7 +96,7 @@ def _cells(line: str) -> tuple[str, ...]:
 
 
 def spans(text: str) -> list[str]:
-    """What stands in backticks."""
+    """The texts in backticks."""
     return _SPAN.findall(text)
 
 
@@ -148,7 +148,7 @@ def _parts(node: ast.JoinedStr) -> Iterator[str]:
 
 
 def _fits(wanted: tuple[str, ...], literal: tuple[str, ...]) -> bool:
-    """Whether each part of a quoted message stands in a constant part of the literal, in the same order."""
+    """Whether each part of a quoted message is in a constant part of the literal, in the same order."""
     if max(map(len, wanted)) < 10:  # it would be found anywhere
         return False
     place, offset = 0, 0

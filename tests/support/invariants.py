@@ -52,7 +52,7 @@ def check_invariants(sandbox: Sandbox, *, again: int = 0, bad: Collection[str] =
     each_output_is_that_of_its_source(sandbox, folder, edited)
     if manifests:
         each_picture_is_named(sandbox, manifests[-1])
-        what_is_said_to_stand_stands(sandbox, folder, manifests[-1])
+        listed_outputs_exist(sandbox, folder, manifests[-1])
         nothing_is_left_because_of_others(sandbox, manifests[-1])
     nothing_bad_keeps_the_others_back(sandbox, folder, bad)
     return "I1-I10"
@@ -177,7 +177,7 @@ def nothing_is_left_behind(sandbox: Sandbox, folder: Path) -> None:
         assert said.get("left", []) == [], said
 
 
-def what_is_said_to_stand_stands(sandbox: Sandbox, folder: Path, last: Manifest) -> None:
+def listed_outputs_exist(sandbox: Sandbox, folder: Path, last: Manifest) -> None:
     """I9. Of the last run: what a test has taken away since, it says in ``sandbox.taken``."""
     for line in last.of("corrected", "unchanged"):
         if line.get("uri") and line["output"] not in sandbox.taken:

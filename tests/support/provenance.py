@@ -1,4 +1,4 @@
-"""Invariant I8: what stands under a name was made from the source of this name, by the correction of its row."""
+"""Invariant I8: the output of a name was made from the source of this name, by the correction of its row."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def each_output_is_that_of_its_source(sandbox: Sandbox, folder: Path, edited: Co
     """
     I8. What a test has put there itself, or instead of a result, it says in ``sandbox.altered``.
 
-    :param edited: outputs of which a run says that somebody else has changed them.
+    :param edited: outputs of which a run says that they were changed meanwhile.
     """
     entries = {entry["job_id"]: entry for entry in sandbox.emulator.bill(results=True)["entries"]}
     for row, data in _landed(folder):

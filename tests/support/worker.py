@@ -216,7 +216,7 @@ def correct_all(client: Client, config: dict[str, Any], ready: Callable[[], None
     try:
         outcome = run.resume() if config.get("resume") else run.execute()
     except PerfectlyClearError as error:
-        log.error("The run failed", exc_info=True)  # its whole chain, for whoever looks for secrets in it
+        log.exception("The run failed")  # with its whole chain: tests search it for secrets
         helps = getattr(error, "retry_helps", False)
         return {
             "error": type(error).__name__,
@@ -241,7 +241,7 @@ def left_behind() -> list[str]:
 
 
 def peak_memory() -> int:
-    """Bytes. Not by getrusage: what that tells begins with the memory of whoever started the process."""
+    """Bytes. Not by getrusage: what that tells begins with the memory of the process that started it."""
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1024

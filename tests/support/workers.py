@@ -17,7 +17,7 @@ from tests.support import worker
 # Importing all that a worker needs takes longer than most runs here. So one process imports it, and forks them.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["__main__", "tests.support.worker"])
-# Workers may be started and waited for by several threads; whoever starts one looks after all that have ended.
+# Workers may be started and waited for by several threads; a thread that starts one looks after all that have ended.
 _ONE_AT_A_TIME = threading.Lock()
 
 

@@ -1,4 +1,4 @@
-"""The service (an emulator in a process of its own) and a folder of pictures."""
+"""The service (an emulator in a process of its own), a folder of pictures, and a sandbox for runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 
 from airflow_provider_perfectlyclear.emulator.testing import Emulator, running_emulator
 from tests.support.account import CONN_ID, KEY, picture
+from tests.support.sandbox import Sandbox
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +44,17 @@ def photos(tmp_path: Path) -> Path:
     for name, colour in (("a.jpg", "teal"), ("b/ü #1 %.jpg", "maroon"), ("b/c.jpg", "gold")):
         (folder / name).write_bytes(picture(colour))
     return folder
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with running_emulator(job_seconds=0.3, cache="done-only", jobs=64) as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, emulator: Emulator) -> Iterator[Sandbox]:
+    (tmp_path / "in").mkdir()
+    sandbox = Sandbox(tmp_path, emulator)
+    yield sandbox
+    sandbox.close()

@@ -1,4 +1,4 @@
-"""What strangers get: the wheel, the source distribution, and what a package index shows of them."""
+"""What users get: the wheel, the source distribution, and what a package index shows of them."""
 
 from __future__ import annotations
 

@@ -31,13 +31,13 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 def test_importing_the_operators_adds_nothing_but_a_little_of_our_own() -> None:
     added = added_by(f"import {PACKAGE}.operators.perfectlyclear, {PACKAGE}.sensors.perfectlyclear")
-    strangers = {
+    foreign = {
         name
         for name in added
         if not name.startswith((PACKAGE, "airflow.providers.common.compat"))
         and name.split(".")[0] not in sys.stdlib_module_names
     }
-    assert strangers <= {"airflow.sdk.bases.operatorlink"}  # one class, which imports nothing new
+    assert foreign <= {"airflow.sdk.bases.operatorlink"}  # one class, which imports nothing new
     heavy = ("api.client", "catalog", "storage", "emulator", "hooks", "triggers")
     assert not [name for name in added for layer in heavy if f"{name}.".startswith(f"{PACKAGE}.{layer}.")]
 

@@ -100,7 +100,7 @@ def test_a_place_without_a_record_is_no_empty_record(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ledger", "show", str(tmp_path / "nowhere")]) == 1
-    assert "There is no record in" in capsys.readouterr().err
+    assert "There is no ledger in" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -127,7 +127,7 @@ def test_a_thumbnail_inside_is_not_the_picture() -> None:
 @pytest.mark.parametrize("name", REAL)
 def test_a_file_cut_anywhere_is_never_an_exception(name: str) -> None:
     data, kind = REAL[name]
-    for length in range(0, min(len(data), 400)):
+    for length in range(min(len(data), 400)):
         kind_of(data[:length])
         dimensions(kind, data[:length])
 

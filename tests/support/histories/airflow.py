@@ -195,8 +195,8 @@ class Airflow:
         """An attempt has come to its end, well or not."""
         self._world.gone.update(getattr(outcome, "gone", ()))
         if isinstance(outcome, LedgerNotFound | LedgerMismatch):
-            return self._again(run, 0.5)
-        if isinstance(outcome, PerfectlyClearError) or getattr(outcome, "failures", None):
+            self._again(run, 0.5)
+        elif isinstance(outcome, PerfectlyClearError) or getattr(outcome, "failures", None):
             self._again(run, 0.7)
 
     def killed(self, run: Run) -> None:

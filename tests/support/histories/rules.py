@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
-from tests.support.histories.stand_ins import stands
+from tests.support.histories.stand_ins import exists_as_made
 
 if TYPE_CHECKING:
     from tests.support.histories.clock import Process
@@ -33,7 +33,7 @@ class Made:
     :param source: the source's URI.
     :param lane: where it was written.
     :param at: seconds.
-    :param replaces: another output of this name has landed before, and may still stand.
+    :param replaces: another output of this name has landed before, and may still exist.
     :param is_declared: a record has said that it is to be made from this.
     """
 
@@ -75,7 +75,7 @@ class Rules:
     # ---- what is written
 
     def segment(self, process: Process, name: str, data: bytes) -> None:
-        """A segment stands. One that follows no other is never read: its owner was fenced, and has to know it."""
+        """A segment was written. One that follows no other is never read: its owner was fenced, and has to know it."""
         lane, _, number = name.rpartition("/")
         if not number.endswith(".jsonl"):
             return
@@ -116,7 +116,7 @@ class Rules:
             made = replace(before, key=key, has_landed=False, is_declared=is_declared)
             if (
                 before.replaces
-            ):  # hides no row of another lane, not even an older one than that of what stands
+            ):  # hides no row of another lane, not even an older one than that of the existing output
                 self._unsure.add(output)
         elif kind == "seen" and record.get("root"):
             made = replace(before, source=_uri(record))
@@ -199,9 +199,9 @@ class Rules:
                 and output != intent.key[0]
                 and output not in self._world.late
                 and self.made[output] == made
+                and exists_as_made(self._world.outside.destination, output, *made.key[1:])
             ):
-                if stands(self._world.outside.destination, output, *made.key[1:]):
-                    return output
+                return output
         return None
 
     # ---- what is read
@@ -236,7 +236,9 @@ class Rules:
             standing = (
                 output in self._world.destination.files and output not in self._world.late | self._unsure
             )
-            if standing and not stands(self._world.outside.destination, output, row.sha256, row.digest):
+            if standing and not exists_as_made(
+                self._world.outside.destination, output, row.sha256, row.digest
+            ):
                 self._say(f"{output} shows another picture or correction than the ledger says: {row}")
 
 

@@ -123,7 +123,7 @@ class Pools:
         def body() -> None:
             try:
                 future.set_result(work())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # as a real executor does
                 future.set_exception(error)
             self._results.append(after)
             self._running[name] -= 1
@@ -241,7 +241,7 @@ def copy_file(
     spool: object,
     before: BeforePublish = lambda: None,
 ) -> Landed | None:
-    """A copy of an output, if it stands as the ledger holds it."""
+    """A copy of an output, if it exists as the ledger has it."""
     data = source[0].read(source[1])
     if data is None or not sha256(data).hexdigest().startswith(held.output_sha256):
         return None
@@ -250,8 +250,8 @@ def copy_file(
     return Landed(len(data), None, sha256=sha256(data).hexdigest())
 
 
-def stands(destination: ModelStore, output: str, content: str, digest: str) -> bool:
-    """Whether an output stands as its job made it; without waiting."""
+def exists_as_made(destination: ModelStore, output: str, content: str, digest: str) -> bool:
+    """Return whether an output exists as its job made it, without waiting."""
     return bytes_of(destination, output) == result_of(content, digest)
 
 

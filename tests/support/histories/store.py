@@ -12,7 +12,7 @@ from tests.support.histories.clock import EPOCH, Killed, Process
 
 #: How often an operation takes long enough for others to come between, and how long on average (seconds).
 SLOW, LATENCY = 0.12, 0.3
-#: Called with the process, a file's name and its bytes, once it stands.
+#: Called with the process, a file's name and its bytes, once it exists.
 Seen = Callable[[Process, str, bytes], None]
 
 
@@ -192,6 +192,6 @@ class DeafStore(ModelStore):
 
 
 def bytes_of(shelf: Any, name: str) -> bytes | None:
-    """What stands under a name, without waiting."""
+    """The bytes under a name, without waiting."""
     found = shelf.files.get(shelf.prefix + name)
     return None if found is None else found[0]

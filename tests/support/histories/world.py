@@ -179,7 +179,7 @@ class World:
         self.rules.read(before, job.ledger.rows, leaves)
 
     def published(self, process: Process, output: str, data: bytes) -> None:
-        """An output stands."""
+        """An output was written."""
         ledger = self.attempts[process].job.ledger
         lane, last = f"lanes/{ledger.lane}/", f"{ledger.head:08d}.jsonl"
         if any(name.rpartition(lane)[2] > last for name in self.state.files if lane in name):

@@ -244,5 +244,5 @@ def test_the_connection_and_the_client_agree_on_what_this_machine_is(host):
 def test_the_connection_and_the_client_agree_on_what_is_elsewhere(host):
     with pytest.raises(ConfigurationError, match="plain http would send the API key unencrypted"):
         _settings(_json(host=f"http://{host}:8099"))
-    with pytest.raises(ConfigurationError, match="must be a https URL"):
+    with pytest.raises(ConfigurationError, match="must be an https URL"):
         Client(Settings(api_key=KEY, base_url=f"http://{host}:8099/v2"))

@@ -72,7 +72,7 @@ def task(request, service, photos, tmp_path):
 
 @pytest.fixture
 def unmounted(tmp_path):
-    """The share is not mounted here: another, empty folder stands there."""
+    """The share is not mounted here: there is another, empty folder."""
 
     def unmount():
         shutil.move(tmp_path / "mnt", tmp_path / "elsewhere")

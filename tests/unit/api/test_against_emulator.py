@@ -85,7 +85,7 @@ def test_the_key_is_seen_by_the_api_alone(client: Client, emulator: Emulator, pi
     assert job.corrected_file
     client.download(job.corrected_file, io.BytesIO())
     seen = emulator.seen()
-    shown = digest_of(emulator.key)  # the key itself is shown to nobody
+    shown = digest_of(emulator.key)  # the key itself is never shown
     assert seen["api"]["api_keys"] == [shown] and seen["storage"]["api_keys"] == []
     assert emulator.key not in str(seen) and shown not in str(seen["storage"])
 

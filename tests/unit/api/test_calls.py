@@ -66,7 +66,7 @@ class TestWhatIsSent:
         "job_id", ["", ".", "..", "a/b", "a b", "x" * 201, "ä", "a\n", "%2e%2e", None, 7]
     )
     def test_what_is_no_job_id_is_never_put_into_a_url(self, job_id: Any) -> None:
-        with pytest.raises(errors.ConfigurationError, match="no job id"):
+        with pytest.raises(errors.ConfigurationError, match="Invalid job id"):
             calls.status(job_id)
 
     @pytest.mark.parametrize("preset_id", ["", " ", ".", "..", "a\n", "\ud800", None])
@@ -78,7 +78,7 @@ class TestWhatIsSent:
     def test_an_empty_file_key_or_another_file_type_is_refused(self) -> None:
         with pytest.raises(errors.ConfigurationError, match="file key"):
             calls.start("")
-        with pytest.raises(errors.ConfigurationError, match="'audio' is no file type"):
+        with pytest.raises(errors.ConfigurationError, match="Invalid file_type 'audio'"):
             calls.upload_url("audio")
 
 
@@ -309,7 +309,7 @@ class TestStatus:
         job = read_status({"status": "COMPLETED", "detectionData": {"zoom": huge, "scene": huge}})
         assert job.public()["detection_data"] == {"zoom": None, "scene": None}
 
-    def test_more_than_anybody_could_carry_on_is_cut_off(self) -> None:
+    def test_too_many_values_are_cut_off(self) -> None:
         job = read_status({"status": "COMPLETED", "detectionData": {"facesCount": 1, "faces": [{}] * 50_000}})
         assert job.detection_data is not None and job.detection_data.faces is not None
         assert 5_000 < len(job.detection_data.faces) <= 10_000
@@ -361,9 +361,7 @@ class TestPresets:
     @pytest.mark.parametrize(
         ("name", "shown"), [("a\nb", "a b"), ("\u202ea", "a"), ("x" * 2001, "x" * 997 + "..."), ("\x00", "")]
     )
-    def test_a_name_that_nobody_could_print_is_made_a_line_and_hides_no_other(
-        self, name: str, shown: str
-    ) -> None:
+    def test_an_unprintable_name_is_made_a_line_and_hides_no_other(self, name: str, shown: str) -> None:
         first, second = calls.list_presets().read(answer(200, [{**PRESET, "name": name}, PRESET]))
         assert (first.name, second.name) == (shown, "Studio 7")
 

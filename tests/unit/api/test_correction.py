@@ -192,7 +192,7 @@ def test_the_file_key_is_no_part_of_a_correction() -> None:
 
 
 def test_an_unknown_field_without_likeness_lists_what_is_known() -> None:
-    with pytest.raises(InvalidCorrection, match="'zzz' is unknown. Known are: file_type, preset, cache"):
+    with pytest.raises(InvalidCorrection, match=r"'zzz' is unknown\. Known are: file_type, preset, cache"):
         Correction.parse({"zzz": 1})
 
 
@@ -213,7 +213,7 @@ def test_an_invalid_correction_is_a_configuration_error_and_pickles() -> None:
 
 
 def test_all_problems_are_named_at_once() -> None:
-    with pytest.raises(InvalidCorrection, match="'width' .* 'skip' "):
+    with pytest.raises(InvalidCorrection, match=r"'width' .* 'skip' "):
         Correction.parse({"width": 3, "skip": "all"})
 
 

@@ -6,6 +6,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -116,7 +117,7 @@ class World:
     "service", [lambda: bucket(50, 5), lambda: bucket(50, 50), lambda: window(50), lambda: sliding(50)],
     ids=["small bucket", "large bucket", "fixed window", "sliding window"],
 )  # fmt: skip
-def test_an_allowance_that_nobody_told_us_is_found_and_used(
+def test_an_unknown_limit_is_found_and_used(
     service: Callable[[], Service], workers: int, latency: float, says_when: bool
 ) -> None:
     world = World(service(), Pace(), workers=workers, latency=latency, says_when=says_when).run(300.0)
@@ -200,14 +201,14 @@ def test_any_other_answer_is_progress() -> None:
     assert not pace.refused(101.0, sent=101.0, wait=0.1)
 
 
-def test_everybody_waits_at_least_as_long_as_was_asked_for() -> None:
+def test_all_requests_wait_at_least_as_long_as_was_asked_for() -> None:
     pace = Pace()
     pace.refused(10.0, sent=10.0, wait=7.0)
     assert pace.reserve(10.0) >= 7.0
     assert pace.paused(16.9) and not pace.paused(17.0)
 
 
-def test_nobody_is_made_to_wait_more_than_two_minutes() -> None:
+def test_no_request_waits_more_than_two_minutes() -> None:
     pace = Pace()
     pace.refused(10.0, sent=10.0, wait=1e9)
     assert pace.reserve(10.0) <= 120.0
@@ -217,7 +218,7 @@ def test_after_a_pause_requests_go_one_by_one_and_not_all_at_once() -> None:
     pace = Pace()
     pace.refused(10.0, sent=10.0, wait=1.0)
     places = [pace.reserve(10.0) for _ in range(10)]
-    assert all(later - earlier > 0.05 for earlier, later in zip(places, places[1:], strict=False))
+    assert all(later - earlier > 0.05 for earlier, later in pairwise(places))
 
 
 def test_a_process_has_one_pace_per_service_and_key() -> None:

@@ -38,7 +38,7 @@ def test_a_job_is_not_asked_about_again_before_it_was_reported_on() -> None:
     assert one.due(12.0, 8) == ["a"]
 
 
-def test_a_question_that_nobody_reported_on_is_asked_again_after_five_minutes() -> None:
+def test_a_check_without_a_report_is_repeated_after_five_minutes() -> None:
     one = watch("a")
     one.due(2.0, 8)
     assert one.due(303.0, 8) == ["a"]

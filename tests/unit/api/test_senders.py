@@ -103,7 +103,7 @@ def test_refused_connections_are_unavailable_and_nothing_was_sent(
     wire.close()
     for call in (STATUS, START):
         with pytest.raises(
-            errors.Unavailable, match="Connection 'pc': GET .*: the connection was refused; nothing was sent"
+            errors.Unavailable, match=r"Connection 'pc': GET .*: the connection was refused; nothing was sent"
         ):
             senders(dataclasses.replace(settings, max_retries=2)).send(call)
 
@@ -233,13 +233,13 @@ class TestDeadlines:
         wire.says(slow[where])
         hurried = dataclasses.replace(settings, timeout=5.0, call_deadline=0.5)
         began = time.monotonic()
-        with pytest.raises(errors.StartUnknown, match="no answer in time"):
+        with pytest.raises(errors.StartUnknown, match="no response in time"):
             senders(hurried).send(START)
         assert time.monotonic() - began < 60
 
     def test_silence_ends_with_the_timeout(self, senders: Senders, wire: Any, settings: Settings) -> None:
         wire.says(lambda connection, request: time.sleep(2))
-        with pytest.raises(errors.StartUnknown, match="no answer in time"):
+        with pytest.raises(errors.StartUnknown, match="no response in time"):
             senders(dataclasses.replace(settings, timeout=0.3)).send(START)
 
     def test_an_answer_of_ten_megabytes_is_not_read_to_its_end(
@@ -283,7 +283,7 @@ def test_a_certificate_that_is_not_trusted_stops(
 ) -> None:
     server, origin, ca = tls_server(tmp_path)
     untrusted = dataclasses.replace(settings, base_url=f"{origin}/v2")
-    with pytest.raises(errors.TlsError, match="Connection 'pc': .*'verify'"):
+    with pytest.raises(errors.TlsError, match=r"Connection 'pc': .*'verify'"):
         senders(untrusted).send(START)
     trusted = dataclasses.replace(untrusted, verify=str(ca))
     assert senders(trusted).send(STATUS).state is JobState.PENDING

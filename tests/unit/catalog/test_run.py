@@ -96,7 +96,7 @@ def test_what_is_refused_here_stays_known_bad_when_its_files_are_only_touched(sa
     with pytest.raises(CatalogFailed, match="FAILED: The picture cannot be decoded"):
         sandbox.correct("saturday", check_source=False)
     text.write_text("another text")
-    with pytest.raises(CatalogFailed, match="text.jpg INVALID_SOURCE"):
+    with pytest.raises(CatalogFailed, match=r"text\.jpg INVALID_SOURCE"):
         sandbox.correct("sunday")
 
 
@@ -108,7 +108,7 @@ def test_a_few_files_touched_are_no_jobs_for_max_new_jobs(sandbox: Sandbox) -> N
 
     assert sandbox.correct("tuesday", max_new_jobs=0)["unchanged"] == 40
     sandbox.put("new.jpg")
-    with pytest.raises(PlanRefused, match="^The plan needs 1 job "):
+    with pytest.raises(PlanRefused, match=r"^The plan needs 1 job "):
         sandbox.correct("wednesday", max_new_jobs=0)
 
 
@@ -199,7 +199,7 @@ def test_a_deleted_output_is_paid_again_by_name_alone_when_the_service_has_forgo
     assert (wednesday["paid"], wednesday["paid_again"]) == (1, 1)
 
 
-def test_an_output_that_somebody_edited_is_left_alone(sandbox: Sandbox) -> None:
+def test_an_edited_output_is_left_alone(sandbox: Sandbox) -> None:
     sandbox.put("a.jpg", "b.jpg")
     sandbox.correct("monday")
     (sandbox.destination / "a.jpg").write_bytes(b"edited by hand")
@@ -223,7 +223,7 @@ def test_always_means_once_a_run(sandbox: Sandbox) -> None:
 def test_a_brake_stops_before_anything_is_paid(sandbox: Sandbox) -> None:
     sandbox.put(*FORTY)
 
-    with pytest.raises(PlanRefused, match="The plan needs 40 jobs .* max_new_jobs allows 39"):
+    with pytest.raises(PlanRefused, match=r"The plan needs 40 jobs .* max_new_jobs allows 39"):
         sandbox.correct(max_new_jobs=39)
     assert sandbox.accepted == 0
     assert sandbox.correct(max_new_jobs=40)["paid"] == 40

@@ -123,7 +123,7 @@ def test_a_run_that_was_deferred_before_it_planned_knows_what_other_runs_made(sa
     work_through(sandbox, run_in(sandbox, "sunday").execute(), key="sunday")
     sandbox.put(*NAMES[3:6])
     stuck(sandbox)
-    assert isinstance(run_in(sandbox, "monday").execute(), Parked)  # and nobody comes back for it
+    assert isinstance(run_in(sandbox, "monday").execute(), Parked)  # and no worker resumes it
     waiting = run_in(sandbox, "tuesday").execute()
     assert isinstance(waiting, Parked)
     sandbox.emulator.clear_faults()

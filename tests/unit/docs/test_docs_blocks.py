@@ -61,8 +61,8 @@ run(operator, a_context("correct", os.environ["NIGHT"]))
 """
 
 
-class Stage(SimpleNamespace):
-    """A machine on which the blocks make sense: their folders, the files in them, and the service."""
+class Workspace(SimpleNamespace):
+    """A machine for the blocks: the folders and files that they name, and the service."""
 
     def place(self, text: str) -> str:
         """The block with its places moved to where they exist."""
@@ -105,7 +105,7 @@ class Stage(SimpleNamespace):
 
 
 @pytest.fixture
-def stage(service, tmp_path, monkeypatch) -> Iterator[Stage]:
+def workspace(service, tmp_path, monkeypatch) -> Iterator[Workspace]:
     monkeypatch.setenv("AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT", service.connection_json())
     monkeypatch.setattr(asking, "SETTLE", 0.0)
     monkeypatch.setattr(starts, "LEAST", 0.3)
@@ -121,13 +121,13 @@ def stage(service, tmp_path, monkeypatch) -> Iterator[Stage]:
     with PerfectlyClearHook() as hook:
         hook.upload_preset("Studio 7", b"cold")
     monkeypatch.chdir(tmp_path)
-    yield Stage(root=tmp_path, service=service, monkeypatch=monkeypatch)
+    yield Workspace(root=tmp_path, service=service, monkeypatch=monkeypatch)
 
 
 @pytest.fixture
-def my_dag(stage, monkeypatch) -> Any:
+def my_dag(workspace, monkeypatch) -> Any:
     """A Dag of the reader's own, which corrects three pictures; in the module that the documents call ``my_dag``."""
-    places = {name: f"{stage.root}/data/photos/{folder}" for name, folder in
+    places = {name: f"{workspace.root}/data/photos/{folder}" for name, folder in
               (("source", "catalog"), ("destination", "corrected"))}  # fmt: skip
 
     def test(run_after: Any = None, run_conf: Any = None, **kwargs: Any) -> Any:
@@ -138,8 +138,8 @@ def my_dag(stage, monkeypatch) -> Any:
     module = ModuleType("my_dag")
     module.my_dag = dag  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_dag", module)
-    (stage.root / "dags").mkdir()
-    (stage.root / "dags" / "my_dag.py").write_text(WORKER.format(**places))
+    (workspace.root / "dags").mkdir()
+    (workspace.root / "dags" / "my_dag.py").write_text(WORKER.format(**places))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("NIGHT", "2026-01-01T02:00:00+00:00")
     monkeypatch.setenv("DESTINATION", places["destination"])
@@ -154,12 +154,16 @@ def test_the_documents_have_no_other_blocks():
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
-def test_python_runs(block, stage, my_dag, monkeypatch, request):
+def test_python_runs(block, workspace, my_dag, monkeypatch, request):
     dags: list[Any] = []
     _record_dags(monkeypatch, dags)
-    namespace: dict[str, Any] = {"__name__": "__main__", "my_dag": my_dag, "correct_for": _correct_for(stage)}
-    text = stage.place(block.text)
-    if "import" not in block.text:  # a fragment: what stands around it is in the other blocks
+    namespace: dict[str, Any] = {
+        "__name__": "__main__",
+        "my_dag": my_dag,
+        "correct_for": _correct_for(workspace),
+    }
+    text = workspace.place(block.text)
+    if "import" not in block.text:  # a fragment: its context is in the other blocks
         from airflow.sdk import DAG
 
         namespace |= vars(operators)
@@ -172,7 +176,7 @@ def test_python_runs(block, stage, my_dag, monkeypatch, request):
     for dag in dags:
         assert _run_all(dag)
     for name in _defined(text):
-        _use(namespace[name], stage, request)
+        _use(namespace[name], workspace, request)
 
 
 def _record_dags(monkeypatch: pytest.MonkeyPatch, made: list[Any]) -> None:
@@ -187,16 +191,16 @@ def _record_dags(monkeypatch: pytest.MonkeyPatch, made: list[Any]) -> None:
     monkeypatch.setattr(airflow.sdk, "DAG", recorded)
 
 
-def _correct_for(stage: Stage) -> Callable[[str], None]:
+def _correct_for(workspace: Workspace) -> Callable[[str], None]:
     def correct_for(conn_id: str) -> None:
         with PerfectlyClearHook(conn_id) as hook:
-            hook.correct(f"{stage.root}/data/photos/a.jpg", f"{stage.root}/{conn_id}/")
+            hook.correct(f"{workspace.root}/data/photos/a.jpg", f"{workspace.root}/{conn_id}/")
 
     return correct_for
 
 
 def _run_all(dag: Any) -> int:
-    """Run a Dag's tasks, in the order in which they stand there. Returns how many."""
+    """Run a Dag's tasks, in the order of the Dag. Returns how many."""
     count = 0
     for task in dag.tasks:
         for operator in _unmapped(task):
@@ -221,25 +225,25 @@ def _defined(text: str) -> list[str]:
     return [node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
 
 
-def _use(made: Any, stage: Stage, request: pytest.FixtureRequest) -> None:
+def _use(made: Any, workspace: Workspace, request: pytest.FixtureRequest) -> None:
     if isinstance(made, type):
-        _use_class(made, stage)
+        _use_class(made, workspace)
     elif hasattr(made, "function"):  # @task
         names = inspect.signature(made.function).parameters
-        assert made.function(*map(stage.sample, names))
+        assert made.function(*map(workspace.sample, names))
     else:
         names = inspect.signature(made).parameters
-        fixtures = {"perfectlyclear_emulator": stage.service, "monkeypatch": stage.monkeypatch}
-        stage.service.reset()
+        fixtures = {"perfectlyclear_emulator": workspace.service, "monkeypatch": workspace.monkeypatch}
+        workspace.service.reset()
         made(**{name: fixtures.get(name) or request.getfixturevalue(name) for name in names})
 
 
-def _use_class(made: type, stage: Stage) -> None:
+def _use_class(made: type, workspace: Workspace) -> None:
     parameters = inspect.signature(made).parameters.values()
     needed = [
         each.name for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD
     ]
-    arguments = {name: stage.sample(name) for name in needed}
+    arguments = {name: workspace.sample(name) for name in needed}
     if issubclass(made, BaseTrigger):
         kwargs = made(**arguments).serialize()[1]
         assert first_event(made(**kwargs))["state"] == "COMPLETED"
@@ -260,19 +264,19 @@ def commands(block: Block) -> list[str]:
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=str)
-def test_shell_runs(block, stage):
+def test_shell_runs(block, workspace):
     for command in commands(block):
         handler = next((known for start, known in HANDLED.items() if command.startswith(start)), None)
-        assert handler is not None or command in NOT_RUN, f"nobody knows how to check: {command}"
+        assert handler is not None or command in NOT_RUN, f"no check for this command: {command}"
         if handler is not None:
-            handler(command, stage)
+            handler(command, workspace)
 
 
 def test_what_is_not_run_is_in_the_documents():
     assert set(NOT_RUN) <= {command for block in blocks("sh") for command in commands(block)}
 
 
-def _pip(command: str, stage: Stage) -> None:
+def _pip(command: str, workspace: Workspace) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     parser = argparse.ArgumentParser()
     parser.add_argument("--constraint", type=ROOT.joinpath)
@@ -285,11 +289,11 @@ def _pip(command: str, stage: Stage) -> None:
         assert extra is None or extra in project["optional-dependencies"]
 
 
-def _make(command: str, stage: Stage) -> None:
+def _make(command: str, workspace: Workspace) -> None:
     assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.M)
 
 
-def _export(command: str, stage: Stage) -> None:
+def _export(command: str, workspace: Workspace) -> None:
     from airflow.configuration import conf
 
     script = f"env -i PATH=$PATH bash -c {shlex.quote(f'{command}; env -0')}"
@@ -302,44 +306,44 @@ def _export(command: str, stage: Stage) -> None:
             assert conf.has_option(section, option), name
 
 
-def _emulator(command: str, stage: Stage) -> None:
+def _emulator(command: str, workspace: Workspace) -> None:
     parser_of_emulator().parse_args(shlex.split(command)[3:])
 
 
-def _ledger(command: str, stage: Stage) -> None:
-    done = stage.root / "done"
+def _ledger(command: str, workspace: Workspace) -> None:
+    done = workspace.root / "done"
     if not done.exists():
-        (stage.root / "from" / "a").mkdir(parents=True)
+        (workspace.root / "from" / "a").mkdir(parents=True)
         for name, colour in (("1.jpg", "teal"), ("2.jpg", "red")):
-            (stage.root / "from" / "a" / name).write_bytes(picture(colour))
+            (workspace.root / "from" / "a" / name).write_bytes(picture(colour))
         run(operators.PerfectlyClearCatalogOperator(
-            task_id="correct", source=str(stage.root / "from"), destination=str(done)
+            task_id="correct", source=str(workspace.root / "from"), destination=str(done)
         ))  # fmt: skip
     arguments = [str(done) if word == "DESTINATION" else word for word in shlex.split(command)[3:]]
     assert command_line.main(arguments) == 0
 
 
-def _airflow(command: str, stage: Stage) -> None:
+def _airflow(command: str, workspace: Workspace) -> None:
     from airflow.cli.cli_parser import get_parser
 
     get_parser().parse_args(shlex.split(command)[1:])
 
 
-def _curl(command: str, stage: Stage) -> None:
+def _curl(command: str, workspace: Workspace) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("-X", dest="method")
     parser.add_argument("-d", dest="data")
     parser.add_argument("-H", dest="headers", action="append", default=[])
     parser.add_argument("url")
     given = parser.parse_args(shlex.split(command)[1:])
-    url = given.url.replace("http://127.0.0.1:8099", stage.service.base_url.removesuffix("/v2"))
+    url = given.url.replace("http://127.0.0.1:8099", workspace.service.base_url.removesuffix("/v2"))
     headers = dict(header.split(": ", 1) for header in given.headers)
     asked = urllib.request.Request(url, given.data and given.data.encode(), headers, method=given.method)
     with urllib.request.urlopen(asked) as answer:
         assert answer.status == 200 and json.load(answer) is not None
 
 
-HANDLED: dict[str, Callable[[str, Stage], None]] = {
+HANDLED: dict[str, Callable[[str, Workspace], None]] = {
     "pip install ": _pip,
     "make ": _make,
     "export ": _export,
@@ -366,10 +370,10 @@ def _without_examples(line: str) -> str:
 
 
 @pytest.mark.parametrize("block", blocks("json"), ids=str)
-def test_json_has_the_shape_of_what_it_shows(block, stage):
+def test_json_has_the_shape_of_what_it_shows(block, workspace):
     shown = json.loads(block.text)
-    stage.jobs()
-    bill = stage.service.bill()
+    workspace.jobs()
+    bill = workspace.service.bill()
     assert shown.keys() == bill.keys()
     assert shown["entries"][0].keys() == bill["entries"][0].keys()
 
@@ -400,31 +404,31 @@ RECIPES = [
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_happens(recipe, stage):
-    stage.service.reset()
+def test_a_recipe_happens(recipe, workspace):
+    workspace.service.reset()
     if "429" in recipe:  # a pace of its own: the others must not wait because of it
-        connection = stage.service.connection_json(requests_per_second=2000)
-        stage.monkeypatch.setenv("AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT", connection)
+        connection = workspace.service.connection_json(requests_per_second=2000)
+        workspace.monkeypatch.setenv("AIRFLOW_CONN_PERFECTLYCLEAR_DEFAULT", connection)
     given = eval(f"inspect_call({recipe})", {"inspect_call": lambda *args, **kwargs: (args, kwargs)})
-    stage.service.fault(*given[0], **given[1])
-    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.5)
+    workspace.service.fault(*given[0], **given[1])
+    workspace.monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.5)
     catalog = operators.PerfectlyClearCatalogOperator(
         task_id="correct",
-        source=f"{stage.root}/media/originals/2026-01-01",
-        destination=f"{stage.root}/out",
+        source=f"{workspace.root}/media/originals/2026-01-01",
+        destination=f"{workspace.root}/out",
         job_timeout=3 if "stuck" in recipe else 60,
         poll_interval=0.1,
     )
     said = ""
     try:
         run(catalog)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the recipe says which error it is
         said = str(error)
     (does,) = (row.cells[2] for row in rows(EMULATOR) if recipe in row.cells[1])
     assert all(code in said for code in re.findall(r"`([A-Z_]+)`", does)), said
     assert bool(said) == ("times=None" in recipe or "outcome" in recipe or "402" in recipe), said
-    assert stage.service.unconsumed() == []
-    assert stage.service.bill()["billed"] == (0 if "402" in recipe else 3)
+    assert workspace.service.unconsumed() == []
+    assert workspace.service.bill()["billed"] == (0 if "402" in recipe else 3)
 
 
 def test_the_hooks_methods_are_as_the_document_says():

@@ -82,7 +82,7 @@ FROM_SOURCE = {
     "still running at the service, which cannot cancel jobs",
     "The task was asked to stop; what it started",
     "failures in a row (",
-    "No answer about job",
+    "A status check of job",
     "is not in UTF-8",
     "at most ... can be sent",
     "where the source or the ledger lies",
@@ -101,7 +101,7 @@ FROM_SOURCE = {
     "names another picture's job for it",
     "Stopped waiting for",
     "The trigger stopped waiting",
-    "was half made and could not be removed",
+    "is incomplete and could not be removed",
     "has no file: the service named no uri",
     "a link in its folder leads out",
     "the store's ETag is not the MD5",
@@ -123,8 +123,8 @@ def whole(part: str) -> list[str]:
 # ---- provoking
 
 
-class Stage(SimpleNamespace):
-    """The service, three pictures, and what was said."""
+class Workspace(SimpleNamespace):
+    """The service, three pictures, and the messages of the tasks."""
 
     @property
     def said(self) -> list[str]:
@@ -137,7 +137,7 @@ class Stage(SimpleNamespace):
         """Do it, and note what it fails with."""
         try:
             return do()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # every error is a message to compare
             self.told.append(str(error))
 
     def connection(self, *, extra: Any = None, **fields: Any) -> None:
@@ -183,12 +183,12 @@ class Stage(SimpleNamespace):
 
 
 @pytest.fixture
-def stage(service, photos, tmp_path, monkeypatch, caplog, capsys):
+def workspace(service, photos, tmp_path, monkeypatch, caplog, capsys):
     caplog.set_level(logging.INFO, "airflow_provider_perfectlyclear")
     monkeypatch.setattr(asking, "SETTLE", 0.0)
     monkeypatch.setattr(starts, "UNKNOWN", 0.3)
     monkeypatch.setattr(starts, "LEAST", 0.3)
-    made = Stage(
+    made = Workspace(
         service=service,
         photos=photos,
         out=tmp_path / "out",
@@ -202,13 +202,13 @@ def stage(service, photos, tmp_path, monkeypatch, caplog, capsys):
     return made
 
 
-SCENARIOS: list[tuple[Callable[[Stage], None], tuple[str, ...]]] = []
+SCENARIOS: list[tuple[Callable[[Workspace], None], tuple[str, ...]]] = []
 
 
-def provokes(*parts: str) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+def provokes(*parts: str) -> Callable[[Callable[[Workspace], None]], Callable[[Workspace], None]]:
     """Say which messages a scenario ends in, each by a part of it."""
 
-    def keep(scenario: Callable[[Stage], None]) -> Callable[[Stage], None]:
+    def keep(scenario: Callable[[Workspace], None]) -> Callable[[Workspace], None]:
         SCENARIOS.append((scenario, parts))
         return scenario
 
@@ -228,9 +228,9 @@ def provokes(*parts: str) -> Callable[[Callable[[Stage], None]], Callable[[Stage
     "the host is neither a URL",
     "names two paths",
 )
-def connections_that_cannot_be_used(stage: Stage) -> None:
-    stage.attempt(PerfectlyClearHook("nowhere").get_conn)
-    certificate = stage.tmp / "ca.pem"
+def connections_that_cannot_be_used(workspace: Workspace) -> None:
+    workspace.attempt(PerfectlyClearHook("nowhere").get_conn)
+    certificate = workspace.tmp / "ca.pem"
     certificate.write_text("no certificate")
     for fields in (
         {"password": ""},
@@ -244,58 +244,58 @@ def connections_that_cannot_be_used(stage: Stage) -> None:
         {"host": "ftp://api.example.com"},
         {"host": "api.example.com/v2", "schema": "v3"},
     ):
-        stage.connection(**fields)
-        stage.attempt(PerfectlyClearHook(CONN_ID).get_conn)
+        workspace.connection(**fields)
+        workspace.attempt(PerfectlyClearHook(CONN_ID).get_conn)
 
 
 @provokes(
     "the host's name is not known (DNS)", "The service cannot be reached at", "the connection was refused"
 )
-def a_service_that_cannot_be_reached(stage: Stage) -> None:
+def a_service_that_cannot_be_reached(workspace: Workspace) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        stage.connection(host=f"http://127.0.0.1:{free.getsockname()[1]}/v2")
-    stage.presets()
-    stage.test_connection()
+        workspace.connection(host=f"http://127.0.0.1:{free.getsockname()[1]}/v2")
+    workspace.presets()
+    workspace.test_connection()
 
     def unknown(*args: Any, **kwargs: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    stage.connection(host="https://api.example.invalid/v2")
-    with stage.monkeypatch.context() as patch:
+    workspace.connection(host="https://api.example.invalid/v2")
+    with workspace.monkeypatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", unknown)
-        stage.presets()
+        workspace.presets()
 
 
-@provokes("no connection in time", "the proxy refused", "no answer in time.")
-def a_network_that_swallows_requests(stage: Stage) -> None:
+@provokes("no connection in time", "the proxy refused", "no response in time.")
+def a_network_that_swallows_requests(workspace: Workspace) -> None:
     for kind in (httpx.ConnectTimeout, httpx.ProxyError, httpx.ReadTimeout):
 
         def fail(*args: Any, kind: type[Exception] = kind, **kwargs: Any) -> None:
             raise kind("in the network")
 
-        with stage.monkeypatch.context() as patch:
+        with workspace.monkeypatch.context() as patch:
             patch.setattr(httpx.Client, "stream", fail)
-            stage.presets()
+            workspace.presets()
 
 
 @provokes(
     "self-signed certificate",
     "TLS: ...",
-    "Check the host: its certificate is another's",
-    "Check host and port: it may not speak TLS there",
+    "Check the host: the certificate belongs to another host",
+    "Check host and port: the port may not use TLS",
 )
-def a_certificate_that_nobody_signed(stage: Stage) -> None:
-    certificate, key = self_signed(stage.tmp)
+def a_self_signed_certificate(workspace: Workspace) -> None:
+    certificate, key = self_signed(workspace.tmp)
     with running_emulator(certificate=certificate, certificate_key=key, key=KEY) as emulator:
-        stage.connection(host=emulator.base_url)
-        stage.presets()
-        stage.test_connection()
+        workspace.connection(host=emulator.base_url)
+        workspace.presets()
+        workspace.test_connection()
         elsewhere = emulator.base_url.replace("127.0.0.1", "localhost")
-        stage.connection(host=elsewhere, extra={"verify": str(certificate)})
-        stage.presets()
-    stage.connection(host=stage.service.base_url.replace("http://", "https://"))
-    stage.presets()
+        workspace.connection(host=elsewhere, extra={"verify": str(certificate)})
+        workspace.presets()
+    workspace.connection(host=workspace.service.base_url.replace("http://", "https://"))
+    workspace.presets()
 
 
 @provokes(
@@ -310,31 +310,31 @@ def a_certificate_that_nobody_signed(stage: Stage) -> None:
     "A server answers at",
     "accepted the API key",
 )
-def what_the_service_answers(stage: Stage) -> None:
-    stage.test_connection()
+def what_the_service_answers(workspace: Workspace) -> None:
+    workspace.test_connection()
     for status in (401, 402, 403, 503, 302):
-        stage.answer(
+        workspace.answer(
             "presets", status, headers={"Location": "https://other.example"} if status == 302 else {}
         )
-        stage.presets()
+        workspace.presets()
         if status in (401, 302):
-            stage.test_connection()
-        stage.service.clear_faults()
-    stage.service.fault("presets", {"garble": "html"})
-    stage.presets()
+            workspace.test_connection()
+        workspace.service.clear_faults()
+    workspace.service.fault("presets", {"garble": "html"})
+    workspace.presets()
     with PerfectlyClearHook(CONN_ID) as hook:
         job_id = hook.start(hook.upload(picture()))
-        stage.service.fault("status", {"remove": ["status"]})
-        stage.attempt(lambda: hook.status(job_id))
+        workspace.service.fault("status", {"remove": ["status"]})
+        workspace.attempt(lambda: hook.status(job_id))
 
 
-@provokes("429 (too many requests) again and again")
-def a_service_that_lets_nothing_through(stage: Stage) -> None:
-    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.retry.backoff", lambda *args: 0.01)
-    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.limiter.HOPELESS", 2)
-    stage.answer("presets", 429)
-    stage.connection(extra={"requests_per_second": 1000})  # a pace of its own: the others must not wait
-    stage.presets()
+@provokes("429 (too many requests) 10 times in a row")
+def a_service_that_lets_nothing_through(workspace: Workspace) -> None:
+    workspace.monkeypatch.setattr("airflow_provider_perfectlyclear.api.retry.backoff", lambda *args: 0.01)
+    workspace.monkeypatch.setattr("airflow_provider_perfectlyclear.api.limiter.HOPELESS", 2)
+    workspace.answer("presets", 429)
+    workspace.connection(extra={"requests_per_second": 1000})  # a pace of its own: the others must not wait
+    workspace.presets()
 
 
 @provokes(
@@ -342,10 +342,10 @@ def a_service_that_lets_nothing_through(stage: Stage) -> None:
     "GET /pfc: HTTP 400",
     "is not among the account's presets",
 )
-def a_preset_that_nobody_knows(stage: Stage) -> None:
-    stage.answer("pfc", 400, json={"error": "unknown preset"})
-    stage.catalog(correction={"preset": "Studoi"})
-    stage.one()
+def an_unknown_preset(workspace: Workspace) -> None:
+    workspace.answer("pfc", 400, json={"error": "unknown preset"})
+    workspace.catalog(correction={"preset": "Studoi"})
+    workspace.one()
 
 
 @provokes(
@@ -364,66 +364,68 @@ def a_preset_that_nobody_knows(stage: Stage) -> None:
     "destination ... cannot be a folder",
     "state_path ... cannot be a folder",
 )
-def places_that_cannot_be_meant(stage: Stage) -> None:
-    stage.catalog(destination="")
-    stage.catalog(source="relative")
-    stage.catalog(destination_conn_id="aws")
-    stage.catalog(destination=str(stage.photos))
-    stage.one(destination=f"{stage.photos}/")
-    stage.one(destination=f"{stage.photos}/b")
-    stage.one(source=str(stage.photos))
-    stage.start(source=str(stage.photos))
-    stage.catalog(destination=f"{stage.photos}/a.jpg")
-    stage.catalog(state_path=f"{stage.photos}/a.jpg")
-    stage.catalog(source=f"{stage.photos}/a.jpg")
-    stage.catalog(source=["/a/b.jpg"], source_root="/c")
-    stage.catalog(destination="gs://google@bucket/x")
-    stage.catalog(destination="s3://misspelt@bucket/x")
-    stage.attempt(LocalStore(stage.photos / "a.jpg" / "x").prepare)
+def places_that_cannot_be_meant(workspace: Workspace) -> None:
+    workspace.catalog(destination="")
+    workspace.catalog(source="relative")
+    workspace.catalog(destination_conn_id="aws")
+    workspace.catalog(destination=str(workspace.photos))
+    workspace.one(destination=f"{workspace.photos}/")
+    workspace.one(destination=f"{workspace.photos}/b")
+    workspace.one(source=str(workspace.photos))
+    workspace.start(source=str(workspace.photos))
+    workspace.catalog(destination=f"{workspace.photos}/a.jpg")
+    workspace.catalog(state_path=f"{workspace.photos}/a.jpg")
+    workspace.catalog(source=f"{workspace.photos}/a.jpg")
+    workspace.catalog(source=["/a/b.jpg"], source_root="/c")
+    workspace.catalog(destination="gs://google@bucket/x")
+    workspace.catalog(destination="s3://misspelt@bucket/x")
+    workspace.attempt(LocalStore(workspace.photos / "a.jpg" / "x").prepare)
 
 
 @provokes("no space left", "... cannot be written: ...", "cannot be created")
-def a_destination_that_is_full_or_denied(stage: Stage) -> None:
+def a_destination_that_is_full_or_denied(workspace: Workspace) -> None:
     for function in ("replace", "link"):
         for number in (errno.ENOSPC, errno.EACCES):
 
             def refuse(*args: Any, number: int = number) -> None:
                 raise OSError(number, os.strerror(number))
 
-            with stage.monkeypatch.context() as patch:
+            with workspace.monkeypatch.context() as patch:
                 patch.setattr(os, function, refuse)
-                stage.catalog()
+                workspace.catalog()
 
 
 @provokes("temporary folder ... cannot be written", "temporary folder ... cannot be read")
-def a_worker_without_room(stage: Stage) -> None:
+def a_worker_without_room(workspace: Workspace) -> None:
     for use in (spool.writing, spool.reading):
 
         def fail(use: Any = use) -> None:
-            with use(stage.tmp / "no such folder" / "file" / "x"):
+            with use(workspace.tmp / "no such folder" / "file" / "x"):
                 raise AssertionError("it was opened")
 
-        stage.attempt(fail)
+        workspace.attempt(fail)
 
 
 @provokes("Deferring...", "Woken up:", "Waiting for ... jobs, for")
-def a_long_wait(stage: Stage) -> None:
-    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.engine.waiting.WORTH_DEFERRING", 0.0)
-    stage.catalog(deferrable=True)
+def a_long_wait(workspace: Workspace) -> None:
+    workspace.monkeypatch.setattr(
+        "airflow_provider_perfectlyclear.catalog.engine.waiting.WORTH_DEFERRING", 0.0
+    )
+    workspace.catalog(deferrable=True)
 
 
 @provokes("cannot be listed", "... cannot be read: ...")
-def a_source_that_is_denied(stage: Stage) -> None:
+def a_source_that_is_denied(workspace: Workspace) -> None:
     def denied(*args: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    with stage.monkeypatch.context() as patch:
+    with workspace.monkeypatch.context() as patch:
         patch.setattr(os, "scandir", denied)
-        stage.catalog()
-    store = LocalStore(stage.photos)
-    with stage.monkeypatch.context() as patch:
+        workspace.catalog()
+    store = LocalStore(workspace.photos)
+    with workspace.monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", denied)
-        stage.attempt(lambda: store.read("a.jpg"))
+        workspace.attempt(lambda: store.read("a.jpg"))
 
 
 @provokes(
@@ -438,7 +440,7 @@ def a_source_that_is_denied(stage: Stage) -> None:
     "max_failures='many'",
     "shard='17/16'",
     "destination is None",
-    "Give source or file_key",
+    "Give either source or file_key",
     "job_ids is",
     "... is None: did an upstream task return nothing? Name a folder",
     "source has None among its files",
@@ -449,7 +451,7 @@ def a_source_that_is_denied(stage: Stage) -> None:
     "has braces, which match only themselves",
     "Correction field 'preset' must be",
 )
-def arguments_that_cannot_be_meant(stage: Stage) -> None:
+def arguments_that_cannot_be_meant(workspace: Workspace) -> None:
     for correction in (
         {"removeBG": True},
         {"output_quality": 101},
@@ -458,24 +460,24 @@ def arguments_that_cannot_be_meant(stage: Stage) -> None:
         "{'preset': 'Vivid'}",
         "{{ params.look }}.json",
     ):
-        stage.catalog(correction=correction)
-    stage.catalog(renditions={"a": {}}, correction={})
-    stage.catalog(reprocess="all")
-    stage.catalog(max_failures="many")
-    stage.catalog(shard="17/16")
-    stage.one(destination=None)
-    stage.start()
-    stage.start(source="/a.jpg", file_key="key")
-    stage.catalog(source="None")
-    stage.catalog(source=["None"], source_root=str(stage.photos))
-    stage.catalog(limit="{{ params.limit }}")
-    stage.catalog(limit="20")
-    stage.catalog(pattern="*.{jpg,png}")
-    stage.catalog(correction={"preset": 7})
-    stage.preset("Upload", name="None", file="/a.preset")
+        workspace.catalog(correction=correction)
+    workspace.catalog(renditions={"a": {}}, correction={})
+    workspace.catalog(reprocess="all")
+    workspace.catalog(max_failures="many")
+    workspace.catalog(shard="17/16")
+    workspace.one(destination=None)
+    workspace.start()
+    workspace.start(source="/a.jpg", file_key="key")
+    workspace.catalog(source="None")
+    workspace.catalog(source=["None"], source_root=str(workspace.photos))
+    workspace.catalog(limit="{{ params.limit }}")
+    workspace.catalog(limit="20")
+    workspace.catalog(pattern="*.{jpg,png}")
+    workspace.catalog(correction={"preset": 7})
+    workspace.preset("Upload", name="None", file="/a.preset")
     with PerfectlyClearHook(CONN_ID) as hook:
-        stage.attempt(lambda: hook.download("None", f"{stage.out}/"))
-    stage.attempt(lambda: run(PerfectlyClearJobSensor(task_id="wait", job_ids=[None])))
+        workspace.attempt(lambda: hook.download("None", f"{workspace.out}/"))
+    workspace.attempt(lambda: run(PerfectlyClearJobSensor(task_id="wait", job_ids=[None])))
 
 
 @provokes(
@@ -485,32 +487,32 @@ def arguments_that_cannot_be_meant(stage: Stage) -> None:
     "There is no folder",
     "Without plan_only this run would be refused",
 )
-def plans_that_are_refused(stage: Stage) -> None:
-    stage.catalog(max_new_jobs=1)
-    stage.catalog(max_new_jobs=1, plan_only=True)
-    stage.catalog(source=str(stage.tmp / "nowhere"))
-    (stage.tmp / "empty").mkdir()
-    stage.catalog(source=str(stage.tmp / "empty"))
-    source, destination = stage.tmp / "many", stage.tmp / "made"
+def plans_that_are_refused(workspace: Workspace) -> None:
+    workspace.catalog(max_new_jobs=1)
+    workspace.catalog(max_new_jobs=1, plan_only=True)
+    workspace.catalog(source=str(workspace.tmp / "nowhere"))
+    (workspace.tmp / "empty").mkdir()
+    workspace.catalog(source=str(workspace.tmp / "empty"))
+    source, destination = workspace.tmp / "many", workspace.tmp / "made"
     for folder in (source, destination):
         folder.mkdir()
         for number in range(21):
             (folder / f"{number}.jpg").write_bytes(picture())
-    stage.catalog(source=str(source), destination=str(destination))
+    workspace.catalog(source=str(source), destination=str(destination))
 
 
 @provokes("is locked by dag", "Another run took the lock")
-def two_owners(stage: Stage) -> None:
-    state = LocalStore(stage.out).child(".perfectlyclear")
+def two_owners(workspace: Workspace) -> None:
+    state = LocalStore(workspace.out).child(".perfectlyclear")
     owner = Ledger(state, "all", run="one", title="dag 'nightly' run 'scheduled__1'")
     owner.take()
     other = Ledger(state, "all", run="two", title="another")
     other.load()
     owner.append([])
-    stage.attempt(lambda: other.wait_for_owner(lambda seconds: None))
+    workspace.attempt(lambda: other.wait_for_owner(lambda seconds: None))
     other.load()
     other.take()
-    stage.attempt(lambda: owner.append([]))
+    workspace.attempt(lambda: owner.append([]))
 
 
 @provokes(
@@ -518,7 +520,7 @@ def two_owners(stage: Stage) -> None:
     "cannot be read (...). Nothing was paid",
     "another version of this package",
 )
-def records_that_are_damaged(stage: Stage) -> None:
+def records_that_are_damaged(workspace: Workspace) -> None:
     for number, damage in enumerate(
         (
             lambda path: path.unlink(),
@@ -526,19 +528,19 @@ def records_that_are_damaged(stage: Stage) -> None:
             lambda path: path.write_text('{"v": 99}\n'),
         )
     ):
-        state = LocalStore(stage.tmp / f"state{number}")
+        state = LocalStore(workspace.tmp / f"state{number}")
         owner = Ledger(state, "all", run="one", title="one")
         owner.take()
         owner.append([])
         owner.append([])
-        (segment,) = (stage.tmp / f"state{number}").rglob("00000002.jsonl")
+        (segment,) = (workspace.tmp / f"state{number}").rglob("00000002.jsonl")
         damage(segment)
-        stage.attempt(lambda state=state: read_lane(state, "all"))
+        workspace.attempt(lambda state=state: read_lane(state, "all"))
 
 
 @provokes("is not in the ledger")
-def forgetting_what_is_not_known(stage: Stage) -> None:
-    command_line.main(["ledger", "forget", str(stage.out), "x.jpg"])
+def forgetting_what_is_not_known(workspace: Workspace) -> None:
+    command_line.main(["ledger", "forget", str(workspace.out), "x.jpg"])
 
 
 @provokes(
@@ -551,16 +553,16 @@ def forgetting_what_is_not_known(stage: Stage) -> None:
     "a part of the name",
     "more NAME_COLLISION; the manifest names all",
 )
-def pictures_that_are_none(stage: Stage) -> None:
-    stage.monkeypatch.setattr(notes, "FAILURES_NAMED", 1)
-    (stage.photos / "empty.jpg").write_bytes(b"")
-    (stage.photos / "text.jpg").write_text("no picture")
-    stage.catalog()
-    (stage.photos / "A.jpg").write_bytes(picture("red"))
-    stage.catalog(name_template="{stem}.jpg")
-    stage.catalog(pattern="[aA].*", destination=str(stage.tmp / "other"))
+def pictures_that_are_none(workspace: Workspace) -> None:
+    workspace.monkeypatch.setattr(notes, "FAILURES_NAMED", 1)
+    (workspace.photos / "empty.jpg").write_bytes(b"")
+    (workspace.photos / "text.jpg").write_text("no picture")
+    workspace.catalog()
+    (workspace.photos / "A.jpg").write_bytes(picture("red"))
+    workspace.catalog(name_template="{stem}.jpg")
+    workspace.catalog(pattern="[aA].*", destination=str(workspace.tmp / "other"))
     for name in ("../x.jpg", "x" * 300 + ".jpg"):
-        stage.attempt(lambda name=name: check_name(name))
+        workspace.attempt(lambda name=name: check_name(name))
 
 
 @provokes(
@@ -569,21 +571,21 @@ def pictures_that_are_none(stage: Stage) -> None:
     "is unknown and taken as still open",
     "the service no longer knows the job",
 )
-def jobs_that_do_not_end_well(stage: Stage) -> None:
-    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.3)
-    stage.service.fault("pfc", {"outcome": "lost"})
-    stage.service.fault({"route": "pfc", "nth": 2}, {"outcome": "stuck"})
-    stage.service.fault({"route": "pfc", "nth": 3}, {"outcome": {"status": "ARCHIVED"}})
-    stage.catalog(job_timeout=2)
+def jobs_that_do_not_end_well(workspace: Workspace) -> None:
+    workspace.monkeypatch.setattr("airflow_provider_perfectlyclear.api.polling.LOST_AFTER", 0.3)
+    workspace.service.fault("pfc", {"outcome": "lost"})
+    workspace.service.fault({"route": "pfc", "nth": 2}, {"outcome": "stuck"})
+    workspace.service.fault({"route": "pfc", "nth": 3}, {"outcome": {"status": "ARCHIVED"}})
+    workspace.catalog(job_timeout=2)
 
 
 @provokes("changed or vanished")
-def a_source_that_vanishes(stage: Stage) -> None:
+def a_source_that_vanishes(workspace: Workspace) -> None:
     def gone(*args: Any) -> None:
         raise FileNotFoundError
 
-    stage.monkeypatch.setattr(LocalStore, "open", gone)
-    stage.catalog()
+    workspace.monkeypatch.setattr(LocalStore, "open", gone)
+    workspace.catalog()
 
 
 @provokes(
@@ -596,12 +598,12 @@ def a_source_that_vanishes(stage: Stage) -> None:
     "broke off after ... bytes",
     "which is a private address",
 )
-def results_that_are_wrong(stage: Stage) -> None:
+def results_that_are_wrong(workspace: Workspace) -> None:
     def tried(number: int, *fault: Any, **kwargs: Any) -> None:
-        stage.service.clear_faults()
+        workspace.service.clear_faults()
         if fault:
-            stage.service.fault(*fault, times=None)
-        stage.one(destination=f"{stage.out}/{number}.jpg", **kwargs)
+            workspace.service.fault(*fault, times=None)
+        workspace.one(destination=f"{workspace.out}/{number}.jpg", **kwargs)
 
     tried(1, "download", {"body": "no picture"})
     png = picture_of("PNG")
@@ -621,9 +623,9 @@ def picture_of(kind: str) -> str:
 
 
 @provokes("the corrected file is a png", "the corrected file is identical to the source")
-def results_that_are_odd(stage: Stage) -> None:
-    (stage.photos / "a.jpg").write_bytes(base64.b64decode(picture_of("PNG")))
-    stage.catalog(correction={"preset": "none"})
+def results_that_are_odd(workspace: Workspace) -> None:
+    (workspace.photos / "a.jpg").write_bytes(base64.b64decode(picture_of("PNG")))
+    workspace.catalog(correction={"preset": "none"})
 
 
 @provokes(
@@ -631,20 +633,20 @@ def results_that_are_odd(stage: Stage) -> None:
     "the first bytes are those of no picture or video",
     "... is not there",
     "there is no file",
-    "but the file is of type",
+    "but the file's first bytes are those of type",
     "Starting a correction of file key",
 )
-def sources_of_single_steps(stage: Stage) -> None:
-    (stage.photos / "empty.jpg").write_bytes(b"")
-    (stage.photos / "text.jpg").write_text("no picture")
+def sources_of_single_steps(workspace: Workspace) -> None:
+    (workspace.photos / "empty.jpg").write_bytes(b"")
+    (workspace.photos / "text.jpg").write_text("no picture")
     for name in ("a.jpg", "empty.jpg", "text.jpg", "gone.jpg"):
-        stage.start(source=f"{stage.photos}/{name}")
-    stage.one(source=f"{stage.photos}/gone.jpg")
-    stage.one(file_type="video")
+        workspace.start(source=f"{workspace.photos}/{name}")
+    workspace.one(source=f"{workspace.photos}/gone.jpg")
+    workspace.one(file_type="video")
 
 
 @provokes(
-    "It may have been started and paid; it was not sent again",
+    "The job may be running and paid for; the call was not sent again",
     'it may have been paid. on_ambiguous="restart"',
     "The next try asks once more",
     "was started by an earlier try",
@@ -653,73 +655,75 @@ def sources_of_single_steps(stage: Stage) -> None:
     "An earlier try recorded no response to its paid call",
     "possibly_paid_twice=",
 )
-def starts_that_nobody_knows_of(stage: Stage) -> None:
-    stage.service.fault("pfc", {"reset": "committed"})
-    stage.catalog(on_ambiguous="fail")
-    stage.service.fault("pfc", {"reset": "committed"})
+def unconfirmed_starts(workspace: Workspace) -> None:
+    workspace.service.fault("pfc", {"reset": "committed"})
+    workspace.catalog(on_ambiguous="fail")
+    workspace.service.fault("pfc", {"reset": "committed"})
     for _ in range(3):
-        stage.start(source=f"{stage.photos}/a.jpg", state_path=str(stage.tmp / "state"))
+        workspace.start(source=f"{workspace.photos}/a.jpg", state_path=str(workspace.tmp / "state"))
     for finally_over in (lambda lost: lost.settle(1.0, 0.0)[1], lambda lost: lost.give_up()):
         lost = starts.Unconfirmed("auto", Board())
         row = LedgerRow("a.jpg", State.INTENT, file_key="key")
         lost.lost(row, 0.0)
         if lost.settle(1.0, 0.0)[0]:
             lost.lost(row, 0.0)
-        stage.told += [each.reason for each in finally_over(lost)]
+        workspace.told += [each.reason for each in finally_over(lost)]
 
 
 @provokes("This triggerer does not know")
-def a_trigger_of_another_version(stage: Stage) -> None:
-    stage.attempt(lambda: first_event(PerfectlyClearJobsTrigger(CONN_ID, ["a"], deadline=0.0, something=1)))
+def a_trigger_of_another_version(workspace: Workspace) -> None:
+    workspace.attempt(
+        lambda: first_event(PerfectlyClearJobsTrigger(CONN_ID, ["a"], deadline=0.0, something=1))
+    )
 
 
-@provokes("Jobs are still open after", "without a corrected file")
-def a_sensor_that_gives_up(stage: Stage) -> None:
-    stage.service.fault("pfc", {"outcome": "stuck"})
-    stage.service.fault({"route": "pfc", "nth": 2}, {"outcome": "FAILED"})
+@provokes("Jobs are still in progress after", "without a corrected file")
+def a_sensor_that_gives_up(workspace: Workspace) -> None:
+    workspace.service.fault("pfc", {"outcome": "stuck"})
+    workspace.service.fault({"route": "pfc", "nth": 2}, {"outcome": "FAILED"})
     for name in ("a.jpg", "b/c.jpg"):
-        job_id = stage.start(source=f"{stage.photos}/{name}")
+        job_id = workspace.start(source=f"{workspace.photos}/{name}")
         sensor = PerfectlyClearJobSensor(
             task_id="wait", job_ids=job_id, perfectlyclear_conn_id=CONN_ID, timeout=1, deferrable=True
         )
-        stage.attempt(lambda sensor=sensor: run(sensor))
+        workspace.attempt(lambda sensor=sensor: run(sensor))
 
 
 @provokes(
     "not found; did you mean",
-    "exists already",
-    "Name a preset by",
+    "already exists",
+    "Give either preset_id or name",
     "its content cannot be compared",
     "is listed, but its file is not there now",
     "was among the account's presets",
     "had a file when this ledger last saw it",
     "came a web page",
 )
-def presets_that_cannot_be_had(stage: Stage) -> None:
-    file = stage.tmp / "studio.preset"
+def presets_that_cannot_be_had(workspace: Workspace) -> None:
+    file = workspace.tmp / "studio.preset"
     file.write_bytes(b"one")
-    stage.preset("Upload", name="Studio 7", file=str(file))
-    stage.preset("Get", name="studio 7")
-    stage.preset("Get")
+    workspace.preset("Upload", name="Studio 7", file=str(file))
+    workspace.preset("Get", name="studio 7")
+    workspace.preset("Get")
     file.write_bytes(b"two")
-    stage.preset("Upload", name="Studio 7", file=str(file))
-    stage.catalog(correction={"preset": "Studio 7"})
-    stage.service.fault("preset", {"answer": {"status": 404, "body": "no"}})
-    stage.catalog(correction={"preset": "Studio 7"})
-    stage.service.fault("presets", {"set": {"presets": []}})
-    stage.catalog(correction={"preset": "Studio 7"})
-    stage.service.fault("preset", {"remove": "uri"})
-    stage.catalog(correction={"preset": "Studio 7"})
-    stage.service.fault("preset_get_file", {"answer": {"status": 200, "body": "<html>"}})
-    stage.catalog(correction={"preset": "Studio 7"})
-    stage.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.presets.MAX_PRESET", 1)
-    stage.catalog(correction={"preset": "Studio 7"})
+    workspace.preset("Upload", name="Studio 7", file=str(file))
+    workspace.catalog(correction={"preset": "Studio 7"})
+    workspace.service.fault("preset", {"answer": {"status": 404, "body": "no"}})
+    workspace.catalog(correction={"preset": "Studio 7"})
+    workspace.service.fault("presets", {"set": {"presets": []}})
+    workspace.catalog(correction={"preset": "Studio 7"})
+    workspace.service.fault("preset", {"remove": "uri"})
+    workspace.catalog(correction={"preset": "Studio 7"})
+    workspace.service.fault("preset_get_file", {"answer": {"status": 200, "body": "<html>"}})
+    workspace.catalog(correction={"preset": "Studio 7"})
+    workspace.monkeypatch.setattr("airflow_provider_perfectlyclear.catalog.presets.MAX_PRESET", 1)
+    workspace.catalog(correction={"preset": "Studio 7"})
 
 
 @pytest.mark.parametrize(("scenario", "parts"), SCENARIOS, ids=[each[0].__name__ for each in SCENARIOS])
-def test_messages_are_said_as_they_are_quoted(scenario, parts, stage):
-    scenario(stage)
-    said = stage.said
+def test_messages_are_said_as_they_are_quoted(scenario, parts, workspace):
+    scenario(workspace)
+    said = workspace.said
     missing = [m for part in parts for m in whole(part) if not any(says(each, m) for each in said)]
     assert not missing, "\n".join(["not said:", *missing, "", "said:", *said])
 
@@ -789,5 +793,5 @@ def test_every_reason_code_is_on_the_page_and_is_called_final_if_it_is_permanent
         "the store's ETag is the MD5 of what was sent",
     ],
 )
-def test_a_message_that_nobody_says_is_not_found(altered):
+def test_a_message_that_is_not_in_the_source_is_not_found(altered):
     assert not is_in_source(altered, PACKAGE)

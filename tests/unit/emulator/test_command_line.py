@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -43,7 +44,7 @@ def test_it_says_where_it_is_and_ends_cleanly(number):
     assert (process.returncode, errors) == (0, "")
 
 
-def test_help_says_that_it_is_a_stand_in():
+def test_help_says_that_it_is_not_the_service():
     text = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     assert "not by EyeQ" in text
     for option in (
@@ -85,7 +86,7 @@ def test_its_address_is_the_same_every_day_unless_told_otherwise():
 def test_files_are_kept_where_told_and_else_removed(started, jpeg, tmp_path):
     caller = started(folder=tmp_path)
     key = caller.upload(jpeg)
-    (kept,) = [path for path in tmp_path.glob("uploads/*/*")]
+    (kept,) = tmp_path.glob("uploads/*/*")
     assert (kept.name, kept.read_bytes()) == (key, jpeg)
     caller.emulator.stop()
     assert kept.exists()
@@ -119,10 +120,8 @@ def test_it_ends_with_the_process_that_started_it():
     parent = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert parent.returncode == -signal.SIGKILL
     pid = int(re.findall(r"\d+", parent.stdout)[0])
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(timeout=20)
-    except psutil.NoSuchProcess:
-        pass
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 

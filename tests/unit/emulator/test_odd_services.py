@@ -1,4 +1,4 @@
-"""What a service, or what stands before it, may do beside its reference: asked for by instruction, or by an option."""
+"""What a service, or a proxy before it, may do beside its reference: asked for by instruction, or by an option."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_equal_bytes_have_jobs_of_their_own_otherwise_and_after_a_reset(caller, 
     assert caller.start(caller.upload(jpeg)) != caller.start(caller.upload(jpeg))
 
 
-def test_the_options_stand_on_the_command_line_too(started, jpeg):
+def test_the_options_are_on_the_command_line_too(started, jpeg):
     caller = started(same_job=True, never_enlarge=True, keep_hours=12, keep_alive=60)
     first = caller.start(caller.upload(jpeg), width=1000)
     assert caller.start(caller.upload(jpeg), width=1000) == first

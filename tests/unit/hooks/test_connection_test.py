@@ -18,7 +18,7 @@ from tests.unit.adapters.test_connection import _json
 
 WRONG = "wrong-key-canary"
 API = "http://127.0.0.1:{port}"
-IN_TIME = "no answer in time|did not answer within"  # whichever clock is the first
+IN_TIME = "no response in time|did not answer within"  # whichever clock is the first
 NOT_THIS_API = "answers at {url}, but not as this API: check host and path."
 
 #: What is wrong: the connection's fields, what the service does, and what the answer says.
@@ -36,13 +36,13 @@ FAULTS = {
     "out of order": ({}, {"answer": {"status": 503}}, "cannot be reached at {url}. GET /presets: HTTP 503"),
     "no such host": ({"host": "https://api.perfectlyclear.invalid"}, None, "(DNS)"),
     "DNS is silent": ({"host": "https://slow.example.com"}, None, "did not answer within 0.5 seconds"),
-    "no TLS": ({"host": "https://127.0.0.1:{port}"}, None, "it may not speak TLS there"),
-    "nobody listens": ({"host": "http://127.0.0.1:{closed}"}, None, "cannot be reached"),
+    "no TLS": ({"host": "https://127.0.0.1:{port}"}, None, "the port may not use TLS"),
+    "nothing listens": ({"host": "http://127.0.0.1:{closed}"}, None, "cannot be reached"),
     "silence": ({}, {"silence": "before"}, IN_TIME),
     "a drip": ({}, {"drip": {"bytes_per_second": 20, "chunk": 1}}, IN_TIME),
     "no such label": ({"host": "https://api..example.com"}, None, "the host is neither a URL"),
     "no host": ({"host": "*"}, None, "the host is neither a URL"),
-    "no such port": ({"host": "api.example.com", "port": 99999}, None, "99999 is no port"),
+    "no such port": ({"host": "api.example.com", "port": 99999}, None, "99999 is not a valid port"),
     "busy": (
         {},
         {"answer": {"status": 429, "headers": {"Retry-After": "9"}}},
@@ -116,7 +116,7 @@ def test_what_is_at_fault_is_said_in_time_and_costs_nothing(fault, monkeypatch, 
     [
         ("127.0.0.1", True, None),
         ("127.0.0.1", False, "Put the CA that signed it into the connection's 'verify'."),
-        ("localhost", True, "Check the host: its certificate is another's."),
+        ("localhost", True, "Check the host: the certificate belongs to another host."),
     ],
 )
 def test_a_certificate_is_looked_at(host, trusted, says, monkeypatch, tmp_path):

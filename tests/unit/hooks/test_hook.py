@@ -93,7 +93,7 @@ def test_waiting_for_a_job_that_the_service_does_not_know_says_so(hook, service)
     )
     service.fault("pfc", {"outcome": "stuck"})
     job_id = hook.start(hook.upload(picture()))
-    says = f"Job {job_id} TIMEOUT: still open after 0.5 s, as 1 of 2 jobs; 1 unknown to the service \\(404\\)"
+    says = f"Job {job_id} TIMEOUT: still in progress after 0.5 s, as 1 of 2 jobs; 1 unknown to the service \\(404\\)"
     with pytest.raises(errors.JobTimeout, match=says):
         hook.wait_all(["unknown-job", job_id], timeout=0.5, poll_interval=0.1)
 
@@ -101,7 +101,9 @@ def test_waiting_for_a_job_that_the_service_does_not_know_says_so(hook, service)
 def test_waiting_ends_in_time_and_names_the_job(hook, service):
     service.fault("pfc", {"outcome": "stuck"})
     job_id = hook.start(hook.upload(picture()))
-    with pytest.raises(errors.JobTimeout, match=f"Job {job_id} TIMEOUT: still open after 0.5 s") as late:
+    with pytest.raises(
+        errors.JobTimeout, match=f"Job {job_id} TIMEOUT: still in progress after 0.5 s"
+    ) as late:
         hook.wait(job_id, timeout=0.5, poll_interval=0.1)
     assert late.value.job_id == job_id
 
@@ -154,7 +156,7 @@ def test_presets_are_made_found_replaced_fetched_and_deleted(hook, service, tmp_
     assert hook.find_preset("Studio 7").preset_id == made.preset_id
     assert hook.find_preset("studio 7") is None
     assert hook.upload_preset("Studio 7", b"second", if_exists="skip").preset_id == made.preset_id
-    with pytest.raises(errors.ConfigurationError, match="'Studio 7' exists already"):
+    with pytest.raises(errors.ConfigurationError, match="'Studio 7' already exists"):
         hook.upload_preset("Studio 7", b"second")
     replaced = hook.upload_preset("Studio 7", b"second", if_exists="replace")
     assert [preset.preset_id for preset in hook.iter_presets() if preset.name == "Studio 7"] == [
@@ -204,7 +206,7 @@ def test_a_time_that_is_none_is_named(hook, service, given):
     with pytest.raises(errors.ConfigurationError, match=f"{name} is .*: give a number of seconds"):
         hook.wait_all([], **given)
     if name == "timeout":
-        with pytest.raises(errors.ConfigurationError, match="timeout.*number"):
+        with pytest.raises(errors.ConfigurationError, match=r"timeout.*number"):
             hook.correct("/in/a.jpg", "/out/", **given)
     assert service.bill()["accepted"] == 0
 
@@ -212,7 +214,7 @@ def test_a_time_that_is_none_is_named(hook, service, given):
 def test_an_open_job_has_nothing_to_fetch_yet(hook, service, tmp_path):
     service.fault("pfc", {"outcome": "stuck"})
     job_id = hook.start(hook.upload(picture()))
-    with pytest.raises(errors.JobTimeout, match="is PROCESSING, and has no corrected file yet"):
+    with pytest.raises(errors.JobTimeout, match="is PROCESSING and has no result yet"):
         hook.download(job_id, tmp_path / "a.jpg")
     assert not list(tmp_path.iterdir())
 

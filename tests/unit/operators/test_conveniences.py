@@ -1,4 +1,4 @@
-"""What a task tells Airflow beside its result, and corrections that stand in files."""
+"""What a task reports to Airflow beside its result, and corrections in files."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_aliases_and_broken_events_fail_nothing_and_other_outlets_are_filled(ser
     assert summary["corrected"] == 3
     assert context["outlet_events"][ASSET].extra["corrected"] == 3
     assert list(context["outlet_events"]) == [ASSET]
-    assert "The extra of an asset event could not be told to Airflow" in caplog.text
+    assert "The extra of an asset event could not be reported to Airflow" in caplog.text
     again, _ = run(operator, a_context("catalog", "night 2"))  # a context without outlet_events
     assert again["unchanged"] == 3
 
@@ -206,7 +206,7 @@ def test_metrics_that_cannot_be_sent_fail_nothing(service, photos, out, stats, c
 
     stats.incr = broken
     assert run(catalog(photos, out))[0]["corrected"] == 3
-    assert "The metrics could not be told to Airflow: gaierror" in caplog.text
+    assert "The metrics could not be reported to Airflow: gaierror" in caplog.text
 
 
 def test_what_fails_before_it_begins_sends_no_metrics(service, photos, out, stats):
@@ -266,7 +266,7 @@ def test_a_task_whose_xcom_cannot_be_written_succeeds(service, photos, out, capl
     context = a_context("catalog")
     context["ti"].xcom_push = None
     assert run(operator, context)[0]["corrected"] == 3
-    assert "could not be told to Airflow: TypeError" in caplog.text
+    assert "could not be reported to Airflow: TypeError" in caplog.text
 
 
 @pytest.mark.parametrize("stored", [None, "", 7, {"a": 1}, ["s3://x"], b"\xff", ConnectionError("gone")])
@@ -358,7 +358,7 @@ def test_a_wrong_correction_in_a_file_is_an_import_error(operator, text, says, d
 
 
 def test_a_file_that_is_not_there_is_an_import_error(dags):
-    with pytest.raises(SyntaxError, match="correction 'corrections/nowhere.json' is not there"):
+    with pytest.raises(SyntaxError, match=r"correction 'corrections/nowhere\.json' is not there"):
         dags.parse("correction='corrections/nowhere.json'")
 
 
@@ -382,7 +382,7 @@ def test_a_file_whose_name_only_a_run_knows_is_read_and_rendered_by_it(dags):
         task.read_files(context)
 
 
-def test_renditions_may_stand_in_a_file_or_each_in_its_own(dags):
+def test_renditions_may_be_in_a_file_or_each_in_its_own(dags):
     dags.put("looks.json", {"web": {"width": 1200}, "print": {}})
     dags.put("web.json", {"width": 1200})
     assert json.loads(dags.parse("renditions='corrections/looks.json'").renditions)["web"] == {"width": 1200}
@@ -420,12 +420,12 @@ def test_a_mapped_task_reads_its_file_when_it_runs(service, photos, out, tmp_pat
     run(mapped.unmap({"source": str(photos / "a.jpg")}))
     assert service.bill()["billed"] == 1
     (tmp_path / "small.json").unlink()
-    with pytest.raises(AirflowFailException, match="'small.json' is not there"):
+    with pytest.raises(AirflowFailException, match=r"'small\.json' is not there"):
         run(mapped.unmap({"source": str(photos / "a.jpg")}), a_context("correct", "night 2"))
 
 
 def test_a_file_without_a_dag_to_look_beside_is_refused_in_our_own_words(service, photos, out):
-    with pytest.raises(AirflowFailException, match="'x.json' is not there"):
+    with pytest.raises(AirflowFailException, match=r"'x\.json' is not there"):
         run(catalog(photos, out, correction="x.json"))
     assert requests_of(service) == 0
 

@@ -235,7 +235,7 @@ def test_a_wrong_key_costs_one_request_and_fails_for_good_naming_the_connection(
     caplog.set_level(logging.DEBUG)
     wrong = json.dumps({**json.loads(service.connection_json()), "password": WRONG_KEY})
     monkeypatch.setenv("AIRFLOW_CONN_WRONG", wrong)
-    with pytest.raises(AirflowFailException, match="Connection 'wrong'.*401") as failed:
+    with pytest.raises(AirflowFailException, match=r"Connection 'wrong'.*401") as failed:
         run(make(photos, out, perfectlyclear_conn_id="wrong", deferrable=deferrable))
     assert requests_of(service) == 1
     assert WRONG_KEY not in f"{failed.getrepr(showlocals=False, chain=True)} {caplog.text}"
@@ -255,7 +255,7 @@ def test_no_key_fails_before_any_request(service, photos, out, monkeypatch):
 @pytest.mark.parametrize("make", [_catalog, _one])
 @pytest.mark.parametrize("correction", [{"removeBG": True}, '{"removeBG": true}', {"removeBG": "{{ x }}"}])
 def test_an_unknown_correction_field_is_refused_when_the_dag_is_parsed(make, correction):
-    with pytest.raises(InvalidCorrection, match="'removeBG' is unknown; did you mean 'remove_background'?"):
+    with pytest.raises(InvalidCorrection, match=r"'removeBG' is unknown; did you mean 'remove_background'\?"):
         make("/in/a.jpg", "/out/", correction=correction)
 
 

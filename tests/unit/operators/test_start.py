@@ -24,7 +24,8 @@ import sys
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from airflow_provider_perfectlyclear.catalog.ledger import lane
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearStartCorrectionOperator
-from tests.support.tasks import CONN_ID, a_context, run
+from tests.support.account import CONN_ID
+from tests.support.tasks import a_context, run
 
 source, state, map_index, lane.ABANDONED, lane.HEARTBEAT = [*sys.argv[1:3], *map(float, sys.argv[3:])]
 starts.UNKNOWN = 0.5
@@ -153,7 +154,7 @@ def test_a_lost_answer_is_asked_for_once_more_by_the_next_try(service, start):
 def test_a_lost_answer_fails_for_good_where_asking_again_would_pay_again(service, start):
     service.fault("pfc", {"reset": "committed"})
     for _ in range(2):
-        with pytest.raises(AirflowFailException, match="it was not sent again"):
+        with pytest.raises(AirflowFailException, match="the call was not sent again"):
             start(correction={"cache": False})
     assert service.bill()["accepted"] == 1
 
@@ -231,7 +232,7 @@ def test_a_given_file_key_that_cannot_be_asked_about_waits_for_a_person(service,
     with pytest.raises(AirflowException):
         start(**again)
     service.fault("pfc", refused(400))
-    with pytest.raises(AirflowFailException, match="It may have been paid. Upload the file again"):
+    with pytest.raises(AirflowFailException, match=r"It may have been paid\. Upload the file again"):
         start(**again)
 
 

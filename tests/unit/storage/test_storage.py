@@ -266,7 +266,7 @@ def test_a_kill_before_the_rename_leaves_the_old_file_and_a_part_that_is_swept(t
     assert [entry.name for entry in store.list()] == ["a.jpg"]
 
 
-def test_a_part_that_nobody_came_back_for_is_swept_after_a_day(tmp_path: Path) -> None:
+def test_an_abandoned_part_is_removed_after_a_day(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     path = file_at(tmp_path / ".pfc-other-1.part")
     long_ago = path.stat().st_mtime - STALE_PART - 1
@@ -317,7 +317,7 @@ def test_a_full_disk_is_named_and_leaves_the_old_content(small_disk: Path, tmp_p
     store.write("a.jpg", b"old")
     with pytest.raises(StorageFailed, match="no space left"):
         store.publish("a.jpg", file_at(tmp_path / "spooled", b"x" * 100_000))
-    with pytest.raises(StorageFailed, match="[Nn]o space left"):
+    with pytest.raises(StorageFailed, match=r"[Nn]o space left"):
         store.create("b.jpg", b"x" * 100_000)
     assert [(entry.name, entry.size) for entry in store.list()] == [("a.jpg", 3)]
 

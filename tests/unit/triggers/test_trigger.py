@@ -109,7 +109,7 @@ def test_it_never_fires_before_airflow_has_seen_the_task_deferred(start, monkeyp
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-def test_it_stops_when_nobody_could_get_an_answer_and_says_why_without_the_key(status, start, service):
+def test_it_stops_when_no_answer_can_come_and_says_why_without_the_key(status, start, service):
     jobs = start(2)
     service.fault("status", {"answer": {"status": status, "json": {"error": "no"}}}, times=None)
     event = _fire(_trigger(jobs))
@@ -215,7 +215,7 @@ def test_kwargs_of_an_older_version_are_read(start):
 def test_kwargs_of_a_newer_version_are_refused_by_name():
     trigger = _trigger(["job"], backpressure=3)
     assert trigger.serialize()[1]["backpressure"] == 3
-    with pytest.raises(ConfigurationError, match="does not know backpressure.*same version everywhere"):
+    with pytest.raises(ConfigurationError, match=r"does not know backpressure.*same version everywhere"):
         asyncio.run(_events(trigger))
 
 

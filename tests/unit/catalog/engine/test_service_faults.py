@@ -38,7 +38,7 @@ def test_an_account_that_runs_dry_in_the_middle_loses_nothing(sandbox: Sandbox) 
 def test_the_first_picture_goes_alone_and_its_refusal_stops_the_run(sandbox: Sandbox) -> None:
     sandbox.put(*NAMES)
 
-    with pytest.raises(errors.RunStopped, match="refused to start the first picture, 'a.jpg': .*[Pp]reset"):
+    with pytest.raises(errors.RunStopped, match=r"refused to start the first picture, 'a\.jpg': .*[Pp]reset"):
         sandbox.correct(correction={"preset": "No such preset"})
 
     assert sandbox.emulator.seen()["storage"]["routes"]["put"] == 1
@@ -69,7 +69,7 @@ def test_pictures_that_alone_are_not_taken_do_not_keep_the_others_from_theirs(
     sandbox.put(*NAMES)
     sandbox.emulator.fault("upload", {"answer": {"status": 503}}, times=2 * 6)
 
-    with pytest.raises(errors.CatalogFailed, match="2 of 5 pictures failed; 3 are in .*UNAVAILABLE"):
+    with pytest.raises(errors.CatalogFailed, match=r"2 of 5 pictures failed; 3 are in .*UNAVAILABLE"):
         sandbox.correct()
     assert sandbox.correct()["corrected"] == len(NAMES)
     check_invariants(sandbox)
@@ -80,7 +80,7 @@ def test_an_answer_that_is_lost_twice_is_asked_for_by_the_next_try(sandbox: Sand
     sandbox.emulator.fault({"route": "pfc", "nth": 3}, {"reset": "committed"})
     sandbox.emulator.fault({"route": "pfc", "nth": 6}, {"reset": "committed"})
 
-    with pytest.raises(errors.CatalogFailed, match="START_LOST.*A retry asks only for these 1") as failure:
+    with pytest.raises(errors.CatalogFailed, match=r"START_LOST.*A retry asks only for these 1") as failure:
         sandbox.correct()
     assert failure.value.retry_helps
     summary = sandbox.correct()
@@ -98,7 +98,7 @@ def test_where_asking_again_would_pay_twice_it_fails_and_says_so(
     sandbox.put(*NAMES)
     sandbox.emulator.fault({"route": "pfc", "nth": 3}, {"reset": "committed"})
 
-    with pytest.raises(errors.CatalogFailed, match='START_UNKNOWN.*on_ambiguous="restart"') as failure:
+    with pytest.raises(errors.CatalogFailed, match=r'START_UNKNOWN.*on_ambiguous="restart"') as failure:
         sandbox.correct(correction=correction, on_ambiguous=choice)
     assert not failure.value.retry_helps
 

@@ -14,7 +14,7 @@ from tests.support.sandbox import Sandbox
 NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg"]
 #: With one job at a time it is known which of them a kill leaves ambiguous.
 ONE_BY_ONE = {"max_in_flight": 1, "transfers": 1, "poll_interval": 0.1}
-#: Nobody is asked about before its start is in the ledger. What was lost is asked about again soon.
+#: No job is asked about before its start is in the ledger. What was lost is asked about again soon.
 AT_ONCE = {
     "catalog.ledger.journal.FLUSH": 0.05,
     "catalog.engine.waiting.FLUSH": 0.05,

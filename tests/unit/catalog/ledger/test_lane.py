@@ -1,4 +1,4 @@
-"""The log is the lock: who writes the next number owns the lane, and everybody reads the same from it."""
+"""The log is the lock: who writes the next number owns the lane, and all readers read the same from it."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_what_a_resume_missed_is_noticed_by_its_first_number(store: Store) -> No
     owner = owner_of(store)
     owner.park()
     head = owner.head
-    owner_of(store, "somebody else").release()
+    owner_of(store, "another").release()
     resumed = Ledger(store, "all", run="night1", title="")
     assert resumed.continue_from({}, head, 0)
     assert not resumed.take()
@@ -132,7 +132,7 @@ def test_what_was_never_parked_is_not_gone_on_from(store: Store) -> None:
     owner = owner_of(store)
     resumed = Ledger(store, "all", run="night1", title="")
     assert not resumed.continue_from({}, owner.head + 1, 0)  # its owner died before it wrote that
-    assert not resumed.continue_from({}, owner.head, 0)  # somebody works there
+    assert not resumed.continue_from({}, owner.head, 0)  # another run works there
 
 
 # ---- what cannot be understood stops the run
@@ -165,7 +165,7 @@ def test_a_broken_segment_stops_the_run_and_names_the_remedy(
     owner.append([])
     segment(store, number).write_bytes(content)
     with pytest.raises(
-        LedgerError, match="(?s)cannot be read.*Restore it from a backup.*move.*accept_ledger"
+        LedgerError, match=r"(?s)cannot be read.*Restore it from a backup.*move.*accept_ledger"
     ) as failure:
         read_lane(store, "all")
     assert str(segment(store, number)) in str(failure.value)
@@ -177,7 +177,7 @@ def test_a_gap_stops_the_run_and_names_the_segment(store: Store) -> None:
     owner.append([])
     owner.append([])
     segment(store, 2).unlink()
-    with pytest.raises(LedgerError, match="00000002.jsonl is missing"):
+    with pytest.raises(LedgerError, match=r"00000002\.jsonl is missing"):
         read_lane(store, "all")
 
 
@@ -198,7 +198,7 @@ def test_another_version_s_segment_is_refused_with_what_to_do(store: Store, vers
     assert str(segment(store, 2)) in str(failure.value)
 
 
-def test_strangers_files_in_the_folder_are_no_segments(store: Store) -> None:
+def test_foreign_files_in_the_folder_are_no_segments(store: Store) -> None:
     owner = owner_of(store)
     for name in ("00000009.jsonl.bak", "README", ".pfc-0-1.part", "x0000009.jsonl"):
         segment(store, 1).with_name(name).write_bytes(b"whatever")
@@ -214,7 +214,7 @@ def test_losing_a_number_is_losing_the_lane_and_nothing_more(store: Store) -> No
     second = owner_of(store, "night2")
     before = dict(first.rows)
 
-    with pytest.raises(LaneLost, match="(?s)Another run took the lock on.*starts no more jobs"):
+    with pytest.raises(LaneLost, match=r"(?s)Another run took the lock on.*starts no more jobs"):
         first.append([records.started("a.jpg", "j1")])
     assert not first.owned
     assert first.rows == before
@@ -262,7 +262,7 @@ def test_readers_start_at_a_checkpoint_which_is_compressed(store: Store) -> None
     owner.append([records.intent(row("a.jpg"))])
     owner.checkpoint()
     owner.append([records.started("a.jpg", "j1")])
-    segment(store, 2).unlink()  # below the checkpoint, nobody reads it
+    segment(store, 2).unlink()  # below the checkpoint, no run reads it
 
     assert segment(store, 3).read_bytes()[:2] == b"\x1f\x8b"
     assert read_lane(store, "all", run=owner.run).rows == owner.rows
@@ -294,7 +294,7 @@ def test_only_what_is_old_and_long_below_a_checkpoint_is_removed(store: Store) -
     for number in (1, 3, 4, 5, 6):
         age(number, KEEP + 60)
     age(2, KEEP - 60)
-    owner.checkpoint()  # 7: from now on readers need neither 5 nor 6, but somebody may be reading them
+    owner.checkpoint()  # 7: from now on readers need neither 5 nor 6, but a reader may be reading them
 
     there = sorted(int(path.name[:8]) for path in segment(store, 1).parent.iterdir())
     assert there == [2, 5, 6, 7]
@@ -342,7 +342,7 @@ def test_all_lanes_are_seen_in_one_listing(store: Store) -> None:
 
 @dataclass
 class FakeTime:
-    """A monotonic clock that moves only when somebody sleeps."""
+    """A monotonic clock that moves only during a sleep."""
 
     now: float = 1000.0
     during: Callable[[], None] = lambda: None
@@ -376,7 +376,7 @@ def test_a_lane_that_was_let_go_is_free_at_once(store: Store, fake: FakeTime, en
     assert fake.now == 1000.0
 
 
-def test_a_stranger_is_refused_as_soon_as_the_owner_moves(store: Store, fake: FakeTime) -> None:
+def test_another_run_is_refused_as_soon_as_the_owner_moves(store: Store, fake: FakeTime) -> None:
     owner = owner_of(store)
     newcomer = ledger_of(store, "night2")
 
@@ -385,13 +385,13 @@ def test_a_stranger_is_refused_as_soon_as_the_owner_moves(store: Store, fake: Fa
         owner.beat()
 
     fake.during = live
-    with pytest.raises(LaneHeld, match="is locked by run 'night1', which is still running. Set retries"):
+    with pytest.raises(LaneHeld, match=r"is locked by run 'night1', which is still running\. Set retries"):
         newcomer.wait_for_owner(fake.sleep)
     assert fake.now < 1000.0 + ABANDONED
     assert owner.owned
 
 
-def test_a_stranger_takes_a_lane_whose_head_stood_still(store: Store, fake: FakeTime) -> None:
+def test_another_run_takes_a_lane_whose_head_did_not_move(store: Store, fake: FakeTime) -> None:
     sleeper = owner_of(store)
     newcomer = ledger_of(store, "night2")
     newcomer.wait_for_owner(fake.sleep)

@@ -1,5 +1,5 @@
 """
-Several owners of one destination: each picture is paid once, whoever comes, dies, sleeps or is told to stop.
+Several owners of one destination: each picture is paid once, also if owners come, die, sleep or are told to stop.
 
 Workers are processes of their own. They are held in the middle by the service, so that nothing depends on luck.
 """
@@ -25,7 +25,7 @@ from tests.support.sandbox import Sandbox
 from tests.support.workers import Worker
 
 NAMES = [f"{number:02d}.jpg" for number in range(12)]
-#: A stranger waits for three seconds instead of ninety; the rest in proportion.
+#: Another run waits for three seconds instead of ninety; the rest in proportion.
 SOON = {
     "catalog.ledger.lane.ABANDONED": 6.0,
     "catalog.ledger.lane.HEARTBEAT": 0.5,
@@ -70,7 +70,7 @@ def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
 
 @contextmanager
 def no_job_ends(sandbox: Sandbox) -> Iterator[None]:
-    """Whoever works is held in the middle of it."""
+    """Stop the workers in the middle of their work."""
     still = {"patch": {"status": "PROCESSING", "correctedFile": None}}
     sandbox.emulator.fault("status", still, times=None)
     try:
@@ -87,7 +87,7 @@ def records(sandbox: Sandbox, kind: str, lane: str = "all") -> int:
 
 
 def stop_at(sandbox: Sandbox, match: dict[str, Any], when: str, *more: dict[str, Any]) -> None:
-    """SIGSTOP whoever sends that request."""
+    """SIGSTOP the process that sends that request."""
     sandbox.emulator.fault(match, [*more, {"kill": {"pid": "peer", "when": when, "signal": "SIGSTOP"}}])
 
 
@@ -323,8 +323,8 @@ def test_a_killed_owners_retry_starts_at_once(row: Row, sandbox: Sandbox) -> Non
     row.held(check_invariants(sandbox))
 
 
-@pytest.mark.fault("F37", "a stranger takes its place", "hidden")
-def test_a_stranger_takes_a_killed_owners_place_after_watching_it_for_long_enough(
+@pytest.mark.fault("F37", "another run takes its place", "hidden")
+def test_another_run_takes_a_killed_owners_place_after_watching_it_for_long_enough(
     row: Row, sandbox: Sandbox
 ) -> None:
     sandbox.emulator.fault({"route": "status", "nth": 3}, {"kill": {"pid": "peer", "when": "before"}})

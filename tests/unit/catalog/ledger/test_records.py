@@ -169,7 +169,7 @@ def test_a_picture_s_life_is_one_row() -> None:
     row = applied(*life)[ROW.output]
     assert (row.state, row.paid, row.twice, row.job_id, row.size) == (State.LANDED, 1, 0, "j1", 9)
     assert (row.fingerprint, row.sha256, row.digest) == (ROW.fingerprint, ROW.sha256, ROW.digest)
-    assert row.query is None  # nobody will ask for it again
+    assert row.query is None  # no run will ask for it again
 
 
 def test_an_intent_alone_is_not_paid_and_one_more_is_declared() -> None:

@@ -102,7 +102,7 @@ def test_a_catalog_that_was_taken_for_dead_is_fenced_by_a_single_task(
 def test_an_owner_that_found_an_empty_lane_and_slept_until_its_first_numbers_were_gone_is_fenced(
     both: Both,
 ) -> None:
-    """Number 1 has none before it that must stand: it was free again, and the owner paid for what had been paid for."""
+    """Number 1 has none before it that must exist: it was free again, and the owner paid for what had been paid for."""
     sleeper = Ledger(both.state, "all", run="last night", title="asleep")
     sleeper.load()
     both.start_in_catalog()

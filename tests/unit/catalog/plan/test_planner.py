@@ -548,7 +548,7 @@ def test_a_paid_picture_that_failed_is_one_of_those_that_would_be_paid_again() -
     rows = [replace(LANDED, output=name, source=name, digest="old") for name in names]
     rows.append(replace(BAD, output="bad.jpg", source="bad.jpg", digest="old"))
     made = planned([*names, "bad.jpg", "new.jpg"], rows=rows, destination=dict.fromkeys(names, 50))
-    with pytest.raises(PlanRefused, match="^Refused: 35 of 35 existing or paid outputs in"):
+    with pytest.raises(PlanRefused, match=r"^Refused: 35 of 35 existing or paid outputs in"):
         guard(made)
 
 

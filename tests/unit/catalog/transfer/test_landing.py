@@ -249,7 +249,7 @@ def test_a_folder_whose_lock_was_made_anew_is_not_swept(
     def slow(lock: IO[str], how: int) -> None:
         if not owned:
             (folder / "lock").unlink()
-            owned.append(open(folder / "lock", "w"))
+            owned.append((folder / "lock").open("w"))
             flock(owned[0], fcntl.LOCK_EX)
         flock(lock, how)
 

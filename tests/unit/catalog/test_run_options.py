@@ -83,7 +83,7 @@ def test_a_template_that_cannot_be_meant_is_refused_before_anything_is_sent(sand
 
     with pytest.raises(ConfigurationError, match="unknown field"):
         sandbox.correct(name_template="{name}.jpg")
-    with pytest.raises(ConfigurationError, match="needs {rendition}"):
+    with pytest.raises(ConfigurationError, match=r"needs \{rendition\}"):
         sandbox.correct(renditions={"web": {}, "print": {}}, name_template="{path}")
     assert sandbox.emulator.seen()["api"]["requests"] == 0
 
