@@ -198,9 +198,22 @@ class RequestRefused(PerfectlyClearError):
 
 
 class StartRefused(RequestRefused):
-    """The service refused ``/pfc`` and started no job."""
+    """
+    The service refused ``/pfc`` and started no job.
+
+    :param said: The service's own words, made safe to print.
+    :param status: The HTTP status; 0 if the refusal was not a response.
+    """
 
     code = Reason.START_REFUSED
+
+    def __init__(self, said: str, status: int = 0) -> None:
+        super().__init__(said, status)
+        self.said = said
+        self.status = status
+
+    def _said(self) -> str:
+        return self.said
 
 
 class StartUnknown(PerfectlyClearError):

@@ -231,7 +231,7 @@ def _read_start(what: str, lost: Callable[[str], errors.StartUnknown], answer: A
     if job_id := _job_id(data):
         return job_id
     if 400 <= answer.status < 500 and answer.status != 408:
-        raise errors.StartRefused(f"{what}: HTTP {answer.status}: {answers.reason(answer)}")
+        raise errors.StartRefused(f"{what}: HTTP {answer.status}: {answers.reason(answer)}", answer.status)
     # Only a 4xx is a refusal. After every other response, a job may be running.
     raise lost(f"HTTP {answer.status} without a statusEndpoint: {answers.reason(answer)}")
 

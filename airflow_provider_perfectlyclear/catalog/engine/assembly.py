@@ -95,9 +95,11 @@ class Assembly:
 
         # What transfer threads do.
         lander = Lander(client, destination, spool, Kept(ledger.store))
-        copier = Copier(lander, self.aside, recorder.row, self.copies.declare)
+        copier = Copier(lander, self.aside, recorder.row, self.copies.declare, recorder.refuse_contested)
         earlier_jobs = EarlierJobs(client, lander, prepared)
-        earlier = EarlierResults(earlier_jobs, copier, index, ledger.run, options.pays_for_gone)
+        earlier = EarlierResults(
+            earlier_jobs, copier, index, ledger.run, options.pays_for_gone, options.reprocess == "failed"
+        )
         uploader = Uploader(client, places.source, spool, prepared, earlier, twins, options.check_source)
 
         # The steps.

@@ -9,10 +9,8 @@ from airflow_provider_perfectlyclear.catalog.engine.pools import Pools
 from airflow_provider_perfectlyclear.catalog.engine.recorder import Recorder
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
-from airflow_provider_perfectlyclear.catalog.plan.notes import LOCKED
 from airflow_provider_perfectlyclear.catalog.transfer.set_aside import SetAside
-from airflow_provider_perfectlyclear.errors import ItemFailed, Unavailable
-from airflow_provider_perfectlyclear.reasons import Reason
+from airflow_provider_perfectlyclear.errors import Unavailable
 
 #: A transfer thread looks this often whether the run was stopped (seconds).
 LOOK = 0.2
@@ -42,17 +40,13 @@ class Copies:
         :raises Unavailable: the run was stopped: nothing may be published.
         :raises ItemFailed: (``LOCKED``) a task for this picture alone has begun.
         """
-        self._refuse_contested(row)
+        self._recorder.refuse_contested(row.output)
         written = threading.Event()
         self._pools.post(lambda: self._waiting.append((row, written)))
         while not written.wait(LOOK):
             if self._recorder.stopped is not None:
                 raise Unavailable("the run was stopped before its copy was published")
-        self._refuse_contested(row)
-
-    def _refuse_contested(self, row: Row) -> None:
-        if self._recorder.ledger.is_contested(row.output):
-            raise ItemFailed(LOCKED, code=Reason.LOCKED)
+        self._recorder.refuse_contested(row.output)
 
     def landed(self, row: Row) -> None:
         """Note that an output stands; what was set aside for it is removed when the ledger has that."""

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 
 from airflow_provider_perfectlyclear.api import calls
 from airflow_provider_perfectlyclear.api.client import Client
@@ -122,12 +123,14 @@ class Copier:
     :param aside: outputs that are about to be written over.
     :param row_of: what the ledger says of an output now.
     :param declare: records that an output is about to be written over without a paid call.
+    :param refuse_contested: raises ItemFailed (``LOCKED``) once a task for an output alone has begun.
     """
 
     lander: Lander
     aside: SetAside
     row_of: Callable[[str], Row | None]
     declare: Callable[[Row], None]
+    refuse_contested: Callable[[str], None]
 
     def keep_replaced(self, item: Item, sha256: str, digest: str) -> None:
         """Set an output aside that another source of the run may need, before something else takes its name."""
@@ -174,6 +177,7 @@ class EarlierResults:
     :param index: what the ledger has paid for.
     :param run: the run's key.
     :param pays_for_gone: the user has asked by name to pay for what is gone everywhere.
+    :param tries_failed: the user has asked by name to try again what has failed for good.
     """
 
     jobs: EarlierJobs
@@ -181,13 +185,15 @@ class EarlierResults:
     index: ContentIndex
     run: str
     pays_for_gone: bool = False
+    tries_failed: bool = False
 
     def settle(self, item: Item, free: Free) -> bool:
         """Return whether nothing is to be sent for an item: its earlier result is there, gone for good, or unknown."""
         if not item.job_id and not item.free_only:
             return False
         try:
-            past = self.jobs.result(item, item.job_id) if item.job_id else Past.GONE
+            check = partial(self.copier.refuse_contested, item.output)
+            past = self.jobs.result(item, item.job_id, check) if item.job_id else Past.GONE
         except RunStopped:
             raise
         except PerfectlyClearError as error:
@@ -223,7 +229,8 @@ class EarlierResults:
         held = self.index.find(sha256, digest, paid_by=self.run if item.by_name else None)
         if held is None and item.reason == "failed before":  # the same content may stand under another name
             held = self.index.find(sha256, digest, standing=True)
-        return held
+        is_verdict_of_before = held is not None and held.state is State.FAILED and held.run != self.run
+        return None if is_verdict_of_before and self.tries_failed else held
 
     def _reuse(self, item: Item, held: Row, free: Free) -> bool:
         """

@@ -70,7 +70,10 @@ class LandStep:
                 return False
             row = self._jobs[status.job_id].outputs[output]
             wanted = Wanted(Correction.parse(dict(row.query or {})), row.sha256, verify=self._verify)
-            work = partial(self._lander.land, status, output, wanted, fresh=now - asked < FRESH)
+            before = self._sharing.before_publishing(output)
+            work = partial(
+                self._lander.land, status, output, wanted, fresh=now - asked < FRESH, before=before
+            )
             self._pools.submit("transfers", work, partial(self._ended, status, output))
         return True
 

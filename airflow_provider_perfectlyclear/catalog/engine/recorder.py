@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 
 from airflow_provider_perfectlyclear.catalog.ledger.journal import Book
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row
-from airflow_provider_perfectlyclear.errors import RunStopped
+from airflow_provider_perfectlyclear.catalog.plan.notes import LOCKED
+from airflow_provider_perfectlyclear.errors import ItemFailed, RunStopped
+from airflow_provider_perfectlyclear.reasons import Reason
 
 
 class Recorder:
@@ -36,6 +38,15 @@ class Recorder:
     def row(self, output: str) -> Row | None:
         """Return what the ledger says of an output now. For any thread."""
         return self.ledger.rows.get(output)
+
+    def refuse_contested(self, output: str) -> None:
+        """
+        Refuse to publish over what a task for this picture alone makes. For any thread.
+
+        :raises ItemFailed: (``LOCKED``) such a task has begun.
+        """
+        if self.ledger.is_contested(output):
+            raise ItemFailed(LOCKED, code=Reason.LOCKED)
 
     def made_a_step(self) -> float:
         """Note that an output has made a step; return the time (monotonic seconds)."""

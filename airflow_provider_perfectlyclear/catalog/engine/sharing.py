@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 
 from airflow_provider_perfectlyclear.catalog.engine.backlog import Backlog
 from airflow_provider_perfectlyclear.catalog.engine.known_jobs import KnownJobs
@@ -15,6 +16,8 @@ from airflow_provider_perfectlyclear.catalog.engine.refusals import Refusals
 from airflow_provider_perfectlyclear.catalog.engine.twins import Twins
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
+from airflow_provider_perfectlyclear.catalog.transfer.landing import BeforePublish
+from airflow_provider_perfectlyclear.errors import PerfectlyClearError
 
 
 class Sharing:
@@ -48,6 +51,7 @@ class Sharing:
         self._outcomes = outcomes
         self._refusals = refusals
         self._joined = set[str]()  # outputs whose share in a job may not be written yet
+        self._shares = set[str]()  # all outputs that have joined a job in this attempt
 
     def lead_from_open(self, rows: Collection[Row]) -> None:
         """
@@ -89,10 +93,16 @@ class Sharing:
             self.join(twin, job_id, now)
 
     def join(self, row: Row, job_id: str, now: float) -> None:
-        """Let an output share a job that was paid for already."""
+        """Let an output share a job that was paid for already, unless a task for it alone has begun."""
+        try:
+            self._recorder.refuse_contested(row.output)
+        except PerfectlyClearError as error:
+            self._outcomes.fail(row, error)
+            return
         self._backlog.declared(row.output)
         self._recorder.note(records.joined(row, job_id))
         self._joined.add(row.output)
+        self._shares.add(row.output)
         self._follow(row, job_id, now)
 
     def share(self, row: Row) -> None:
@@ -119,3 +129,8 @@ class Sharing:
             return True
         self._joined.clear()
         return self._recorder.flush()
+
+    def before_publishing(self, output: str) -> BeforePublish:
+        """Return what is checked before an output is published: it may have joined a job long after that began."""
+        is_shared = output in self._shares
+        return partial(self._recorder.refuse_contested, output) if is_shared else lambda: None

@@ -16,9 +16,7 @@ from airflow_provider_perfectlyclear.catalog.engine.start_answers import StartAn
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE, StartQueue
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
-from airflow_provider_perfectlyclear.catalog.plan.notes import LOCKED
 from airflow_provider_perfectlyclear.errors import (
-    ItemFailed,
     Unavailable,
 )
 from airflow_provider_perfectlyclear.reasons import Reason
@@ -105,5 +103,4 @@ class StartStep:
             raise Unavailable(
                 "this process stood still for too long after it had declared the start; not sent"
             )
-        if self._recorder.ledger.is_contested(row.output):
-            raise ItemFailed(LOCKED, code=Reason.LOCKED)
+        self._recorder.refuse_contested(row.output)

@@ -14,10 +14,20 @@ from airflow_provider_perfectlyclear.catalog.engine.sharing import Sharing
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import StartQueue, Unconfirmed
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
-from airflow_provider_perfectlyclear.errors import ItemFailed, PerfectlyClearError, StartRefused, StartUnknown
+from airflow_provider_perfectlyclear.catalog.result import Failure
+from airflow_provider_perfectlyclear.errors import (
+    ItemFailed,
+    PerfectlyClearError,
+    RunStopped,
+    StartRefused,
+    StartUnknown,
+)
 from airflow_provider_perfectlyclear.reasons import Reason
 
 log = logging.getLogger(__name__)
+
+#: Statuses of a refused start that are about the uploaded file, not about the picture: unknown, busy, too early.
+ABOUT_THE_UPLOAD = frozenset({404, 409, 410, 423, 425})
 
 
 class StartAnswers:
@@ -78,22 +88,35 @@ class StartAnswers:
             self._sharing.accept(row, job_id, now)
 
     def _refused(self, row: Row, error: BaseException, again: bool) -> None:
-        """Nothing was started: the intent is closed."""
-        is_proved = self._recorder.progress.proved
-        about_preset = isinstance(error, StartRefused) and is_about_the_preset(row, str(error))
-        if isinstance(error, StartRefused) and is_proved and not (again or about_preset):
-            error = ItemFailed(str(error), code=Reason.PICTURE_REFUSED)
-        elif (
-            isinstance(error, StartRefused) and again
-        ):  # such as: the service no longer has the uploaded file
-            error = ItemFailed(
-                f"the answer to starting it was lost, and asking again was refused ({error}); a retry uploads it anew",
-                code=Reason.START_LOST,
-            )
+        """Close the intent, unless an earlier call is still in doubt: this one has started nothing."""
+        if again and not isinstance(error, StartRefused):
+            self._outcomes.fail(row, error)
+            self._outcomes.fail_followers(row, error)
+            self._disputed.unanswered(row)
+            return
+        refusal = error if isinstance(error, StartRefused) else None
+        if refusal is not None:
+            error = self._meaning(row, refusal, again)
         if isinstance(error, PerfectlyClearError):
             self._recorder.note(records.failed(row, error.code, str(error)))
+        if isinstance(error, RunStopped):  # the picture is named, too, not only the run
+            self._recorder.book.failure(Failure(row.output, row.source, error.code, str(error)))
         self._outcomes.fail(row, error)
         self._outcomes.fail_followers(row, error, is_closed=True)
         self._disputed.unanswered(row)
-        if isinstance(error, StartRefused) and not self._recorder.progress.proved and not again:
-            self._refusals.count(row, str(error))
+        if error is refusal and not self._recorder.progress.proved:
+            self._refusals.count(row, str(refusal))
+
+    def _meaning(self, row: Row, refusal: StartRefused, again: bool) -> PerfectlyClearError:
+        """Return what a refusal means for the picture, and whether another upload helps."""
+        if again:  # such as: the service no longer has the uploaded file
+            return ItemFailed(
+                f"the answer to starting it was lost, and asking again was refused ({refusal}); a retry uploads it "
+                "anew",
+                code=Reason.START_LOST,
+            )
+        if refusal.status in ABOUT_THE_UPLOAD:
+            return ItemFailed(f"{refusal}; a retry uploads it anew", code=Reason.UNAVAILABLE)
+        if self._recorder.progress.proved and not is_about_the_preset(row, str(refusal)):
+            return ItemFailed(str(refusal), code=Reason.PICTURE_REFUSED)
+        return refusal

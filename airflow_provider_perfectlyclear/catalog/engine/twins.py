@@ -50,10 +50,15 @@ class Twins:
         """Return what an output is made from; None while its content is not known."""
         return (row.sha256, row.digest) if row.sha256 else None
 
-    def lead(self, sha256: str, digest: str) -> bool:
-        """Lead for a content and correction; return False if another output does already. For any thread."""
+    def lead(self, sha256: str, digest: str, *, anew: bool = False) -> bool:
+        """
+        Lead for a content and correction; return False if another output does already. For any thread.
+
+        :param anew: whether what has landed for it is gone again: then the next output leads.
+        """
         with self._lock:
-            if (sha256, digest) in self._pairs:
+            pair = self._pairs.get((sha256, digest))
+            if pair is not None and not (anew and pair.landed):
                 return False
             self._pairs[sha256, digest] = _Pair()
             return True

@@ -79,7 +79,8 @@ class UploadStep:
             self._queue.add(rows[item.output], now)
         for output, failure in done.free.failed.items():
             self._outcomes.fail(rows[output], failure)
-            self._outcomes.fail_followers(rows[output], failure)
+            if output in done.leads:
+                self._outcomes.fail_followers(rows[output], failure)
         for item in done.twins:
             self._sharing.share(rows[item.output])
         self._settle_free(done.free, rows, now)

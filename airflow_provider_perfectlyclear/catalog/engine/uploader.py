@@ -27,6 +27,7 @@ class Uploaded:
     :param needed: outputs that the upload is now to be corrected for.
     :param twins: outputs whose content and correction another output of this run leads for.
     :param free: outputs that need no start.
+    :param leads: outputs that lead for their content and correction; also when they have failed since.
     :param paid_before: of those that are needed, whose content was paid for before, and has no result now.
     """
 
@@ -37,6 +38,7 @@ class Uploaded:
     needed: list[Item] = field(default_factory=list)
     twins: list[Item] = field(default_factory=list)
     free: Free = field(default_factory=Free)
+    leads: set[str] = field(default_factory=set)
     paid_before: set[str] = field(default_factory=set)
 
 
@@ -103,7 +105,8 @@ class Uploader:
             done.paid_before.add(item.output)
         if is_free:
             return
-        if self.twins.lead(file.sha256, prepared.digest):
+        if self.twins.lead(file.sha256, prepared.digest, anew=was_paid):
             done.needed.append(item)
+            done.leads.add(item.output)
         else:
             done.twins.append(item)

@@ -16,7 +16,14 @@ from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, Sta
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
 from airflow_provider_perfectlyclear.catalog.result import Failure
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
-from airflow_provider_perfectlyclear.errors import InvalidSource, JobError, JobLost, PerfectlyClearError
+from airflow_provider_perfectlyclear.errors import (
+    InvalidSource,
+    JobError,
+    JobLost,
+    PerfectlyClearError,
+    ResultUnknown,
+    TransferFailed,
+)
 from airflow_provider_perfectlyclear.reasons import PERMANENT, Reason
 
 log = logging.getLogger(__name__)
@@ -132,14 +139,16 @@ class Book:
         """
         reason = getattr(error, "reason", None) or str(error)
         code = self._code_of(row, error)
-        beside = error.costs_nothing and code in PERMANENT and self._knows_more(row)
+        is_unsent = self._is_unsent(row, error)
+        beside = (is_unsent or (error.costs_nothing and code in PERMANENT)) and self._knows_more(row)
         if isinstance(error, InvalidSource) and error.sha256:
             row = replace(row, sha256=error.sha256)
             if (before := self._refused_before(row, code, beside)) is not None:
                 self.note(records.seen(before.output, row.fingerprint))
                 self.progress.still_bad.append([row.output, before.code or "", before.reason or ""])
                 return
-        if close or code in PERMANENT or self._is_worth_noting(row, error):
+        is_worth_noting = error.costs_nothing and not self._knows_more(row)
+        if close or code in PERMANENT or is_unsent or is_worth_noting:
             noted = replace(row, output=refusal_key(row.output)) if beside else row
             self.note(records.failed(noted, code, reason))
         self.failure(Failure(row.output, row.source, code, reason))
@@ -154,12 +163,16 @@ class Book:
         is_same = (before.code, before.sha256, before.source_uri) == (code, row.sha256, row.source_uri)
         return before if is_same and before.is_known_bad else None
 
-    def _is_worth_noting(self, row: Row, error: PerfectlyClearError) -> bool:
+    def _is_unsent(self, row: Row, error: PerfectlyClearError) -> bool:
         """
-        A source that failed before it was sent is tried last the next time. What the ledger knows of an output that
-        has landed, or of a job, is worth more.
+        Return whether a source failed before its start: it is tried last the next time.
+
+        The result of an earlier job that cannot be had says nothing about the source.
         """
-        return error.costs_nothing and not self._knows_more(row)
+        before = self.ledger.rows.get(row.output)
+        is_about_source = error.costs_nothing and not isinstance(error, ResultUnknown)
+        is_begun = before is not None and before.state.is_open
+        return (is_about_source or isinstance(error, TransferFailed)) and not is_begun
 
     def _knows_more(self, row: Row) -> bool:
         """

@@ -221,7 +221,8 @@ class SingleLanes(_Lanes):
         super().__init__(ledger, state)
         self._output = output
         self._older = older
-        self._heads: dict[str, int] = {}
+        #: The catalog's lanes when they were read; None once this lane was found to be taken in time.
+        self._heads: dict[str, int] | None = None
         self._taken_up: Row | None = None
 
     def load(self, sleep: Callable[[float], None]) -> None:
@@ -295,7 +296,8 @@ class SingleLanes(_Lanes):
             raise catalog.held()  # its own run asks again when it is woken up
         if not self._make_plan_again(catalog):
             raise catalog.held()
-        self._heads[catalog.lane] = catalog.head
+        if self._heads is not None:
+            self._heads[catalog.lane] = catalog.head
 
     def settle(self) -> bool:
         """
@@ -305,8 +307,10 @@ class SingleLanes(_Lanes):
         :returns: False when a catalog has written meanwhile, and the lanes must be read again.
         :raises LaneLost: one's own lane is lost.
         """
-        if {lane: _head(entries) for lane, entries in list_lanes(self.state).items()} != self._heads:
-            return False
+        if self._heads is not None:
+            if {lane: _head(entries) for lane, entries in list_lanes(self.state).items()} != self._heads:
+                return False
+            self._heads = None  # from now on a catalog sees that this picture is worked on, and leaves it
         if self._taken_up is not None:
             self.ledger.append([{"r": "row", **self._taken_up.to_json()}])
             self._taken_up = None

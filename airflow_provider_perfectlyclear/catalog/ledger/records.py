@@ -226,6 +226,11 @@ def _landed(row: Row, record: Record, at: float) -> Row:
 
 
 def _failed(row: Row, record: Record, at: float) -> Row:
+    if (row.sha256, row.digest) != (
+        record["sha256"],
+        record["digest"],
+    ):  # the job was that of another content
+        row = Row(row.output, State.FAILED, run=row.run, paid=row.paid, twice=row.twice)
     return replace(
         row,
         state=State.FAILED,

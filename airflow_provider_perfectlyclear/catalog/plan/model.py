@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
+from airflow_provider_perfectlyclear.storage import same_fingerprint
 
 
 class Verdict(StrEnum):
@@ -277,7 +278,7 @@ class Plan:
 
         :param oldest_first: what was made longest ago comes first, so that ``limit`` gets through all in time.
         """
-        tried = {item.source for item in self.todo if item.reason in TRIED_BEFORE}
+        tried = {item.source for item in self.todo if _was_tried(item, rows)}
         free = {item.source for item in self.todo if item.free_only}
         ages = dict[str, tuple[int, float]]()
         for item in self.todo if oldest_first else ():
@@ -287,6 +288,13 @@ class Plan:
         self.todo.sort(
             key=lambda item: (item.source in tried, item.source in free, ages.get(item.source, (0, 0.0)))
         )
+
+
+def _was_tried(item: Item, rows: Mapping[str, Row]) -> bool:
+    """Return whether the same file failed before; what is known of its output may be about another content."""
+    beside = rows.get(refusal_key(item.output))
+    failed = beside is not None and same_fingerprint(beside.fingerprint, item.fingerprint)
+    return failed or item.reason in TRIED_BEFORE
 
 
 @dataclass
