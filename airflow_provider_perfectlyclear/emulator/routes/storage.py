@@ -46,7 +46,7 @@ class Storage:
         return ExactRoute(path, StorageDoor(self.emulation, route, handler, method=method), method)
 
     async def put(self, exchange: Exchange) -> Answer:
-        """Store a picture or a video. Whoever puts again, replaces it for the jobs to come."""
+        """Store a picture or a video. A second one replaces it for the jobs to come."""
         refusal = _unmeasured(exchange)
         upload = self.service.uploads.get(exchange.path["file_key"])
         if refusal is not None or upload is None:
