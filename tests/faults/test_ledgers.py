@@ -565,7 +565,7 @@ def test_dead_lanes_are_watched_all_together(
         assert dead.take()
     passed = FakeTime(monkeypatch)
     run = catalog(sandbox)
-    monkeypatch.setattr(run, "_sleep", passed.sleep)
+    monkeypatch.setattr(run._workspace, "sleep", passed.sleep)
 
     done(run.execute())
 
