@@ -146,8 +146,8 @@ SAFEGUARDS = [
     safeguard(
         "equal pictures lead",
         "catalog/engine/uploader.py",
-        "if self.twins.lead(file.sha256, prepared.digest):",
-        "if self.twins.lead(file.sha256, prepared.digest) or True:",
+        "if self.twins.lead(file.sha256, prepared.digest, anew=was_paid):",
+        "if self.twins.lead(file.sha256, prepared.digest, anew=was_paid) or True:",
         "F62",
     ),
     safeguard(
@@ -188,16 +188,16 @@ SAFEGUARDS = [
     safeguard(
         "job id given before",
         "catalog/engine/disputed_jobs.py",
-        "(known is not None and Twins.key(known) != Twins.key(row))",
-        "False",
+        "is_anothers = known is not None and Twins.key(known) != Twins.key(row)",
+        "is_anothers = False",
         "F68",
     ),
     safeguard("only 4xx refuses", "api/calls.py", "if 400 <= answer.status < 500 and", "if True or", "F74"),
     safeguard(
         "refused for good",
         "catalog/engine/start_answers.py",
-        "error = ItemFailed(str(error), code=Reason.PICTURE_REFUSED)",
-        "pass",
+        "return ItemFailed(str(refusal), code=Reason.PICTURE_REFUSED)",
+        "return refusal",
         "F72",
     ),
     safeguard(
