@@ -213,6 +213,8 @@ class EarlierResults:
         """
         paid_before = False
         while (held := self._held(item, sha256, digest)) is not None:
+            if held.state is State.FAILED and self.tries_failed and held.run != self.run:
+                return False, True  # a verdict of before, which is asked for anew
             if self._reuse(item, held, free):
                 return True, paid_before
             self.index.discard(held)  # another output may have the same content
@@ -229,8 +231,7 @@ class EarlierResults:
         held = self.index.find(sha256, digest, paid_by=self.run if item.by_name else None)
         if held is None and item.reason == "failed before":  # the same content may stand under another name
             held = self.index.find(sha256, digest, standing=True)
-        is_verdict_of_before = held is not None and held.state is State.FAILED and held.run != self.run
-        return None if is_verdict_of_before and self.tries_failed else held
+        return held
 
     def _reuse(self, item: Item, held: Row, free: Free) -> bool:
         """
