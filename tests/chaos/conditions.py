@@ -381,8 +381,8 @@ def _excused_by(fault: Fault) -> Counter[str]:
         return Counter(["PICTURE_REFUSED"])
     if fault.route == "status" and status == 404 and fault.times is not None:
         return Counter(["JOB_LOST"])  # once is enough if the job's time was up
-    if fault.route == "download" and status == 404:  # the result of an old job is gone, too
-        return Counter(["JOB_LOST"])
+    if fault.route == "download" and status == 404:  # results of old jobs are gone, too
+        return Counter({"JOB_LOST": many})
     if fault.route == "put" and "truncate" in fault.do:
         return Counter(["FAILED", "REJECTED"])
     if fault.route == "download" and {"truncate", "scramble", "framing"} & fault.do.keys():

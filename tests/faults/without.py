@@ -188,8 +188,8 @@ SAFEGUARDS = [
     safeguard(
         "job id given before",
         "catalog/engine/disputed_jobs.py",
-        "is_anothers = known is not None and Twins.key(known) != Twins.key(row)",
-        "is_anothers = False",
+        "(known is not None and Twins.key(known) != Twins.key(row))",
+        "False",
         "F68",
     ),
     safeguard("only 4xx refuses", "api/calls.py", "if 400 <= answer.status < 500 and", "if True or", "F74"),

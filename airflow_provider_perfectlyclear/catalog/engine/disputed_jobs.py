@@ -88,15 +88,7 @@ class DisputedJobs:
         known = self._known.holder(job_id)
         if self._disputes.over(row.output) == job_id:
             return False
-        is_anothers = known is not None and Twins.key(known) != Twins.key(row)
-        if known is not None and is_anothers and self._is_of_an_edited_preset(row, known):
-            return False
-        return self._disputes.has(job_id) or is_anothers
-
-    def _is_of_an_edited_preset(self, row: Row, known: Row) -> bool:
-        """Return whether a cache may have taken two corrections for one: a preset was edited, its name is the same."""
-        is_past = known.digest not in {one.digest for one in self._prepared.values()}
-        return known.sha256 == row.sha256 and is_past and "preset" in (row.query or {})
+        return self._disputes.has(job_id) or (known is not None and Twins.key(known) != Twins.key(row))
 
     def named_for_another(self, row: Row, job_id: str, again: bool) -> None:
         """Handle a response that names another picture's job: one of the two belongs to another request."""
