@@ -113,7 +113,9 @@ def _landed(folder: Path) -> Iterator[tuple[Row, bytes]]:
 
 def _is_what_its_job_was_to_make(row: Row, entry: Mapping[str, Any]) -> None:
     assert entry["sha256"] == row.sha256, f"{row.output!r}: its job was given other bytes"
-    assert _made_of(entry)[1] == row.digest, (
+    # A preset that the service hid from all lists so far was taken for a built-in one: its content was not known.
+    parameters = Correction.parse(dict(entry["settings"])).canonical()
+    assert row.digest in (_made_of(entry)[1], correction_digest(parameters)), (
         f"{row.output!r}: its job made another correction, {entry['settings']}"
     )
 
