@@ -52,7 +52,7 @@ CONSTANTS = {
     "api.retry._FIRST_WAIT": 0.02,
     "api.polling.LOST_AFTER": 0.5,
     "api.polling.GIVE_UP_AFTER": 10.0,
-    "catalog.engine.start.STALE": 1.0,
+    "catalog.engine.recorder.STALE": 1.0,
     "catalog.engine.waiting.WORTH_DEFERRING": 0.1,
     "catalog.ledger.lane.ABANDONED": 2.0,
     "catalog.ledger.lane.HEARTBEAT": 0.4,

@@ -95,7 +95,7 @@ class Assembly:
 
         # What transfer threads do.
         lander = Lander(client, destination, spool, Kept(ledger.store))
-        copier = Copier(lander, self.aside, recorder.row, self.copies.declare, recorder.refuse_contested)
+        copier = Copier(lander, self.aside, recorder.row, self.copies.declare, recorder.refuse_overtaken)
         earlier_jobs = EarlierJobs(client, lander, prepared)
         earlier = EarlierResults(
             earlier_jobs, copier, index, ledger.run, options.pays_for_gone, options.reprocess == "failed"

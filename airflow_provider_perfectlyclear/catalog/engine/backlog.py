@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from airflow_provider_perfectlyclear.catalog.engine.board import IN_FLIGHT, Board, Stage
-from airflow_provider_perfectlyclear.catalog.engine.progress import Progress
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
+from airflow_provider_perfectlyclear.catalog.progress import Progress
 
 
 class Backlog:

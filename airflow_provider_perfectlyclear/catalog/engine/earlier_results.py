@@ -123,14 +123,14 @@ class Copier:
     :param aside: outputs that are about to be written over.
     :param row_of: what the ledger says of an output now.
     :param declare: records that an output is about to be written over without a paid call.
-    :param refuse_contested: raises ItemFailed (``LOCKED``) once a task for an output alone has begun.
+    :param refuse_overtaken: raises an error once another run, or a task for an output alone, has begun to make it.
     """
 
     lander: Lander
     aside: SetAside
     row_of: Callable[[str], Row | None]
     declare: Callable[[Row], None]
-    refuse_contested: Callable[[str], None]
+    refuse_overtaken: Callable[[str], None]
 
     def keep_replaced(self, item: Item, sha256: str, digest: str) -> None:
         """Set an output aside that another source of the run may need, before something else takes its name."""
@@ -192,7 +192,7 @@ class EarlierResults:
         if not item.job_id and not item.free_only:
             return False
         try:
-            check = partial(self.copier.refuse_contested, item.output)
+            check = partial(self.copier.refuse_overtaken, item.output)
             past = self.jobs.result(item, item.job_id, check) if item.job_id else Past.GONE
         except RunStopped:
             raise

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from airflow_provider_perfectlyclear.api.text import counted
 from airflow_provider_perfectlyclear.catalog.engine.board import Board, Stage
-from airflow_provider_perfectlyclear.catalog.engine.progress import Progress
+from airflow_provider_perfectlyclear.catalog.progress import Progress
 
 #: Progress is told this often (seconds), or after this share of the work, but not more often than every so often.
 REPORT_EVERY, REPORT_SHARE, REPORT_LEAST = 30.0, 0.05, 2.0

@@ -19,13 +19,13 @@ from airflow_provider_perfectlyclear.catalog.engine.assembly import Assembly
 from airflow_provider_perfectlyclear.catalog.engine.board import Stage
 from airflow_provider_perfectlyclear.catalog.engine.lines import ProgressLines, deferral_line
 from airflow_provider_perfectlyclear.catalog.engine.pools import Pools
-from airflow_provider_perfectlyclear.catalog.engine.progress import Progress
 from airflow_provider_perfectlyclear.catalog.engine.recorder import Recorder
 from airflow_provider_perfectlyclear.catalog.ledger.journal import Book
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.places import Places
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
+from airflow_provider_perfectlyclear.catalog.progress import Progress
 from airflow_provider_perfectlyclear.catalog.transfer.set_aside import SetAside
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
 from airflow_provider_perfectlyclear.errors import Cancelled

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE
 from airflow_provider_perfectlyclear.catalog.ledger.journal import Book
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row
 from airflow_provider_perfectlyclear.catalog.plan.notes import LOCKED
-from airflow_provider_perfectlyclear.errors import ItemFailed, RunStopped
+from airflow_provider_perfectlyclear.errors import ItemFailed, LaneLost, RunStopped, Unavailable
 from airflow_provider_perfectlyclear.reasons import Reason
 
 
@@ -47,6 +48,30 @@ class Recorder:
         """
         if self.ledger.is_contested(output):
             raise ItemFailed(LOCKED, code=Reason.LOCKED)
+
+    @property
+    def stood_still(self) -> bool:
+        """Whether this process was silent for so long that another run may own the lane by now. For any thread."""
+        return self.ledger.silence > STALE
+
+    def refuse_late(self) -> None:
+        """
+        Refuse to publish when another run may have made a newer output meanwhile. For any thread.
+
+        :raises Unavailable: this process stood still, or has lost its lane. The job stays open.
+        """
+        if self.stood_still or isinstance(self.stopped, LaneLost):
+            raise Unavailable("this process stood still for too long; its result was not published")
+
+    def refuse_overtaken(self, output: str) -> None:
+        """
+        Refuse to publish what was made before, over what another run or task makes now. For any thread.
+
+        :raises Unavailable: as :meth:`refuse_late`.
+        :raises ItemFailed: as :meth:`refuse_contested`.
+        """
+        self.refuse_late()
+        self.refuse_contested(output)
 
     def made_a_step(self) -> float:
         """Note that an output has made a step; return the time (monotonic seconds)."""

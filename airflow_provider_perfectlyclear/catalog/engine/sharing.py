@@ -131,6 +131,7 @@ class Sharing:
         return self._recorder.flush()
 
     def before_publishing(self, output: str) -> BeforePublish:
-        """Return what is checked before an output is published: it may have joined a job long after that began."""
-        is_shared = output in self._shares
-        return partial(self._recorder.refuse_contested, output) if is_shared else lambda: None
+        """Return what is checked right before an output is published."""
+        if output in self._shares:  # it may have joined its job long after that began
+            return partial(self._recorder.refuse_overtaken, output)
+        return self._recorder.refuse_late

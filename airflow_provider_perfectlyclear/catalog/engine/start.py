@@ -13,7 +13,7 @@ from airflow_provider_perfectlyclear.catalog.engine.known_jobs import KnownJobs
 from airflow_provider_perfectlyclear.catalog.engine.pools import Pools
 from airflow_provider_perfectlyclear.catalog.engine.recorder import Recorder
 from airflow_provider_perfectlyclear.catalog.engine.start_answers import StartAnswers
-from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE, StartQueue
+from airflow_provider_perfectlyclear.catalog.engine.start_queue import StartQueue
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.errors import (
@@ -99,7 +99,7 @@ class StartStep:
         """Check right before a start goes out, after it waited for its place in the queue, or a pause after 429."""
         if self._recorder.stopped is not None:
             raise Unavailable("the run was stopped before it was started")
-        if self._recorder.ledger.silence > STALE:
+        if self._recorder.stood_still:
             raise Unavailable(
                 "this process stood still for too long after it had declared the start; not sent"
             )

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from airflow_provider_perfectlyclear.api.text import one_line
-from airflow_provider_perfectlyclear.catalog.engine.progress import Progress
 from airflow_provider_perfectlyclear.catalog.ledger import records
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
+from airflow_provider_perfectlyclear.catalog.progress import Progress
 from airflow_provider_perfectlyclear.catalog.result import Failure
 from airflow_provider_perfectlyclear.catalog.transfer.landing import Landed
 from airflow_provider_perfectlyclear.errors import (

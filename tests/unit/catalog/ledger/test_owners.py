@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.errors import LaneHeld
@@ -21,7 +22,7 @@ from tests.faults.table import Row
 from tests.support.invariants import (
     check_invariants,
 )
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import Sandbox, jpeg
 from tests.support.workers import Worker
 
 NAMES = [f"{number:02d}.jpg" for number in range(12)]
@@ -29,7 +30,7 @@ NAMES = [f"{number:02d}.jpg" for number in range(12)]
 SOON = {
     "catalog.ledger.lane.ABANDONED": 6.0,
     "catalog.ledger.lane.HEARTBEAT": 0.5,
-    "catalog.engine.start.STALE": 3.0,
+    "catalog.engine.recorder.STALE": 3.0,
     "catalog.engine.start_queue.LEAST": 1.0,
     "catalog.engine.start_queue.UNKNOWN": 1.0,
     "catalog.engine.start_queue.FACTOR": 0.2,
@@ -383,6 +384,26 @@ def test_an_owner_that_wakes_when_another_has_finished_starts_nothing_more(
     # It may have been stopped right before a declared start was sent: that one the other has counted.
     assert after["accepted"] <= len(NAMES) + done["possibly_paid_twice"]
     assert sandbox.outputs == NAMES
+    row.held(check_invariants(sandbox))
+
+
+@pytest.mark.fault("F59", "in a download of what was replaced", "run LANE_LOST")
+def test_an_owner_that_wakes_publishes_nothing_over_a_newer_output(row: Row, sandbox: Sandbox) -> None:
+    options = {**OPTIONS, "transfers": 1, "max_in_flight": 1}
+    stop_at(sandbox, {"route": "download", "nth": 1}, "committed")
+    first = start(sandbox, "monday", options=options)
+    until(lambda: first.is_stopped)
+    (sandbox.source / NAMES[0]).write_bytes(jpeg(77, (96, 80)))
+
+    work(sandbox, "tuesday", options=options)
+    wake(first)
+    lost = end(sandbox, first)
+
+    row.consumed(sandbox.emulator)
+    assert lost["error"] == "LaneLost", lost
+    assert Image.open(sandbox.destination / NAMES[0]).size == (96, 80)
+    after = work(sandbox, "wednesday", options=options)["summary"]
+    assert (after["unchanged"], after["edited_at_destination"], after["paid"]) == (len(NAMES), 0, 0)
     row.held(check_invariants(sandbox))
 
 
