@@ -348,6 +348,14 @@ def an_unknown_preset(workspace: Workspace) -> None:
     workspace.one()
 
 
+@provokes("GET /pfc: HTTP 404: ...; a retry uploads it anew")
+def an_upload_that_is_not_accepted(workspace: Workspace) -> None:
+    workspace.service.fault(
+        {"route": "pfc", "nth": 2}, {"answer": {"status": 404, "json": {"error": "no such file"}}}
+    )
+    workspace.catalog()
+
+
 @provokes(
     "is empty: name a folder",
     "is a relative path",
