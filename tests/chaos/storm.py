@@ -32,7 +32,11 @@ from airflow_provider_perfectlyclear.reasons import PERMANENT, retry_helps
 from tests.chaos.conditions import Conditions, Edit, Fault, Picture, Script
 from tests.chaos.menu import READINGS
 from tests.support.invariants import check_invariants, every_visible_picture_is_whole
-from tests.support.provenance import paid_after_replacement, paid_by_two_lanes
+from tests.support.provenance import (
+    paid_after_a_preset_was_found,
+    paid_after_replacement,
+    paid_by_two_lanes,
+)
 from tests.support.sandbox import Sandbox, jpeg
 from tests.support.workers import Worker
 
@@ -166,7 +170,8 @@ class Storm:
                 self.calm_singles() if run == SINGLES else self.calm(run)
             self.second_night()
             self.night_after()
-            again = paid_by_two_lanes(self.sandbox) + paid_after_replacement(self.sandbox)
+            declared = (paid_by_two_lanes, paid_after_replacement, paid_after_a_preset_was_found)
+            again = sum(paid(self.sandbox) for paid in declared)
             check_invariants(self.sandbox, again=again)
         finally:
             self.sandbox.close()
@@ -328,15 +333,21 @@ class Storm:
         return self.ever[name] if now is None or now.kind != "good" or stays else [now]
 
     def second_night(self) -> None:
-        """What was edited while its start or its job was open is first landed as it was; the next run sees the edit."""
+        """
+        What was edited while its start or its job was open is first landed as it was; the next run sees the edit.
+
+        And what was moved on after the first run had paid for it is not paid twice in that run, whatever was asked for.
+        """
         edited = [name for name, versions in self.ever.items() if len(versions) > 1]
-        if edited:
+        missing = self.moved if self.sandbox.options["reprocess"] == "missing" else set[str]()
+        if edited or missing:
             options = self.options_that_pay_once()
             self.calm("second_night", options=options)
             reasons = self.manifest("second_night")[0]["summary"]["reasons"]
             # What waits for the answer to an equal picture's unconfirmed start has no row of its own.
             if any(line.get("code") == "START_UNKNOWN" for line in self.manifest("second_night")[1:]):
                 reasons.pop("new", 0)
+            assert reasons.pop("output missing", 0) <= len(missing), (reasons, missing)
             assert reasons.keys() <= {"source changed"}, reasons
             assert sum(reasons.values()) <= self.each * len(edited), reasons
 

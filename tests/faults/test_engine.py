@@ -280,6 +280,29 @@ def test_an_output_with_anothers_job_in_a_try_before_is_asked_about_again(
     row.held(check_invariants(sandbox))
 
 
+@pytest.mark.fault("F68", "the job of the content that the output had before", "1 or 2 ambiguous")
+@pytest.mark.parametrize("is_open", [False, True])
+def test_an_output_is_not_given_the_job_of_its_own_content_of_before(
+    row: Row, sandbox: Sandbox, quick: None, monkeypatch: pytest.MonkeyPatch, is_open: bool
+) -> None:
+    """The picture is replaced, and a gateway repeats the answer that its old content got."""
+    sandbox.put("a.jpg")
+    if is_open:  # the next attempt lands the job, and then plans
+        monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.0)
+        assert isinstance(catalog(sandbox, "monday", deferrable=True).execute(), Parked)
+    else:
+        done(catalog(sandbox, "monday").execute())
+    job_id = sandbox.emulator.bill()["entries"][0]["job_id"]
+    (sandbox.source / "a.jpg").write_bytes(jpeg(77))
+    sandbox.emulator.fault({"route": "pfc", "nth": 1}, names_job(sandbox, job_id, commit=True))
+
+    done(catalog(sandbox, "monday" if is_open else "tuesday").execute())
+
+    all_are_their_own(sandbox)
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
+
+
 @pytest.mark.fault("F68", "the file key of a picture that has landed", "1 ambiguous")
 def test_an_upload_that_is_taken_for_another_is_sent_anew(
     row: Row, sandbox: Sandbox, quick: None, monkeypatch: pytest.MonkeyPatch

@@ -41,15 +41,13 @@ def paid_by_two_lanes(sandbox: Sandbox) -> int:
     pictures under a catalog and a single task, or under two of these, at the same time. No lock spans two lanes, and
     the docs say so.
     """
-    lanes: dict[tuple[str, str], set[str]] = {}
+    lanes: dict[tuple[str, str], set[Path]] = {}
     outputs: dict[tuple[str, str], set[str]] = {}
-    for segment in sandbox.look().rglob("lanes/*/*.jsonl"):
-        data = segment.read_bytes()
-        for line in (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).splitlines():
-            record = json.loads(line)
-            if record.get("r") == "intent":
+    for lane, records in _lanes(sandbox):
+        for record in records:
+            if record["r"] == "intent":
                 key = record["sha256"], record["digest"]
-                lanes.setdefault(key, set()).add(str(segment.parent))
+                lanes.setdefault(key, set()).add(lane)
                 outputs.setdefault(key, set()).add(record["output"])
     paid = Counter(_made_of(entry) for entry in sandbox.emulator.bill(results=True)["entries"])
     return sum(
@@ -63,21 +61,44 @@ def paid_after_replacement(sandbox: Sandbox) -> int:
     left to copy, and the docs say so.
     """
     count = 0
-    for lane in {segment.parent for segment in sandbox.look().rglob("lanes/*/*.jsonl")}:
+    for _, records in _lanes(sandbox):
         now: dict[str, tuple[str, str]] = {}
         replaced = set[tuple[str, str]]()
+        for record in records:
+            key = record["sha256"], record["digest"]
+            count += record["r"] == "intent" and bool(record.get("paid_before")) and key in replaced
+            if (before := now.get(record["output"])) not in (None, key):
+                replaced.add(before)
+            now[record["output"]] = key
+    return count
+
+
+def paid_after_a_preset_was_found(sandbox: Sandbox) -> int:
+    """
+    How many paid calls were declared to be for a content that was paid by the name of its preset alone, as the service
+    had hidden the preset from all lists so far: to the ledger this is another correction, and the docs say so.
+    """
+    count = 0
+    for _, records in _lanes(sandbox):
+        now: dict[str, tuple[str, str]] = {}
+        for record in records:
+            key = record["sha256"], record["digest"]
+            if record["r"] == "intent" and record.get("paid_before"):
+                by_name = correction_digest(Correction.parse(record["query"]).canonical())
+                count += now.get(record["output"]) == (record["sha256"], by_name) != key
+            now[record["output"]] = key
+    return count
+
+
+def _lanes(sandbox: Sandbox) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Each lane, with what its segments say about contents and corrections."""
+    for lane in sorted({segment.parent for segment in sandbox.look().rglob("lanes/*/*.jsonl")}):
+        records = list[dict[str, Any]]()
         for segment in sorted(lane.glob("*.jsonl")):
             data = segment.read_bytes()
-            for line in (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).splitlines():
-                record = json.loads(line)
-                if not record.get("sha256") or "digest" not in record:
-                    continue
-                key = record["sha256"], record["digest"]
-                count += record["r"] == "intent" and bool(record.get("paid_before")) and key in replaced
-                if (before := now.get(record["output"])) not in (None, key):
-                    replaced.add(before)
-                now[record["output"]] = key
-    return count
+            lines = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).splitlines()
+            records += [json.loads(line) for line in lines]
+        yield lane, [record for record in records if record.get("sha256") and "digest" in record]
 
 
 def _made_of(entry: Mapping[str, Any]) -> tuple[str, str]:

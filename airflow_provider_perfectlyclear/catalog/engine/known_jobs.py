@@ -22,8 +22,10 @@ class KnownJobs:
         self._ledger = ledger
         #: Job id -> row, of the jobs that were open in this attempt.
         self._given: dict[str, Row] = {}
-        #: Job id -> row, of all jobs in the ledger; read before the first job is accepted.
-        self._before: dict[str, Row] | None = None
+        #: Job id -> row, of all jobs in the ledger. Read before any start is declared: an intent takes the place of
+        #: the row that its output had, and a job of the output's content before is another's.
+        rows = itertools.chain(ledger.others.values(), ledger.rows.values())
+        self._before: dict[str, Row] = {known.job_id: known for known in rows if known.job_id}
         #: Contents and corrections whose job the service has lost: a start for one of them is a second paid call.
         self._lost = set[Key | None]()
 
@@ -48,14 +50,10 @@ class KnownJobs:
     def forget(self, job_id: str) -> None:
         """Forget whose a job is."""
         self._given.pop(job_id, None)
-        if self._before is not None:
-            self._before.pop(job_id, None)
+        self._before.pop(job_id, None)
 
     def holder(self, job_id: str) -> Row | None:
         """Return an output that has the job; None if no response has named it yet."""
-        if self._before is None:  # read once, and only when something is started
-            rows = itertools.chain(self._ledger.others.values(), self._ledger.rows.values())
-            self._before = {known.job_id: known for known in rows if known.job_id}
         return self._given.get(job_id) or self._before.get(job_id)
 
     def was_lost(self, row: Row) -> bool:
