@@ -155,3 +155,14 @@ def template_problem(template: str | None, *, renditions: bool) -> str | None:
     if renditions and "{rendition}" not in template:
         return f"name_template={template!r} needs {{rendition}}: each picture has several."
     return None
+
+
+def renditions_problem(names: Iterable[str]) -> str | None:
+    """Return the message for wrong names of renditions. None: they are right."""
+    names = list(names)
+    if len({name.casefold() for name in names}) != len(names):
+        return f"renditions={names!r} need names that differ, case aside."
+    for name in names:
+        if "\\" in name or not name.isprintable() or {"", ".", ".."} & set(name.split("/")):
+            return f"renditions: {name!r} is no name of a folder below the destination, such as 'web'."
+    return None

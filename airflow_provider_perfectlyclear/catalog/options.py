@@ -59,11 +59,8 @@ class Options:
         if said := limits.problems(vars(self)):
             raise ConfigurationError(" ".join(said))
         self.shard_of()
-        names = [name.casefold() for name in self.renditions or ()]
-        if len(names) != len(set(names)) or "" in names:
-            raise ConfigurationError(
-                f"renditions={list(self.renditions or ())!r} need names that differ, case aside."
-            )
+        if problem := limits.renditions_problem(self.renditions or ()):
+            raise ConfigurationError(problem)
 
     def failures_allowed(self, attempted: int) -> int:
         """

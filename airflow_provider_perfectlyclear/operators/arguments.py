@@ -43,16 +43,10 @@ def check_when_parsed(operator: BaseOperator, correction: Any, renditions: Any =
         *_place_problems(operator, correction, renditions),
         *_choice_problems(operator),
     ]
-    if said:
-        raise ConfigurationError(f"Task {operator.task_id!r}: {' '.join(said)}")
-    reads_files = hasattr(operator, "read_files")
-    if isinstance(renditions, str):
-        renditions = (
-            {} if _is_file(renditions) or limits.is_template(renditions) else renditions_of(renditions)
-        )
-    for each in (correction, *(renditions.values() if isinstance(renditions, Mapping) else ())):
-        if not (reads_files and _is_file(each)):
-            _check_when_parsed(each)
+    wrong = _correction_problems(operator, correction, renditions)
+    if said or wrong:
+        kind = ConfigurationError if said else InvalidCorrection
+        raise kind(f"Task {operator.task_id!r}: {' '.join([*said, *wrong])}")
 
 
 def check_plain_when_parsed(operator: BaseOperator) -> None:
@@ -116,6 +110,29 @@ def _place_problems(operator: BaseOperator, correction: Any, renditions: Any) ->
     is_list = isinstance(getattr(operator, "source", None), list | tuple)
     if is_list and not getattr(operator, "source_root", None):
         said.append("source is a list of files: name the folder they lie in as source_root.")
+    return said
+
+
+def _correction_problems(operator: BaseOperator, correction: Any, renditions: Any) -> list[str]:
+    """Return the problems of each correction, after the argument that has it. Files are checked once they are read."""
+    reads_files = hasattr(operator, "read_files")
+    named, said = {"correction": correction}, list[str]()
+    try:
+        if isinstance(renditions, str) and renditions:
+            is_known = not _is_file(renditions) and not limits.is_template(renditions)
+            renditions = renditions_of(renditions) if is_known else None
+    except ConfigurationError as error:
+        return [str(error)]
+    if isinstance(renditions, Mapping):
+        named |= {f"renditions[{name!r}]": each for name, each in renditions.items()}
+        problem = limits.renditions_problem(map(str, renditions))
+        said += [problem] if problem else []
+    for name, each in named.items():
+        if not (reads_files and _is_file(each)):
+            try:
+                _check_when_parsed(each)
+            except InvalidCorrection as error:
+                said.append(f"{name}: {error}")
     return said
 
 

@@ -259,6 +259,31 @@ def test_an_unknown_correction_field_is_refused_when_the_dag_is_parsed(make, cor
         make("/in/a.jpg", "/out/", correction=correction)
 
 
+def test_all_that_is_wrong_is_said_at_once_with_the_task_and_the_argument():
+    with pytest.raises(ConfigurationError) as refused:
+        _catalog(
+            "/in",
+            "/out",
+            reprocess="all",
+            transfers="4",
+            renditions={"web": {"width": 7}, "print": {"presset": "Cool"}, "../up": {}},
+        )
+    said = str(refused.value)
+    assert said.startswith("Task ")
+    assert "reprocess='all' is unknown" in said
+    assert "transfers='4' is text" in said
+    assert "renditions['web']: Correction field 'width' must be" in said
+    assert "renditions['print']: Correction field 'presset' is unknown; did you mean 'preset'?" in said
+    assert "'../up' is no name of a folder below the destination" in said
+
+
+@pytest.mark.parametrize("name", ["..", "a/../b", "/a", "", "a//b", "a\\b", "a\n"])
+def test_the_name_of_a_rendition_stays_below_the_destination(name):
+    with pytest.raises(ConfigurationError, match="no name of a folder below the destination"):
+        _catalog("/in", "/out", renditions={name: {"width": 700}})
+    _catalog("/in", "/out", renditions={"web/large": {"width": 700}})
+
+
 def test_a_wrong_value_is_refused_when_the_dag_is_parsed_unless_it_is_a_template():
     with pytest.raises(InvalidCorrection, match="width"):
         _catalog("/in", "/out", correction={"width": 7})
