@@ -152,6 +152,8 @@ def template_problem(template: str | None, *, renditions: bool) -> str | None:
     rest = _FIELD.sub("", template)
     if "{" in rest or "}" in rest:
         return f"name_template={template!r} has an unknown field; it may have {', '.join(TEMPLATE_FIELDS)}."
+    if template.startswith("/") or _is_no_name(template.lstrip("/")):
+        return f"name_template={template!r} leads out of the destination: begin it with a folder or a field."
     if renditions and "{rendition}" not in template:
         return f"name_template={template!r} needs {{rendition}}: each picture has several."
     return None
@@ -163,6 +165,10 @@ def renditions_problem(names: Iterable[str]) -> str | None:
     if len({name.casefold() for name in names}) != len(names):
         return f"renditions={names!r} need names that differ, case aside."
     for name in names:
-        if "\\" in name or not name.isprintable() or {"", ".", ".."} & set(name.split("/")):
+        if _is_no_name(name) or "" in name.split("/"):
             return f"renditions: {name!r} is no name of a folder below the destination, such as 'web'."
     return None
+
+
+def _is_no_name(path: str) -> bool:
+    return "\\" in path or not path.isprintable() or not {".", ".."}.isdisjoint(path.split("/"))

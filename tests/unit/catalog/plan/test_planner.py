@@ -423,10 +423,22 @@ def test_a_template_cannot_lead_into_the_ledger() -> None:
     assert plan(lambda: [SAME], known, options).refused
 
 
-def test_a_template_or_a_rendition_cannot_lead_out_either() -> None:
+@pytest.mark.parametrize(
+    "template", ["../{path}", "/{path}", "a/../{path}", "{dir}/./{stem}{ext}", "a\\{path}"]
+)
+def test_a_template_cannot_lead_out(template: str) -> None:
+    with pytest.raises(ConfigurationError, match="leads out of the destination"):
+        check_template(template, renditions=False)
+
+
+def test_a_name_that_leads_out_is_refused_wherever_it_comes_from() -> None:
     assert planned(["a.jpg"], name_template="../{path}").refused
-    assert planned(["a.jpg"], renditions={"../up": Correction()}).refused
     assert planned(["b/a.jpg"], name_template="/{path}").refused
+
+
+def test_a_rendition_cannot_lead_out() -> None:
+    with pytest.raises(ConfigurationError, match="no name of a folder below the destination"):
+        planned(["a.jpg"], renditions={"../up": Correction()})
 
 
 # ---- what is selected
