@@ -75,18 +75,21 @@ def paid_after_replacement(sandbox: Sandbox) -> int:
 
 def paid_after_a_preset_was_found(sandbox: Sandbox) -> int:
     """
-    How many paid calls were declared to be for a content that was paid by the name of its preset alone, as the service
-    had hidden the preset from all lists so far: to the ledger this is another correction, and the docs say so.
+    How many outputs were paid for under a content that had been paid for by the name of its preset alone, as the
+    service had hidden the preset from all lists so far: to the ledger this is another correction, and the docs say so.
     """
     count = 0
     for _, records in _lanes(sandbox):
-        now: dict[str, tuple[str, str]] = {}
+        by_name = set[tuple[str, str]]()
+        found = set[str]()
         for record in records:
-            key = record["sha256"], record["digest"]
-            if record["r"] == "intent" and record.get("paid_before"):
-                by_name = correction_digest(Correction.parse(record["query"]).canonical())
-                count += now.get(record["output"]) == (record["sha256"], by_name) != key
-            now[record["output"]] = key
+            if record["r"] == "intent":
+                key = record["sha256"], correction_digest(Correction.parse(record["query"]).canonical())
+                if record["digest"] == key[1]:
+                    by_name.add(key)
+                elif key in by_name:
+                    found.add(record["output"])
+        count += len(found)
     return count
 
 
