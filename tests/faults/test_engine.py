@@ -303,6 +303,29 @@ def test_an_output_is_not_given_the_job_of_its_own_content_of_before(
     row.held(check_invariants(sandbox))
 
 
+@pytest.mark.fault("F68", "the job of another picture, for a source that is then replaced", "2 ambiguous")
+def test_a_start_that_was_given_up_stays_declared_when_its_output_is_made_of_something_else(
+    row: Row, sandbox: Sandbox, quick: None
+) -> None:
+    """Two accepted calls for b.jpg have no job. The retry finds another picture there."""
+    sandbox.put("a.jpg")
+    done(catalog(sandbox, "monday").execute())
+    job_id = sandbox.emulator.bill()["entries"][0]["job_id"]
+    sandbox.put("b.jpg")
+    sandbox.emulator.fault({"route": "pfc", "nth": 1, "times": 2}, names_job(sandbox, job_id, commit=True))
+    with pytest.raises(CatalogFailed, match="START_LOST"):
+        catalog(sandbox, "tuesday").execute()
+    (sandbox.source / "b.jpg").write_bytes(jpeg(77))
+
+    summary = done(catalog(sandbox, "tuesday").execute())
+
+    assert (summary["paid"], summary["possibly_paid_twice"]) == (1, 2)
+    assert sandbox.accepted == 1 + 2 + 1
+    all_are_their_own(sandbox)
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
+
+
 @pytest.mark.fault("F68", "the file key of a picture that has landed", "1 ambiguous")
 def test_an_upload_that_is_taken_for_another_is_sent_anew(
     row: Row, sandbox: Sandbox, quick: None, monkeypatch: pytest.MonkeyPatch

@@ -72,8 +72,9 @@ class View:
     def apply(self, record: Record, header: Header) -> None:
         """Let one record of a segment change what the lane says."""
         self.replaced.update(replaced_content(self.rows, record))
+        before = self.rows.get(record.get("output", ""))
+        charge(self.bills, record, run=header.run, at=header.at, before=before)
         apply(self.rows, record, run=header.run, at=header.at, seq=header.seq)
-        charge(self.bills, record, run=header.run, at=header.at)
 
 
 def segment_name(lane: str, number: int) -> str:
