@@ -236,10 +236,10 @@ class StartOnce:
             accepted, and this returns what a refusal of another one comes to.
         """
         file_key, correction = str(row.file_key), Correction.parse(dict(row.query or {}))
-        again = [if_refused is not None]
+        again, earlier_job = [if_refused is not None], self._job_of_earlier_content()
         try:
-            return self._client.send(
-                calls.start(file_key, correction), before=lambda: self._declare(row, again)
+            job_id = self._client.send(
+                calls.start(file_key, correction), before=lambda: self._declare(row, again, earlier_job)
             )
         except StartUnknown as unknown:
             if correction.cache is False:
@@ -256,15 +256,29 @@ class StartOnce:
             if if_refused is None:
                 self._close(row, error.code, str(error))
             raise
+        if job_id == earlier_job:
+            said = (
+                f"the response names job {job_id}, which was started for the earlier content of {self._source.uri}. "
+                "This start may have been paid"
+            )
+            self._close(row, Reason.START_LOST, said)
+            raise Unavailable(f"{said}; a retry uploads the file anew, which may pay twice")
+        return job_id
 
-    def _declare(self, row: Row, again: list[bool]) -> None:
+    def _job_of_earlier_content(self) -> str:
+        """Return the job that the source had before it was replaced, however many tries ago; ``""``: none is known."""
+        row = self._ledger.rows.get(self._name)
+        return "" if row is None else row.job_id or row.doubt
+
+    def _declare(self, row: Row, again: list[bool], earlier_job: str) -> None:
         """
         Write the intent right before each request, whatever it waited for: only the owner of a lane can, and the next
         try learns from it when the request was sent.
 
         :param again: whether an earlier call may have been accepted; counted once.
+        :param earlier_job: the job of the source's earlier content.
         """
-        self._lane.append([records.intent(row, again=again[0])])
+        self._lane.append([records.intent(row, again=again[0], doubt=earlier_job)])
         again[0] = False
         if self._ledger.silence > starts.STALE:
             raise Unavailable(

@@ -662,13 +662,18 @@ def sources_of_single_steps(workspace: Workspace) -> None:
     "the time was up before it could be asked about",
     "An earlier try recorded no response to its paid call",
     "possibly_paid_twice=",
+    "which was started for the earlier content of",
 )
 def unconfirmed_starts(workspace: Workspace) -> None:
     workspace.service.fault("pfc", {"reset": "committed"})
     workspace.catalog(on_ambiguous="fail")
     workspace.service.fault("pfc", {"reset": "committed"})
     for _ in range(3):
-        workspace.start(source=f"{workspace.photos}/a.jpg", state_path=str(workspace.tmp / "state"))
+        job_id = workspace.start(source=f"{workspace.photos}/a.jpg", state_path=str(workspace.tmp / "state"))
+    (workspace.photos / "a.jpg").write_bytes(picture("red"))
+    named = {"statusEndpoint": f"{workspace.service.base_url}/status/{job_id}"}
+    workspace.service.fault("pfc", {"answer": {"status": 200, "json": named}})
+    workspace.start(source=f"{workspace.photos}/a.jpg", state_path=str(workspace.tmp / "state"))
     for finally_over in (lambda lost: lost.settle(1.0, 0.0)[1], lambda lost: lost.give_up()):
         lost = starts.Unconfirmed("auto", Board())
         row = LedgerRow("a.jpg", State.INTENT, file_key="key")

@@ -277,6 +277,24 @@ def test_a_source_that_is_replaced_after_a_lost_answer_says_what_may_have_been_p
     assert service.bill()["accepted"] == 2
 
 
+def test_a_replaced_source_is_not_given_the_job_of_its_earlier_content(service, start, photos, caplog):
+    """A gateway repeats the response of before, also to the retry. Each start is accepted."""
+    earlier, _ = start()
+    (photos / "a.jpg").write_bytes(picture("red"))
+    named = {"statusEndpoint": f"{service.base_url}/status/{earlier}"}
+    service.fault({"route": "pfc", "times": 2}, {"answer": {"status": 200, "json": named, "commit": True}})
+
+    for _ in range(2):
+        with pytest.raises(AirflowException, match="a retry uploads the file anew, which may pay twice"):
+            start()
+    job, xcoms = start()
+
+    (entry,) = [entry for entry in service.bill()["entries"] if entry["job_id"] == job]
+    assert job != earlier and entry["file_key"] == xcoms["file_key"]
+    assert service.bill()["accepted"] == 4 and "possibly_paid_twice=2" in caplog.text
+    assert start()[0] == job and service.bill()["accepted"] == 4
+
+
 def stopped_at_its_upload(service, photos, tmp_path, **kwargs):
     """A try that sleeps once its upload has arrived."""
     service.fault("put", {"kill": {"pid": "peer", "signal": "SIGSTOP", "when": "committed"}})
