@@ -379,6 +379,42 @@ SAFEGUARDS = [
         "if self._remembered(name)[1]:",
         ("tests/faults/test_damaged.py",),
     ),
+    # ---- what was true when a run began
+    Safeguard(
+        "late publication",
+        "catalog/engine/recorder.py",
+        "if self.stood_still or isinstance(self.stopped, LaneLost):",
+        "if False:",
+        (OWNERS, "--fault", "F59"),
+    ),
+    Safeguard(
+        "publication over a newer output",
+        "catalog/engine/recorder.py",
+        "        self.refuse_late()\n        self.refuse_contested(output)",
+        "        self.refuse_late()",
+        ("tests/faults/test_overtaken.py",),
+    ),
+    safeguard(
+        "the job of an output's content of before",
+        "catalog/engine/known_jobs.py",
+        "known.job_id: known for known in rows if known.job_id}",
+        "known.job_id: known for known in list(rows)[:0] if known.job_id}",
+        "F68",
+    ),
+    Safeguard(
+        "an unconfirmed start stays open",
+        "catalog/engine/start_answers.py",
+        "if again and not isinstance(error, StartRefused):",
+        "if False:",
+        ("tests/faults/test_overtaken.py",),
+    ),
+    Safeguard(
+        "a start that was given up stays declared",
+        "catalog/ledger/bills.py",
+        " or _gives_up_a_start(before, record, run)",
+        "",
+        ("tests/faults/test_engine.py", "--fault", "F68"),
+    ),
 ]
 
 
