@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_perfectlyclear.api import calls
@@ -41,18 +42,33 @@ log = logging.getLogger(__name__)
 Remember = Callable[[Mapping[str, Any]], None]
 
 
+@dataclass(frozen=True)
+class Starter:
+    """
+    The task instance that starts a correction.
+
+    :param task: names the task of a Dag run, mapped instances all together.
+    :param run: names the task instance over all its tries.
+    :param title: the task instance as a person would name it.
+    """
+
+    task: str
+    run: str
+    title: str
+
+
 class StartOnce:
     """
-    Start a correction, unless the same task has already, in the same Dag run: in an earlier try, or under another
-    map index, as the indexes move when a run is cleared and its list is shorter.
+    Starts a correction, unless the same task has already, in the same Dag run.
+
+    It may have in an earlier try, or under another map index: the indexes move when a run is cleared and its list is
+    shorter.
 
     :param client: the service.
     :param state: where the ledger lies.
     :param correction: with its file type, if it was given.
     :param source: what is corrected.
-    :param task_key: names the task of a Dag run, mapped instances all together.
-    :param run_key: names the task instance over all its tries.
-    :param title: the task instance as a person would name it.
+    :param starter: the task instance.
     :param expects: what the last run, or an earlier try, said of the ledger, if it is known.
     :param accept_ledger: the id of a ledger whose absence is accepted.
     """
@@ -64,22 +80,20 @@ class StartOnce:
         *,
         correction: Correction,
         source: StartSource,
-        task_key: str,
-        run_key: str,
-        title: str,
+        starter: Starter,
         expects: Expected | None = None,
         accept_ledger: str | None = None,
     ) -> None:
         self._correction, self._source = correction, source
         self._digest = correction_digest(correction.canonical())
         asked = {name: value for name, value in correction.query().items() if name != "cache"}
-        self._name = _hash(json.dumps([task_key, asked, source.uri], sort_keys=True))[:24]
-        run = _hash(run_key)
+        self._name = _hash(json.dumps([starter.task, asked, source.uri], sort_keys=True))[:24]
+        run = _hash(starter.run)
         self._client = client
         self._state = state.child("starts")
         self._state.part_tag = run[:8]
         self._expects, self._accepted = expects, accept_ledger
-        self._ledger = Ledger(self._state, f"one-{self._name}", run=run[:16], title=title)
+        self._ledger = Ledger(self._state, f"one-{self._name}", run=run[:16], title=starter.title)
         self._lane = Heartbeat(self._ledger)
 
     def run(self, remember: Remember = lambda said: None) -> Row:
@@ -172,7 +186,7 @@ class StartOnce:
     # ---- the source
 
     def _known(self) -> Row | None:
-        """What the ledger says about the bytes that the source has now."""
+        """Return what the ledger says about the bytes that the source has now."""
         row, fingerprint = self._ledger.rows.get(self._name), self._source.fingerprint()
         if row is None or same_fingerprint(row.fingerprint, fingerprint):
             return row
@@ -216,7 +230,7 @@ class StartOnce:
     # ---- the paid call
 
     def _wait_for_a_cache(self, row: Row) -> None:
-        """An earlier try was killed, lost the lane or had no response: wait until a cache at the service can answer."""
+        """Wait until a cache at the service can answer for an earlier try without a recorded response."""
         if (row.query or {}).get("cache") == "false":
             raise StartUnknown(row.file_key or "", "an earlier try recorded no response")
         seconds = starts.UNKNOWN - max(0.0, time.time() - row.at)
@@ -272,8 +286,9 @@ class StartOnce:
 
     def _declare(self, row: Row, again: list[bool], earlier_job: str) -> None:
         """
-        Write the intent right before each request, whatever it waited for: only the owner of a lane can, and the next
-        try learns from it when the request was sent.
+        Write the intent right before each request, whatever it waited for.
+
+        Only the owner of a lane can, and the next try learns from it when the request was sent.
 
         :param again: whether an earlier call may have been accepted; counted once.
         :param earlier_job: the job of the source's earlier content.

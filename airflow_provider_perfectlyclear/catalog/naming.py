@@ -17,7 +17,7 @@ def output_name(
     source: str, correction: Correction, *, rendition: str = "", template: str | None = None
 ) -> str:
     """
-    The name of an output: the source's own, with the extension of what will come back.
+    Return the name of an output: the source's own, with the extension of what will come back.
 
     :param template: ``{path}``, ``{dir}``, ``{stem}``, ``{ext}`` and ``{rendition}`` are replaced.
     :raises ConfigurationError: the template has an unknown field.
@@ -37,14 +37,17 @@ def output_name(
 
 def check_template(template: str | None, renditions: bool) -> None:
     """
-    :raises ConfigurationError: a field is unknown, or outputs of one picture would share a name.
+    Refuse a template that names no output, or not one of its own for each.
+
+    :raises ConfigurationError: a field is unknown, outputs of one picture would share a name, or it leads out of the
+        destination.
     """
     if said := template_problem(template, renditions=renditions):
         raise ConfigurationError(said)
 
 
 def output_extension(extension: str, correction: Correction) -> str:
-    """The extension of what comes back for a file with ``extension`` (without the dot)."""
+    """Return the extension of what comes back for a file with ``extension`` (without the dot)."""
     kind = extension.lower()
     if kind in ("mp4", "mov"):
         return extension
@@ -64,15 +67,16 @@ def slug(text: str) -> str:
 
 def refusal_key(source: str, rendition: str = "") -> str:
     """
-    The ledger's name for a source that was refused for its name. No output begins with ``/``, so what the
-    ledger knows about outputs stays.
+    Return the ledger's name for a source that was refused for its name.
+
+    No output begins with ``/``, so what the ledger knows about outputs stays.
     """
     return f"/{rendition}/{source}" if rendition else f"/{source}"
 
 
 def size_of(name: str, sizes: Mapping[str, int]) -> int | None:
     """
-    The size of an output, whichever normal form the destination has given its name; None when it is not there.
+    Return the size of an output, whichever normal form the destination has given its name; None when it is not there.
 
     :param sizes: names as listed -> sizes in bytes, with :func:`add_composed`.
     """

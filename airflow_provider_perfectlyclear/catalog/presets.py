@@ -43,8 +43,9 @@ BUILT_IN = ("universal", "none")
 
 def iter_presets(client: Client) -> Iterator[Preset]:
     """
-    Every preset of the account, page by page; free. A short page is not the last one, as the service may leave some
-    out after it has counted; one with nothing new is.
+    Read every preset of the account, page by page; free.
+
+    A short page is not the last one, as the service may leave some out after it has counted; one with nothing new is.
     """
     seen = set[str]()
     for page in range(MAX_PAGES):
@@ -80,8 +81,10 @@ def _fetch(client: Client, preset_id: str, sink: BinaryIO) -> Downloaded | None:
 
 class Presets:
     """
-    The presets of an account, and those that it had when they were last looked for: one that is left out of a list for
-    once must not be taken for a built-in one, which would be another correction, and paid for again.
+    The presets of an account, and those that it had when they were last looked for.
+
+    One that is left out of a list for once must not be taken for a built-in one, which would be another correction, and
+    paid for again.
 
     :param home: where a ledger lies.
     """
@@ -115,8 +118,10 @@ class Presets:
 
     def _believed(self, name: str, found: Preset) -> str | None:
         """
-        Return the content's SHA-256: the remembered one, or one that two readings agree on. A single misreading would
-        count as another correction and be paid for. If every reading differs, the redo guard decides.
+        Return the content's SHA-256: the remembered one, or one that two readings agree on.
+
+        A single misreading would count as another correction and be paid for. If every reading differs, the redo guard
+        decides.
         """
         is_known, known = self._remembered(name)
         read = list[str]()
@@ -168,8 +173,10 @@ class Presets:
 
     def _remembered(self, name: str) -> tuple[bool, str | None]:
         """
-        Whether the preset was listed before, and the SHA-256 of its file. Of a damaged record only the first is known:
-        that is enough not to take the preset for a built-in one, and two readings of its file write the record anew.
+        Return whether the preset was listed before, and the SHA-256 of its file.
+
+        Of a damaged record only the first is known: that is enough not to take the preset for a built-in one, and two
+        readings of its file write the record anew.
         """
         file = self._file(name)
         data = self._home.read(file)

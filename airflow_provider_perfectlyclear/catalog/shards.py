@@ -11,5 +11,5 @@ def in_shard(name: str, shard: tuple[int, int] | None) -> bool:
 
 
 def lane_of(shard: tuple[int, int] | None) -> str:
-    """The lane of a shard: ``all``, or such as ``03of16``."""
+    """Return the lane of a shard: ``all``, or such as ``03of16``."""
     return "all" if shard is None else f"{shard[0]:02d}of{shard[1]:02d}"

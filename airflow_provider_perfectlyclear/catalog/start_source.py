@@ -44,7 +44,7 @@ class StartSource:
 
     @staticmethod
     def of_file(store: Store, name: str, upload: Callable[[], Sent]) -> StartSource:
-        """The source for a file in a store; see ``upload`` in the class."""
+        """Return the source for a file in a store; see ``upload`` in the class."""
         return StartSource(
             store.uri(name), upload, lambda: _fingerprint(store, name), lambda: _sha256(store, name)
         )

@@ -123,7 +123,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
         self, hook: PerfectlyClearHook, correction: Correction, context: Context
     ) -> tuple[str, str]:
         from airflow_provider_perfectlyclear.adapters.object_storage import open_state
-        from airflow_provider_perfectlyclear.catalog.idempotent_start import StartOnce
+        from airflow_provider_perfectlyclear.catalog.idempotent_start import Starter, StartOnce
 
         ti = context["ti"]
         once = StartOnce(
@@ -131,9 +131,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
             open_state(self.state_path, None),
             correction=correction,
             source=self._source(hook, correction),
-            task_key=task_key(ti),
-            run_key=run_key(ti),
-            title=run_title(ti),
+            starter=Starter(task_key(ti), run_key(ti), run_title(ti)),
             expects=recall(context),
             accept_ledger=self.accept_ledger or None,
         )

@@ -31,7 +31,7 @@ class Bill:
 
 
 def billed(run: str, bill: Bill) -> dict[str, Any]:
-    """A checkpoint's record of what a run has paid."""
+    """Return a checkpoint's record of what a run has paid."""
     again = {"paid_again": bill.paid_again} if bill.paid_again else {}
     return {"r": "bill", "run": run, "paid": bill.paid, "twice": bill.twice, "at": bill.at, **again}
 

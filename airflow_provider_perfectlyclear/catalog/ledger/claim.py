@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 class Claim:
     """
+    A run's hold on its ledger.
+
     :param home: the state folder.
     :param ledger: the run's lane.
     :param lanes: the lanes beside it.
@@ -103,8 +105,10 @@ class Claim:
 
     def catch_up(self, *, may_pay: bool) -> bool:
         """
-        Read the whole lane after a resume. The run kept only its own rows: enough to land open jobs, as long as no task
-        for a single picture may have landed a newer one. Without the paid calls of other runs it must not start a job.
+        Read the whole lane after a resume.
+
+        The run kept only its own rows: enough to land open jobs, as long as no task for a single picture may have
+        landed a newer one. Without the paid calls of other runs it must not start a job.
 
         :param may_pay: whether the run may still start a job.
         :returns: False when another lane has news: plan again.
@@ -212,7 +216,7 @@ class Claim:
 
     def memory(self) -> dict[str, Any] | None:
         """
-        What the next run of the same task should expect of the ledger, as plain data.
+        Return what the next run of the same task should expect of the ledger, as plain data.
 
         :returns: None when there is none, or it is not known to be the right one: the next run would take it for that.
         """

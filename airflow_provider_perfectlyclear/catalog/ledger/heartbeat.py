@@ -22,8 +22,9 @@ _LAST = 5.0
 
 class Heartbeat:
     """
-    A thread that shows that the owner of a lane lives. As long as it runs, the lane is written through it. Use as a
-    context manager.
+    A thread that shows that the owner of a lane lives. Use as a context manager.
+
+    As long as it runs, the lane is written through it.
 
     :param ledger: the lane, owned.
     """

@@ -23,6 +23,8 @@ LAYOUT = 1
 @dataclass(frozen=True, slots=True)
 class Identity:
     """
+    What a ledger is about.
+
     :param ledger: the ledger's id.
     :param destination: where its outputs stand; ``".."`` when the ledger lies in it, so that both may be moved
         together; ``""`` when it has only data.
@@ -87,7 +89,7 @@ def create(state: Store, destination: str, service: str) -> Identity | None:
 
 
 def replace(state: Store, known: Identity, destination: str, service: str) -> Identity:
-    """The ledger is about another destination or service from now on, as the user has confirmed."""
+    """Write that the ledger is about another destination or service from now on, as the user has confirmed."""
     identity = Identity(known.ledger, destination, service)
     state.write(NAME, _packed(identity))
     return identity
@@ -99,7 +101,7 @@ def _packed(identity: Identity) -> bytes:
 
 
 def place_of(destination: Store | None, state: Store) -> str:
-    """The destination, as an identity names it."""
+    """Return the destination as an identity names it."""
     if destination is None:
         return ""
     inside = destination.relative(state)

@@ -14,7 +14,7 @@ _KEYS_PER_RECORD = 1000
 
 def content_key(sha256: str, digest: str) -> int:
     """
-    A number of 64 bits for a content in a correction.
+    Return a number of 64 bits for a content in a correction.
 
     :param sha256: of the source's bytes, hex.
     :param digest: of the correction, hex.
@@ -96,7 +96,7 @@ class ContentIndex:
         self, sha256: str, digest: str, *, paid_by: str | None = None, standing: bool = False
     ) -> Row | None:
         """
-        The row that holds a content in a correction: one that has landed before one that failed for good.
+        Return the row that holds a content in a correction: one that has landed before one that failed for good.
 
         :param sha256: of the source's bytes, hex.
         :param digest: of the correction.

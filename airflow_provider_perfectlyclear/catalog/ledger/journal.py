@@ -41,6 +41,8 @@ USAGES = 1000
 
 class Book:
     """
+    What is to be written, and what was done so far.
+
     :param ledger: an owned lane.
     :param progress: what earlier engines of this run did.
     """
@@ -104,7 +106,7 @@ class Book:
             self.append()
 
     def landed(self, output: str, done: Landed) -> None:
-        """An output stands in its place."""
+        """Note that an output stands in its place."""
         status = done.status
         usage = self._shared(status.usage.counters()) if status and status.usage else None
         self.note(records.landed(output, size=done.size, usage=usage, sha256=done.sha256))
@@ -132,7 +134,7 @@ class Book:
 
     def failed(self, row: Row, error: PerfectlyClearError, *, close: bool = False) -> None:
         """
-        An output failed.
+        Note that an output failed.
 
         :param row: which, and what it was to be made from.
         :param close: the ledger is told that it is over; otherwise a job stays open there, to be asked again.
@@ -156,7 +158,7 @@ class Book:
             self._count_streak(f"{error.code} {reason}" if isinstance(error, JobError) else error.code)
 
     def _refused_before(self, row: Row, code: str, beside: bool) -> Row | None:
-        """What the ledger says of the same bytes of the same source if an earlier run has refused them alike."""
+        """Return the row of the same bytes of the same source if an earlier run has refused them alike."""
         before = self.ledger.rows.get(refusal_key(row.output) if beside else row.output)
         if before is None or before.run == self.ledger.run:
             return None
@@ -176,8 +178,9 @@ class Book:
 
     def _knows_more(self, row: Row) -> bool:
         """
-        Whether the ledger knows of the output what must not be forgotten: it was paid for, or is another source's. What
-        is wrong with a source is then noted beside it.
+        Return whether the ledger knows what must not be forgotten: the output was paid for, or is another source's.
+
+        What is wrong with a source is then noted beside it.
         """
         before = self.ledger.rows.get(row.output)
         if before is None:
@@ -186,13 +189,13 @@ class Book:
         return is_paid or bool(before.root and row.root and before.source_uri != row.source_uri)
 
     def _code_of(self, row: Row, error: PerfectlyClearError) -> str:
-        """A job that is lost is started again once; lost again, it is final, unless the service knew nobody."""
+        """Return the reason: a job that is lost twice is lost for good, unless the service knew no job at all."""
         before = self.ledger.rows.get(row.output)
         again = isinstance(error, JobLost) and before is not None and before.after_loss
         return Reason.JOB_LOST_AGAIN if again and not self.service_forgets else error.code
 
     def failure(self, failure: Failure) -> None:
-        """An output failed in this try; the ledger has, or needs, no more about it."""
+        """Count an output that failed in this try; the ledger has, or needs, no more about it."""
         self._failures[failure.code] += 1
         count = self._failures[failure.code]
         if count <= FAILURES_NAMED:

@@ -91,6 +91,7 @@ class Ledger:
 
     @property
     def head(self) -> int:
+        """The number of the last segment."""
         return self.view.head
 
     @property
@@ -240,7 +241,7 @@ class Ledger:
         self.owned = False
 
     def release(self) -> None:
-        """The run is over."""
+        """Let go of the lane: the run is over."""
         if self.owned:
             self.append([{"r": "released"}])
             self.owned = False
@@ -279,6 +280,7 @@ class Ledger:
 
     @property
     def wants_checkpoint(self) -> bool:
+        """Whether the segments since the last checkpoint are many."""
         return self.head - self.view.checkpoint >= CHECKPOINT_EVERY
 
     def _clean(self, *, below: int) -> None:
@@ -304,7 +306,7 @@ class Ledger:
         return self.store.stat(segment_name(self.lane, self.head + 1)) is not None
 
     def held(self) -> LaneHeld:
-        """The error that names the lane's owner and the remedy."""
+        """Return the error that names the lane's owner and the remedy."""
         who = self.view.holder.title if self.view.holder else "another run"
         return LaneHeld(
             f"{self.store.uri('')} is locked by {who}, which is still running. Set retries to try again later. To "
@@ -322,7 +324,7 @@ class Ledger:
 
 
 def refuse(ledger: Ledger) -> None:
-    """:raises LaneHeld: the lane's owner lives."""
+    """Refuse a lane whose owner lives. :raises LaneHeld: always."""
     raise ledger.held()
 
 

@@ -1,6 +1,7 @@
 """
-The other lanes of a ledger: other layouts of shards, and single pictures. They are waited for, made to plan again, and
-what they say is merged into what a run knows.
+The other lanes of a ledger: other layouts of shards, and single pictures.
+
+They are waited for, made to plan again, and what they say is merged into what a run knows.
 
 No lock spans two lanes. A single picture claims its own lane first and reads the catalog's lanes after that; a catalog
 declares a start in its own lane first and looks at the picture's lane after that. So at least one of two runs that
@@ -33,7 +34,7 @@ READERS = 16
 
 
 def single_lane(output: str) -> str:
-    """The lane of a single picture's output."""
+    """Return the lane of a single picture's output."""
     return f"one-{sha256(output.encode()).hexdigest()[:24]}"
 
 
@@ -155,7 +156,7 @@ class CatalogLanes(_Lanes):
             self._merge(row for row in rows if in_shard(row.source, self._shard))
 
     def _as_ours(self, row: Row) -> Row:
-        """The row with its source named as the catalog would name it, where it lies below the catalog's."""
+        """Return the row with its source named as the catalog would name it, where it lies below the catalog's."""
         below = row.source_uri.removeprefix(f"{self._root.rstrip('/')}/")
         is_below = self._root and row.root and below != row.source_uri
         return replace(row, root=self._root, source=below) if is_below else row
@@ -243,7 +244,7 @@ class SingleLanes(_Lanes):
         self._merge(catalogs)
 
     def may_have_news(self) -> bool:
-        """A catalog that takes up the picture writes to its lane, and so makes the picture's own run plan again."""
+        """Return False: a catalog that takes up the picture writes to its lane, and so makes its own run plan again."""
         return False
 
     def catch_up(self) -> bool:
@@ -301,8 +302,9 @@ class SingleLanes(_Lanes):
 
     def settle(self) -> bool:
         """
-        After taking one's own lane: record here the row that was taken up from another lane. The next record may say no
-        more than that the output has landed, and a reader has to know from what.
+        After taking one's own lane: record here the row that was taken up from another lane.
+
+        The next record may say no more than that the output has landed, and a reader has to know from what.
 
         :returns: False when a catalog has written meanwhile, and the lanes must be read again.
         :raises LaneLost: one's own lane is lost.
@@ -318,12 +320,12 @@ class SingleLanes(_Lanes):
 
     @staticmethod
     def leaves(output: str) -> bool:
-        """A single picture is left to no other task."""
+        """Return False: a single picture is left to no other task."""
         return False
 
     @staticmethod
     def is_contested(output: str) -> bool:
-        """A single picture read the catalog's lanes after it had claimed its own: the catalog steps back."""
+        """Return False: the catalog steps back, as its lanes were read after this one was claimed."""
         return False
 
 

@@ -27,7 +27,7 @@ OUTPUT_DIGITS = 16
 
 def intent(row: Row, *, again: bool = False, after_loss: bool = False, doubt: str = "") -> dict[str, Any]:
     """
-    What must be written before ``/pfc`` is called.
+    Return what must be written before ``/pfc`` is called.
 
     :param again: an earlier call may have been accepted.
     :param after_loss: its job was lost.
@@ -48,7 +48,7 @@ def intent(row: Row, *, again: bool = False, after_loss: bool = False, doubt: st
 
 def joined(row: Row, job_id: str) -> dict[str, Any]:
     """
-    An output shares a job that was started for the same content and correction: nothing is paid for it.
+    Say that an output shares a job that was started for the same content and correction: nothing is paid for it.
 
     :param row: the output, with its source, content, correction and the query of that job.
     :param job_id: the service's job id.
@@ -82,7 +82,7 @@ def started(output: str, job_id: str, *, paid_before: bool = False) -> dict[str,
 
 def copying(row: Row) -> dict[str, Any]:
     """
-    A copy, or the result of an earlier job, is about to be published over an output: either may stand there now.
+    Say that a copy, or an earlier job's result, is about to be published over an output: either may stand there now.
 
     :param row: the output with its new source, content and correction, and the job whose result it gets.
     """
@@ -92,14 +92,14 @@ def copying(row: Row) -> dict[str, Any]:
 def landed(
     output: str, *, size: int | None, usage: Mapping[str, int] | None, sha256: str = ""
 ) -> dict[str, Any]:
-    """The corrected file stands at the destination (``size`` None: only its data was wanted)."""
+    """Say that the corrected file stands at the destination (``size`` None: only its data was wanted)."""
     content = {"sha256": sha256[:OUTPUT_DIGITS]} if sha256 else {}
     return {"r": "landed", "output": output, "size": size, "usage": usage or None, **content}
 
 
 def seen(output: str, fingerprint: str, *, root: str = "", source: str = "") -> dict[str, Any]:
     """
-    The source's fingerprint or place changed, its bytes did not: nothing is to be done.
+    Say that the source's fingerprint or place changed, and its bytes did not: nothing is to be done.
 
     :param root: where the source lies now, with ``source``; ``""``: where it was.
     """
@@ -108,17 +108,17 @@ def seen(output: str, fingerprint: str, *, root: str = "", source: str = "") -> 
 
 
 def gone(output: str) -> dict[str, Any]:
-    """The output is gone from the destination, and the service has its result no more (404): not asked again."""
+    """Say that the output is gone from the destination, and its result from the service (404): not asked again."""
     return {"r": "gone", "output": output}
 
 
 def merged(lane: str, head: int) -> dict[str, Any]:
-    """What another lane said up to the segment of this number is part of this one."""
+    """Say that what another lane says up to the segment of this number is part of this one."""
     return {"r": "merged", "lane": lane, "head": head}
 
 
 def failed(row: Row, code: str, reason: str) -> dict[str, Any]:
-    """It failed; ``row`` says for which content and correction."""
+    """Say that it failed; ``row`` says for which content and correction."""
     return {"r": "failed", **_made_from(row), "code": code, "reason": reason}
 
 
@@ -158,7 +158,7 @@ def _noted(row: Row, record: Record, seq: int) -> Row:
 
 
 def _from(row: Row, record: Record, state: State) -> Row:
-    """A row that begins anew: what an output is to be made from."""
+    """Return a row that begins anew: what an output is to be made from."""
     return Row(
         output=row.output,
         state=state,
@@ -257,7 +257,7 @@ _CHANGES = {
 
 def correction_digest(parameters: Mapping[str, Any], *, preset_sha256: str | None = None) -> str:
     """
-    The digest that says whether a correction is still the same.
+    Return the digest that says whether a correction is still the same.
 
     :param parameters: what was explicitly asked for, normalised (``Correction.canonical()``).
     :param preset_sha256: of a custom preset's file, so that an edited preset is another correction.

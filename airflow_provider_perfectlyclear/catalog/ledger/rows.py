@@ -23,6 +23,7 @@ class State(StrEnum):
 
     @property
     def is_open(self) -> bool:
+        """Whether a job may be running for it."""
         return self in (State.INTENT, State.STARTED)
 
 
@@ -102,8 +103,9 @@ class Row:
 
     def outranks(self, other: Row) -> bool:
         """
-        Whether this row of an output counts, and not that of another lane: the newer one. A failure before anything
-        was paid never hides what the other lane has paid for.
+        Return whether this row of an output counts, and not that of another lane: the newer one.
+
+        A failure before anything was paid never hides what the other lane has paid for.
         """
         if self._is_no_start != other._is_no_start:
             return other._is_no_start
@@ -121,6 +123,7 @@ class Row:
 
     @property
     def is_known_bad(self) -> bool:
+        """Whether it failed for good."""
         return self.state is State.FAILED and self.code in PERMANENT
 
     def to_json(self) -> dict[str, Any]:
@@ -161,5 +164,5 @@ def _payer(row: Record) -> str:
 
 
 def source_uri(root: str, name: str) -> str:
-    """The full URI of a source, however its folder and its name were told apart."""
+    """Return the full URI of a source, however its folder and its name were told apart."""
     return f"{root.rstrip('/')}/{name}"

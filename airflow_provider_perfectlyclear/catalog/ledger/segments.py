@@ -119,6 +119,7 @@ def list_lanes(store: Store) -> dict[str, list[Entry]]:
 
 
 def is_segment(name: str) -> bool:
+    """Return whether a file of a lane is a segment, by its name."""
     return len(name) == 14 and name[:8].isdigit() and name.endswith(".jsonl")
 
 
@@ -175,7 +176,7 @@ class _Segment:
                     view.merged[record["lane"]] = int(record["head"])
 
     def ends_with(self) -> str | None:
-        """The kind of its last record, without applying any."""
+        """Return the kind of its last record, without applying any."""
         with self._understood():
             for line in self._lines:
                 self.last = json.loads(line).get("r")
@@ -210,6 +211,7 @@ def _broken(store: Store, lane: str, number: int, what: str) -> str:
 
 
 def line_of(record: Record) -> bytes:
+    """Return a record as a segment's line, without its end."""
     return json.dumps(record, separators=(",", ":")).encode()
 
 
@@ -222,10 +224,11 @@ class Part:
         self.size = 0
 
     def add(self, line: bytes) -> None:
+        """Add a record's line."""
         self._file.write(line + b"\n")
         self.size += len(line) + 1
 
     def packed(self, header: bytes) -> bytes:
-        """The part's segment. The header comes last in time and first in the file: gzip members follow each other."""
+        """Return the part's segment: the header, last in time, comes first, as gzip members follow each other."""
         self._file.close()
         return gzip.compress(header + b"\n", 3) + self._sink.getvalue()
