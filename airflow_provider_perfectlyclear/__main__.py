@@ -19,7 +19,8 @@ from collections.abc import Sequence
 
 from airflow_provider_perfectlyclear.adapters.object_storage import open_folder, open_state
 from airflow_provider_perfectlyclear.api.text import counted
-from airflow_provider_perfectlyclear.catalog.ledger.lane import ABANDONED, Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.owners import ABANDONED, has_stranger, wait_for_owner
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import list_lanes, read_lane
 from airflow_provider_perfectlyclear.catalog.naming import refusal_key
@@ -136,7 +137,7 @@ def _forget(options: argparse.Namespace) -> int:
         here = wanted & ledger.rows.keys()
         if here:
             _say_that_it_waits(ledger)
-            ledger.wait_for_owner(time.sleep)
+            wait_for_owner(ledger, time.sleep)
             if not ledger.take():
                 raise PerfectlyClearError(
                     f"{store.uri('')} is being corrected now: try again when that run is over."
@@ -155,7 +156,7 @@ def _forget(options: argparse.Namespace) -> int:
 
 
 def _say_that_it_waits(ledger: Ledger) -> None:
-    if ledger.has_stranger and ledger.view.holder is not None:
+    if has_stranger(ledger) and ledger.view.holder is not None:
         print(
             f"{ledger.store.uri('')} is locked by {ledger.view.holder.title}. Waiting up to {ABANDONED:.0f} s to see "
             "whether it still runs.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.api.models import Correction, FileType
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
+from airflow_provider_perfectlyclear.catalog.ledger.rows import State
 from airflow_provider_perfectlyclear.catalog.presets import Presets
 from airflow_provider_perfectlyclear.storage import Store
 
@@ -65,7 +67,7 @@ class Corrections:
                 contents[name] = presets.sha256(name)
             sha256, doubt = contents[name]
             digest = correction_digest(correction.canonical(), preset_sha256=sha256)
-            if doubt is not None and not ledger.has_landed_by(digest):
+            if doubt is not None and not _has_landed_by(ledger, digest):
                 log.warning("%s", doubt)
             prepared[rendition] = Prepared(correction, digest)
         self.prepared = prepared
@@ -78,3 +80,9 @@ class Corrections:
         """Take the corrections of a plan that was made before a deferral, whatever the Dag says now."""
         for name, query in queries.items():
             self.prepared[name] = Prepared(Correction.parse(query), digests[name])
+
+
+def _has_landed_by(ledger: Ledger, digest: str) -> bool:
+    """Return whether an output of this lane, or of another that is known here, landed by a correction of a digest."""
+    rows = itertools.chain(ledger.rows.values(), ledger.others.values())
+    return any(row.digest == digest and row.state is State.LANDED for row in rows)

@@ -19,6 +19,7 @@ from airflow_provider_perfectlyclear.catalog.ledger import identity, records
 from airflow_provider_perfectlyclear.catalog.ledger.heartbeat import Heartbeat
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.owners import wait_for_owner
 from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.start_source import StartSource
@@ -132,7 +133,7 @@ class StartOnce:
             accepted=self._accepted,
             held="start",
         )
-        self._ledger.wait_for_owner(time.sleep)
+        wait_for_owner(self._ledger, time.sleep)
         self._state.prepare()
         if self._ledger.head == 0 and not self._state.probe("lanes"):
             raise ConfigurationError(

@@ -58,7 +58,7 @@ CONSTANTS = {
     "api.polling.GIVE_UP_AFTER": 10.0,
     "catalog.engine.recorder.STALE": 1.0,
     "catalog.engine.waiting.WORTH_DEFERRING": 0.1,
-    "catalog.ledger.lane.ABANDONED": 2.0,
+    "catalog.ledger.owners.ABANDONED": 2.0,
     "catalog.ledger.lane.HEARTBEAT": 0.4,
     "catalog.engine.start_queue.FACTOR": 1.0,
     "catalog.engine.start_queue.LEAST": 0.3,

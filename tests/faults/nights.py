@@ -19,7 +19,7 @@ NAMES = ["a.jpg", "b/c.jpg", "d.jpg", "e.jpg"]
 SOON = {
     "api.retry._FIRST_WAIT": 0.05,
     "api.polling.LOST_AFTER": 1.0,
-    "catalog.ledger.lane.ABANDONED": 3.0,
+    "catalog.ledger.owners.ABANDONED": 3.0,
     "catalog.engine.start_queue.LEAST": 0.5,
     "catalog.engine.start_queue.UNKNOWN": 0.5,
 }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.catalog.engine import waiting
-from airflow_provider_perfectlyclear.catalog.ledger import lane, segments
+from airflow_provider_perfectlyclear.catalog.ledger import lane, owners, segments
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.records import failed, intent, started
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row as LedgerRow
@@ -133,7 +133,7 @@ def test_a_night_that_does_not_find_the_ledger_of_the_last_one_stops(
     lose: Callable[[Sandbox, Path], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lane, "ABANDONED", 0.1)  # the older copy ends in the middle of a run
+    monkeypatch.setattr(owners, "ABANDONED", 0.1)  # the older copy ends in the middle of a run
     sandbox.put(*NAMES)
     first = catalog(sandbox, "monday")
     done(first.execute())
@@ -383,7 +383,7 @@ def test_a_single_picture_waits_for_the_catalog_that_works_on_it(
     assert entry is not None
     row = LedgerRow("d.jpg", State.INTENT, "d.jpg", entry.fingerprint, root=source.place, query={})
     ledger.append([intent(row)])
-    monkeypatch.setattr(lane, "LOOK", 0.01)
+    monkeypatch.setattr(owners, "LOOK", 0.01)
     picked = single(sandbox, sandbox.source / "d.jpg")
     monkeypatch.setattr(picked._workspace, "sleep", lambda seconds: ledger.append([]))
     refused(LaneHeld, picked.execute, "run 'night'")
@@ -569,7 +569,7 @@ def test_dead_lanes_are_watched_all_together(
 
     done(run.execute())
 
-    assert passed.slept < lane.ABANDONED + 3 * lane.LOOK  # all of them in the time of one
+    assert passed.slept < owners.ABANDONED + 3 * owners.LOOK  # all of them in the time of one
     assert "Waiting up to 90 s for 300 locks whose owners may have died" in caplog.text
     row.consumed("300 locks were watched")
     row.held(check_invariants(sandbox))

@@ -8,7 +8,7 @@ beside the places, the connection and the options:
   which it kills itself, so that the product needs no test hook. ``fail_at``: the calls that fail, as ``[event, part,
   errno, times, first]``.
 * ``die_before``: the store's verb and a part of the path at which it kills itself: for stores that are no file system.
-* ``constants``: module constants of the package, such as ``{"catalog.ledger.lane.ABANDONED": 3.0}``.
+* ``constants``: module constants of the package, such as ``{"catalog.ledger.owners.ABANDONED": 3.0}``.
 * ``pictures``: names to correct each by itself, by as many ``threads``.
 * ``expects``: what Airflow keeps of the ledger, as a try said it as its ``memory``.
 * ``files``: names instead of a listing. ``resume``: go on after a deferral. ``key_file``: where a rotated key lies.

@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_perfectlyclear.__main__ import main
 from airflow_provider_perfectlyclear.catalog.engine import lines
-from airflow_provider_perfectlyclear.catalog.ledger import lane, records
+from airflow_provider_perfectlyclear.catalog.ledger import lane, owners, records
 from airflow_provider_perfectlyclear.errors import CatalogFailed
 from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.support.sandbox import Sandbox
@@ -66,8 +66,8 @@ def test_show_ends_quietly_when_its_reader_has_closed_the_output(sandbox: Sandbo
 def test_forgetting_says_that_it_waits_and_which_open_job_is_lost(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "ABANDONED", 0.3)
-    monkeypatch.setattr(lane, "LOOK", 0.1)
+    monkeypatch.setattr(owners, "ABANDONED", 0.3)
+    monkeypatch.setattr(owners, "LOOK", 0.1)
     state = LocalStore(sandbox.destination).child(".perfectlyclear")
     ledger = lane.Ledger(state, "all", run="night", title="dag 'nightly' run 'monday'")
     assert ledger.take()

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from airflow_provider_perfectlyclear.catalog.ledger.lane import LOOK, Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.owners import LOOK
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record
 from airflow_provider_perfectlyclear.errors import LaneLost, PerfectlyClearError
 

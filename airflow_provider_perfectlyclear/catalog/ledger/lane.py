@@ -9,33 +9,28 @@ fence and heartbeat. The first line of a segment is its header; the others are r
 from __future__ import annotations
 
 import itertools
-import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from airflow_provider_perfectlyclear.api.text import counted
-from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, billed
-from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_records
-from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, merged
-from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill
+from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row
 from airflow_provider_perfectlyclear.catalog.ledger.segments import (
-    LANES,
     Header,
     Part,
     View,
+    has_later_segments,
     is_parked,
-    is_segment,
     line_of,
     read_lane,
+    remove_segments,
     segment_name,
 )
-from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost
-from airflow_provider_perfectlyclear.storage import Entry, Store, is_part
-
-log = logging.getLogger(__name__)
+from airflow_provider_perfectlyclear.errors import LaneLost
+from airflow_provider_perfectlyclear.storage import Entry, Store
 
 #: A checkpoint is written when this many segments stand since the last one.
 CHECKPOINT_EVERY = 500
@@ -44,12 +39,8 @@ CHECKPOINT_EVERY = 500
 KEEP = 7 * 86_400.0
 #: A checkpoint is written in parts of this size (bytes, unpacked), each far below what is read; one row has some kB.
 PART = 1 << 28
-#: How often a lane that is watched is looked at (seconds).
-LOOK = 2.0
-#: A live owner appends at least this often (seconds) ...
+#: A live owner appends at least this often (seconds), see ``owners.ABANDONED``.
 HEARTBEAT = 25.0
-#: ... so a lane whose head stood still for this long (seconds, watched by the newcomer) has lost its owner.
-ABANDONED = 90.0
 
 
 class Ledger:
@@ -98,11 +89,6 @@ class Ledger:
     def bill(self) -> Bill:
         """What this run has paid in this lane, over all its tries."""
         return self.view.bills.get(self.run, Bill())
-
-    def has_landed_by(self, digest: str) -> bool:
-        """Whether an output of this lane, or of another that is known here, landed by a correction of this digest."""
-        rows = itertools.chain(self.rows.values(), self.others.values())
-        return any(row.digest == digest and row.state is State.LANDED for row in rows)
 
     def load(self, entries: Iterable[Entry] | None = None) -> None:
         """
@@ -199,7 +185,7 @@ class Ledger:
         if not ours or (number > 1 and self.store.stat(segment_name(self.lane, number - 1)) is None):
             ours = False
         elif number == 1:
-            ours = not self._has_later_segments()
+            ours = not has_later_segments(self.store, self.lane)
         if not ours:
             self.owned = False
             raise LaneLost(
@@ -210,11 +196,6 @@ class Ledger:
         self.view.head = number
         self.view.holder = None
         self.seq += 1
-
-    def _has_later_segments(self) -> bool:
-        """Return whether the lane began long ago: its first numbers were cleaned up while this owner slept."""
-        entries = self.store.child(f"{LANES}/{self.lane}").list()
-        return any(is_segment(entry.name) and int(entry.name[:8]) > 1 for entry in entries)
 
     @property
     def silence(self) -> float:
@@ -258,7 +239,9 @@ class Ledger:
             if row.run != self.run:
                 self.rows[row.output] = row.settled()  # its own run's manifest has the rest
         before, first, part = self.view.checkpoint, self.head + 1, Part()
-        for record in self._whole_map(release):
+        oldest = self._clock() - KEEP
+        ending = [{"r": "released"}] if release else []
+        for record in itertools.chain(self.view.to_records(bills_since=oldest), ending):
             line = line_of(record)
             if part.size and part.size + len(line) > PART:
                 self._write(part.packed(line_of(self._header(self._clock(), before))))
@@ -267,91 +250,9 @@ class Ledger:
         self._write(part.packed(line_of(self._header(self._clock(), first))))
         self.view.checkpoint = first
         self.owned = not release
-        self._clean(below=before)
-
-    def _whole_map(self, release: bool) -> Iterator[Record]:
-        recent = self._clock() - KEEP
-        yield from ({"r": "row", **row.to_json()} for row in self.rows.values())
-        yield from (billed(run, bill) for run, bill in self.view.bills.items() if bill.at > recent)
-        yield from replaced_records(self.view.replaced)
-        yield from (merged(lane, head) for lane, head in self.view.merged.items())
-        if release:
-            yield {"r": "released"}
+        remove_segments(self.store, self.lane, below=before, older_than=oldest)
 
     @property
     def wants_checkpoint(self) -> bool:
         """Whether the segments since the last checkpoint are many."""
         return self.head - self.view.checkpoint >= CHECKPOINT_EVERY
-
-    def _clean(self, *, below: int) -> None:
-        folder = self.store.child(f"{LANES}/{self.lane}")
-        for entry in folder.list():
-            old = entry.modified is not None and self._clock() - entry.modified > KEEP
-            if old and (is_part(entry.name) or (is_segment(entry.name) and int(entry.name[:8]) < below)):
-                folder.delete(entry.name)
-
-    @property
-    def has_stranger(self) -> bool:
-        """
-        Whether another run's owner stands in this lane, alive or dead.
-
-        A lane of this run key is free at once (a retry, a clear).
-        """
-        holder = self.view.holder
-        return holder is not None and holder.run != self.run
-
-    @property
-    def has_moved(self) -> bool:
-        """Whether somebody has written to the lane since it was read."""
-        return self.store.stat(segment_name(self.lane, self.head + 1)) is not None
-
-    def held(self) -> LaneHeld:
-        """Return the error that names the lane's owner and the remedy."""
-        who = self.view.holder.title if self.view.holder else "another run"
-        return LaneHeld(
-            f"{self.store.uri('')} is locked by {who}, which is still running. Set retries to try again later. To "
-            "avoid this, chain the tasks, or set max_active_runs=1 for runs of one Dag."
-        )
-
-    def wait_for_owner(self, sleep: Callable[[float], None]) -> None:
-        """
-        Make sure that no other run works in this lane now.
-
-        :param sleep: as in :func:`wait_for_owners`.
-        :raises LaneHeld: its owner lives.
-        """
-        wait_for_owners([self], sleep, alive=refuse)
-
-
-def refuse(ledger: Ledger) -> None:
-    """Refuse a lane whose owner lives. :raises LaneHeld: always."""
-    raise ledger.held()
-
-
-def wait_for_owners(
-    watched: Iterable[Ledger], sleep: Callable[[float], None], *, alive: Callable[[Ledger], None]
-) -> None:
-    """
-    Watch lanes of strangers all together: one whose head stands still for 90 s has lost its owner.
-
-    :param watched: lanes with a holder, as read.
-    :param sleep: seconds to let pass; may raise to end the wait.
-    :param alive: called once for each lane whose owner lives; may raise to end the wait.
-    """
-    waiting = [ledger for ledger in watched if ledger.has_stranger]
-    if not waiting:
-        return
-    log.info(
-        "Waiting up to %.0f s for %s whose owners may have died, such as %s",
-        ABANDONED,
-        counted(len(waiting), "lock"),
-        waiting[0].view.holder.title if waiting[0].view.holder else "another run",
-    )
-    deadline = time.monotonic() + ABANDONED
-    while waiting and time.monotonic() < deadline:
-        moved = [ledger for ledger in waiting if ledger.has_moved]
-        for ledger in moved:
-            alive(ledger)
-        waiting = [ledger for ledger in waiting if ledger not in moved]
-        if waiting:
-            sleep(LOOK)

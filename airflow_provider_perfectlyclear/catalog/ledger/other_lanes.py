@@ -17,7 +17,8 @@ from dataclasses import replace
 from hashlib import sha256
 
 from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_row
-from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, refuse, wait_for_owners
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.owners import held, refuse, wait_for_owners
 from airflow_provider_perfectlyclear.catalog.ledger.records import merged
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import LANES, is_segment, list_lanes, read_lane
@@ -110,7 +111,7 @@ class CatalogLanes(_Lanes):
 
         def lives(ledger: Ledger) -> None:
             if ledger not in singles:
-                raise ledger.held()
+                raise held(ledger)
             alive.append(ledger)
 
         wait_for_owners([self.ledger, *others, *singles], sleep, alive=lives)
@@ -294,9 +295,9 @@ class SingleLanes(_Lanes):
         :raises LaneHeld: the catalog works on the output.
         """
         if row.state is State.INTENT and catalog.view.is_parked and is_newer:
-            raise catalog.held()  # its own run asks again when it is woken up
+            raise held(catalog)  # its own run asks again when it is woken up
         if not self._make_plan_again(catalog):
-            raise catalog.held()
+            raise held(catalog)
         if self._heads is not None:
             self._heads[catalog.lane] = catalog.head
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 
-from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, charge
-from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_content
-from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, apply
+from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, billed, charge
+from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_content, replaced_records
+from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, apply, merged
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row
 from airflow_provider_perfectlyclear.errors import LedgerError
-from airflow_provider_perfectlyclear.storage import Entry, Store
+from airflow_provider_perfectlyclear.storage import Entry, Store, is_part
 
 #: The largest segment, unpacked, that is read (bytes).
 MAX_SEGMENT = 1 << 30
@@ -75,6 +75,17 @@ class View:
         before = self.rows.get(record.get("output", ""))
         charge(self.bills, record, run=header.run, at=header.at, before=before)
         apply(self.rows, record, run=header.run, at=header.at, seq=header.seq)
+
+    def to_records(self, *, bills_since: float) -> Iterator[Record]:
+        """
+        Yield all that the lane says, for a checkpoint.
+
+        :param bills_since: bills of runs without a start since then (Unix seconds) are left out.
+        """
+        yield from ({"r": "row", **row.to_json()} for row in self.rows.values())
+        yield from (billed(run, bill) for run, bill in self.bills.items() if bill.at > bills_since)
+        yield from replaced_records(self.replaced)
+        yield from (merged(lane, head) for lane, head in self.merged.items())
 
 
 def segment_name(lane: str, number: int) -> str:
@@ -208,6 +219,26 @@ def _broken(store: Store, lane: str, number: int, what: str) -> str:
         f"backup. If there is none, move the folder {folder} away and set accept_ledger to the ledger's id (in "
         "ledger.json) for one run: outputs made before are then unknown, and jobs that were open are lost."
     )
+
+
+def has_later_segments(store: Store, lane: str) -> bool:
+    """Return whether a lane has more than its first number: it began long ago, and the first ones were removed."""
+    entries = store.child(f"{LANES}/{lane}").list()
+    return any(is_segment(entry.name) and int(entry.name[:8]) > 1 for entry in entries)
+
+
+def remove_segments(store: Store, lane: str, *, below: int, older_than: float) -> None:
+    """
+    Remove segments that a checkpoint has made superfluous, and what was left half written.
+
+    :param below: the number from which on segments stay.
+    :param older_than: what was modified since then (Unix seconds) stays.
+    """
+    folder = store.child(f"{LANES}/{lane}")
+    for entry in folder.list():
+        is_old = entry.modified is not None and entry.modified < older_than
+        if is_old and (is_part(entry.name) or (is_segment(entry.name) and int(entry.name[:8]) < below)):
+            folder.delete(entry.name)
 
 
 def line_of(record: Record) -> bytes:

@@ -31,7 +31,7 @@ from airflow_provider_perfectlyclear.catalog.engine import (
     uploader,
     waiting,
 )
-from airflow_provider_perfectlyclear.catalog.ledger import journal, lane, other_lanes
+from airflow_provider_perfectlyclear.catalog.ledger import journal, lane, other_lanes, owners
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.catalog.plan import comparison, planner, survey
 from airflow_provider_perfectlyclear.catalog.plan import waiting as plan_waiting
@@ -259,11 +259,12 @@ def exists_as_made(destination: ModelStore, output: str, content: str, digest: s
 def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the product's own modules live in a history."""
     engine = (assembly, disputed_jobs, lines, loop, poll, recorder, repeat, sharing, waiting)
-    for module in (run_module, lane, journal, planner, *engine):
+    for module in (run_module, lane, owners, journal, planner, *engine):
         monkeypatch.setattr(module, "time", TIME)
     assert lane.Ledger.__init__.__kwdefaults__ is not None
     monkeypatch.setitem(lane.Ledger.__init__.__kwdefaults__, "clock", TIME.time)
-    for name, value in (("CHECKPOINT_EVERY", CHECKPOINT_EVERY), ("KEEP", KEEP), ("LOOK", LOOK)):
+    monkeypatch.setattr(owners, "LOOK", LOOK)
+    for name, value in (("CHECKPOINT_EVERY", CHECKPOINT_EVERY), ("KEEP", KEEP)):
         monkeypatch.setattr(lane, name, value)
     for module in (other_lanes, survey, comparison):
         monkeypatch.setattr(module, "ThreadPoolExecutor", AtOnce)

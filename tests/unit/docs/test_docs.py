@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.owners import wait_for_owner
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.plan import brakes
@@ -118,7 +119,7 @@ def test_who_holds_a_destination_is_quoted_as_it_is(tmp_path):
     other.load()
     owner.append([])
     with pytest.raises(LaneHeld) as held:
-        other.wait_for_owner(lambda seconds: None)
+        wait_for_owner(other, lambda seconds: None)
     assert str(held.value).replace(str(tmp_path), "s3://media/corrected/.perfectlyclear") in FLAT
 
 

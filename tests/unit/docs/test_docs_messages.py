@@ -24,6 +24,7 @@ from airflow_provider_perfectlyclear import __main__ as command_line
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from airflow_provider_perfectlyclear.catalog.engine.board import Board
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.owners import wait_for_owner
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row as LedgerRow
 from airflow_provider_perfectlyclear.catalog.ledger.rows import State
 from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
@@ -517,7 +518,7 @@ def two_owners(workspace: Workspace) -> None:
     other = Ledger(state, "all", run="two", title="another")
     other.load()
     owner.append([])
-    workspace.attempt(lambda: other.wait_for_owner(lambda seconds: None))
+    workspace.attempt(lambda: wait_for_owner(other, lambda seconds: None))
     other.load()
     other.take()
     workspace.attempt(lambda: owner.append([]))

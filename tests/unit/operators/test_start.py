@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_perfectlyclear.api import limiter, retry
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
-from airflow_provider_perfectlyclear.catalog.ledger import lane
+from airflow_provider_perfectlyclear.catalog.ledger import owners
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearStartCorrectionOperator
 from tests.support.account import CONN_ID, KEY, picture
 from tests.support.tasks import a_context, run
@@ -22,12 +22,12 @@ from tests.support.tasks import a_context, run
 SCRIPT = """
 import sys
 from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
-from airflow_provider_perfectlyclear.catalog.ledger import lane
+from airflow_provider_perfectlyclear.catalog.ledger import lane, owners
 from airflow_provider_perfectlyclear.operators.perfectlyclear import PerfectlyClearStartCorrectionOperator
 from tests.support.account import CONN_ID
 from tests.support.tasks import a_context, run
 
-source, state, map_index, lane.ABANDONED, lane.HEARTBEAT = [*sys.argv[1:3], *map(float, sys.argv[3:])]
+source, state, map_index, owners.ABANDONED, lane.HEARTBEAT = [*sys.argv[1:3], *map(float, sys.argv[3:])]
 starts.UNKNOWN = 0.5
 operator = PerfectlyClearStartCorrectionOperator(
     task_id="start", source=source, state_path=state, perfectlyclear_conn_id=CONN_ID
@@ -331,8 +331,8 @@ def test_a_source_that_is_touched_while_it_is_uploaded_is_started(service, photo
 
 
 def test_a_start_that_waits_is_not_taken_over(service, start, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(lane, "ABANDONED", 2.0)
-    monkeypatch.setattr(lane, "LOOK", 0.2)
+    monkeypatch.setattr(owners, "ABANDONED", 2.0)
+    monkeypatch.setattr(owners, "LOOK", 0.2)
     service.fault("pfc", refused(429, **{"Retry-After": "6"}))
     waiting = in_a_process(photos, tmp_path, map_index=0, heartbeat=0.3)
     wait_for(lambda: starts_sent(service) == 1)
@@ -348,8 +348,8 @@ def test_a_start_that_waits_is_not_taken_over(service, start, photos, tmp_path, 
 
 @pytest.mark.parametrize("sleeps", ["after its upload", "while it waits"])
 def test_a_start_that_was_taken_over_sends_nothing(service, start, photos, tmp_path, monkeypatch, sleeps):
-    monkeypatch.setattr(lane, "ABANDONED", 0.5)
-    monkeypatch.setattr(lane, "LOOK", 0.2)
+    monkeypatch.setattr(owners, "ABANDONED", 0.5)
+    monkeypatch.setattr(owners, "LOOK", 0.2)
     if sleeps == "while it waits":  # and shows no sign of life
         service.fault("pfc", refused(429, **{"Retry-After": "4"}))
         first = in_a_process(photos, tmp_path, map_index=0)

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_perfectlyclear.catalog.ledger import lane as ledger_module
-from airflow_provider_perfectlyclear.catalog.ledger import records
+from airflow_provider_perfectlyclear.catalog.ledger import owners, records
 from airflow_provider_perfectlyclear.catalog.ledger.lane import (
-    ABANDONED,
     CHECKPOINT_EVERY,
     HEARTBEAT,
     KEEP,
@@ -356,14 +355,15 @@ class FakeTime:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     clock = FakeTime()
     stand_in = SimpleNamespace(monotonic=lambda: clock.now, time=time.time)
-    monkeypatch.setattr(ledger_module, "time", stand_in)
+    for module in (ledger_module, owners):
+        monkeypatch.setattr(module, "time", stand_in)
     return clock
 
 
 def test_the_same_run_goes_on_at_once(store: Store, fake: FakeTime) -> None:
     owner_of(store)
     again = ledger_of(store)
-    again.wait_for_owner(fake.sleep)
+    owners.wait_for_owner(again, fake.sleep)
     assert fake.now == 1000.0
     assert again.take()
 
@@ -372,7 +372,7 @@ def test_the_same_run_goes_on_at_once(store: Store, fake: FakeTime) -> None:
 def test_a_lane_that_was_let_go_is_free_at_once(store: Store, fake: FakeTime, end: str) -> None:
     getattr(owner_of(store), end)()
     newcomer = ledger_of(store, "night2")
-    newcomer.wait_for_owner(fake.sleep)
+    owners.wait_for_owner(newcomer, fake.sleep)
     assert fake.now == 1000.0
 
 
@@ -386,16 +386,16 @@ def test_another_run_is_refused_as_soon_as_the_owner_moves(store: Store, fake: F
 
     fake.during = live
     with pytest.raises(LaneHeld, match=r"is locked by run 'night1', which is still running\. Set retries"):
-        newcomer.wait_for_owner(fake.sleep)
-    assert fake.now < 1000.0 + ABANDONED
+        owners.wait_for_owner(newcomer, fake.sleep)
+    assert fake.now < 1000.0 + owners.ABANDONED
     assert owner.owned
 
 
 def test_another_run_takes_a_lane_whose_head_did_not_move(store: Store, fake: FakeTime) -> None:
     sleeper = owner_of(store)
     newcomer = ledger_of(store, "night2")
-    newcomer.wait_for_owner(fake.sleep)
-    assert ABANDONED <= fake.now - 1000.0 < ABANDONED + 5
+    owners.wait_for_owner(newcomer, fake.sleep)
+    assert owners.ABANDONED <= fake.now - 1000.0 < owners.ABANDONED + 5
     assert newcomer.take()
     with pytest.raises(LaneLost):
         sleeper.append([])
@@ -412,7 +412,7 @@ def test_waiting_can_be_ended(store: Store, fake: FakeTime) -> None:
 
     fake.during = stop
     with pytest.raises(Stopped):
-        ledger_of(store, "night2").wait_for_owner(fake.sleep)
+        owners.wait_for_owner(ledger_of(store, "night2"), fake.sleep)
 
 
 def test_an_owner_with_nothing_to_say_shows_that_it_lives(store: Store, fake: FakeTime) -> None:

@@ -28,7 +28,7 @@ from tests.support.workers import Worker
 NAMES = [f"{number:02d}.jpg" for number in range(12)]
 #: Another run waits for three seconds instead of ninety; the rest in proportion.
 SOON = {
-    "catalog.ledger.lane.ABANDONED": 6.0,
+    "catalog.ledger.owners.ABANDONED": 6.0,
     "catalog.ledger.lane.HEARTBEAT": 0.5,
     "catalog.engine.recorder.STALE": 3.0,
     "catalog.engine.start_queue.LEAST": 1.0,
@@ -311,14 +311,14 @@ def test_a_picture_that_two_tasks_correct_at_once_is_paid_once(row: Row, sandbox
 
 @pytest.mark.fault("F37", "its retry starts at once", "1 ambiguous")
 def test_a_killed_owners_retry_starts_at_once(row: Row, sandbox: Sandbox) -> None:
-    patient = {**SOON, "catalog.ledger.lane.ABANDONED": 90.0}
+    patient = {**SOON, "catalog.ledger.owners.ABANDONED": 90.0}
     sandbox.emulator.fault({"route": "pfc", "nth": 3}, {"kill": {"pid": "peer", "when": "answered"}})
     assert sandbox.work(run="night", constants=patient) is None
 
     began = time.monotonic()
     work(sandbox, "night", constants=patient)
 
-    assert time.monotonic() - began < patient["catalog.ledger.lane.ABANDONED"]
+    assert time.monotonic() - began < patient["catalog.ledger.owners.ABANDONED"]
     assert sandbox.outputs == NAMES
     row.consumed(sandbox.emulator)
     row.held(check_invariants(sandbox))
@@ -335,7 +335,7 @@ def test_another_run_takes_a_killed_owners_place_after_watching_it_for_long_enou
     began = time.monotonic()
     done = work(sandbox, "tuesday")["summary"]
 
-    assert time.monotonic() - began >= SOON["catalog.ledger.lane.ABANDONED"]
+    assert time.monotonic() - began >= SOON["catalog.ledger.owners.ABANDONED"]
     assert sandbox.outputs == NAMES
     assert paid <= sandbox.accepted <= len(NAMES) + done["possibly_paid_twice"]
     assert sandbox.emulator.bill()["billed"] == len(NAMES)

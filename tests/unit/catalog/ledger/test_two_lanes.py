@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_perfectlyclear.api.models import Correction
-from airflow_provider_perfectlyclear.catalog.ledger import identity
-from airflow_provider_perfectlyclear.catalog.ledger import lane as lane_module
+from airflow_provider_perfectlyclear.catalog.ledger import identity, owners
 from airflow_provider_perfectlyclear.catalog.ledger.claim import Claim
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes, single_lane
@@ -91,7 +90,7 @@ def test_a_deferred_catalog_plans_again_when_a_single_task_has_taken_over_its_jo
 def test_a_catalog_that_was_taken_for_dead_is_fenced_by_a_single_task(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_module, "ABANDONED", 0.0)
+    monkeypatch.setattr(owners, "ABANDONED", 0.0)
     both.start_in_catalog()
     both.begin_single()
 
