@@ -96,7 +96,7 @@ def _rows(state: Store) -> dict[str, Row]:
     newest: dict[str, Row] = {}
     for store, lane in _lanes(state):
         for row in read_lane(store, lane).rows.values():
-            if row.output not in newest or row.at >= newest[row.output].at:
+            if row.output not in newest or row.age >= newest[row.output].age:
                 newest[row.output] = row
     return newest
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from airflow_provider_perfectlyclear import errors
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import DATA
+from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, source_uri
 from airflow_provider_perfectlyclear.catalog.naming import output_name
 from airflow_provider_perfectlyclear.catalog.options import Options
@@ -45,6 +46,8 @@ _ABOUT_THE_SOURCE = frozenset(
     }
 )
 _NAMES_NO_PICTURE = _ABOUT_THE_SOURCE | {Reason.CORRUPT_OUTPUT}
+#: So many hex digits of a correction tell two jobs for one picture's data apart.
+DATA_DIGITS = 16
 #: Beside StartUnknown's own words.
 _NOT_ASKED_AGAIN = 'on_ambiguous="restart" starts it again, which may pay twice'
 
@@ -76,9 +79,12 @@ class Picture:
         """
         check_name(name)
         file_name = check_name(output or output_name(name.rpartition("/")[2], options.correction))
-        # Data has no place of its own at a destination: it is known by its source.
-        is_data = places.destination is None
-        known_as = f"{DATA}{source_uri(places.source.place, name)}" if is_data else file_name
+        known_as = file_name
+        if (
+            places.destination is None
+        ):  # data has no place of its own: it is known by its source and correction
+            asked = correction_digest(options.correction.canonical())[:DATA_DIGITS]
+            known_as = f"{data_of(places, name)}#{asked}"
         return cls(name, places.source.uri(name), file_name, known_as)
 
     def error_of(self, failure: Failure, row: Row | None) -> PerfectlyClearError:
@@ -90,6 +96,11 @@ class Picture:
         if failure.code in _NAMES_NO_PICTURE and self.name not in failure.reason:
             failure = replace(failure, reason=f"{self.uri}: {failure.reason}")
         return error_of(failure, row)
+
+
+def data_of(places: Places, name: str) -> str:
+    """Return what the ledger calls the data of a source, whatever the correction: versions before did."""
+    return f"{DATA}{source_uri(places.source.place, name)}"
 
 
 def error_of(failure: Failure, row: Row | None) -> PerfectlyClearError:

@@ -39,7 +39,7 @@ from airflow_provider_perfectlyclear.catalog.shards import lane_of
 from airflow_provider_perfectlyclear.catalog.transfer import set_aside
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
 from airflow_provider_perfectlyclear.catalog.workspace import Workspace
-from airflow_provider_perfectlyclear.errors import LaneHeld, PlanRefused, RunStopped
+from airflow_provider_perfectlyclear.errors import LaneHeld, LaneLost, PlanRefused, RunStopped
 
 log = logging.getLogger(__name__)
 
@@ -291,11 +291,20 @@ class CatalogRun:
         self._reporter.progress(state, engine.progress_line())
         if engine.stopped is not None:
             with suppress(RunStopped):
+                if isinstance(engine.stopped, LaneLost):
+                    self._read_what_the_next_owner_did(state)
                 self._reporter.stopped(state, engine.left)
             raise engine.stopped
         if not done:
             return self._park(state, engine)
         return self._finish(state) if state.planned else self._plan_at_last(state)
+
+    def _read_what_the_next_owner_did(self, state: RunState) -> None:
+        """Read the lane anew: another attempt of this run may have paid and landed more by now, and has said so."""
+        self.ledger.load()
+        failures, rows = state.progress.failures, self.ledger.rows
+        for output in [each for each in failures if each in rows and rows[each].state is State.LANDED]:
+            del failures[output]
 
     def _engine_for(self, state: RunState, spool: Spool) -> Engine:
         return Engine(

@@ -6,7 +6,7 @@ from airflow_provider_perfectlyclear.api.client import Client
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import SINGLES, SingleLanes, single_lane
 from airflow_provider_perfectlyclear.catalog.options import Options
-from airflow_provider_perfectlyclear.catalog.picture import Picture
+from airflow_provider_perfectlyclear.catalog.picture import Picture, data_of
 from airflow_provider_perfectlyclear.catalog.places import Places
 from airflow_provider_perfectlyclear.catalog.plan.single_planner import SinglePlanner
 from airflow_provider_perfectlyclear.catalog.report.single_report import SingleReporter
@@ -42,8 +42,9 @@ def single_run(
     picture = Picture.of(places, name, output, options)
     lane, state = single_lane(picture.output), places.state.child(SINGLES)
     workspace = Workspace(places, lane, f"{run_key}/{picture.output}", title=title, state=state)
-    # Earlier versions kept the lane of data under the name that an output would have.
-    older = (single_lane(picture.file_name), picture.file_name) if places.destination is None else None
+    # Earlier versions knew data by its source alone, and before that by the name that an output would have.
+    names = (data_of(places, name), picture.file_name) if places.destination is None else ()
+    older = [(single_lane(known_as), known_as) for known_as in names]
     return CatalogRun(
         client,
         workspace,

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.engine import start_queue, waiting
+from airflow_provider_perfectlyclear.catalog.options import Options
+from airflow_provider_perfectlyclear.catalog.places import Places
 from airflow_provider_perfectlyclear.catalog.result import Parked
 from airflow_provider_perfectlyclear.catalog.run import CatalogRun
+from airflow_provider_perfectlyclear.catalog.shards import in_shard
+from airflow_provider_perfectlyclear.catalog.single import single_run
 from airflow_provider_perfectlyclear.errors import CatalogFailed, RunStopped
-from tests.faults.ledgers import catalog, done, single
+from airflow_provider_perfectlyclear.storage import LocalStore
+from tests.faults.ledgers import catalog, client_of, done, single
 from tests.faults.nights import night_held
 from tests.faults.table import Row
 from tests.support.invariants import check_invariants
@@ -99,6 +106,73 @@ def test_an_equal_picture_that_has_waited_is_not_published_over_what_a_task_of_i
     )
 
     stays_new(row, sandbox, said)
+
+
+@pytest.mark.fault("F41", "an attempt that was given up still downloads", "run LANE_LOST")
+def test_an_attempt_that_was_given_up_publishes_nothing_over_the_next_ones_output(
+    row: Row, sandbox: Sandbox
+) -> None:
+    """It has stood still for too short a time to know it by the clock. The next attempt has made the newer picture."""
+    put(sandbox, "o.jpg", OLD)
+
+    def next_attempt() -> None:
+        put(sandbox, "o.jpg", NEW)
+        done(catalog(sandbox, "monday").execute())
+
+    held = {"route": "download", "nth": 1}, {"when": "committed"}
+    said = night_held(sandbox, *held, next_attempt, run="monday")
+
+    assert said["code"] == "LANE_LOST", said
+    assert shown(sandbox, "o.jpg") == (128, 96)
+    assert done(catalog(sandbox, "tuesday").execute())["unchanged"] == 1
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
+
+
+# ---- what another lane knows
+
+
+@pytest.mark.fault("F70", "a single picture's output, under a name of another shard", "item NAME_COLLISION")
+@pytest.mark.parametrize("shards", [[None], ["1/2", "2/2"]])
+def test_the_output_of_another_folders_picture_is_known_to_every_shard(
+    row: Row, sandbox: Sandbox, tmp_path: Path, shards: list[str | None]
+) -> None:
+    mine = next(number for number in (1, 2) if in_shard("hero.jpg", (number, 2)))
+    names = (f"retouched-{number}.jpg" for number in range(99))
+    name = next(name for name in names if not in_shard(name, (mine, 2)))
+    studio, destination = tmp_path / "studio", LocalStore(sandbox.destination)
+    studio.mkdir()
+    (studio / name).write_bytes(NEW)
+    places = Places(LocalStore(studio), destination, destination.child(".perfectlyclear"))
+    options = Options(correction=Correction.parse(None), poll_interval=0.1)
+    done(single_run(client_of(sandbox), places, options, "hero", name, "hero.jpg").execute())
+    put(sandbox, "hero.jpg", OLD)
+    put(sandbox, "z.jpg", jpeg(3))
+
+    for shard in shards:
+        run = catalog(sandbox, f"night {shard}", shard=shard, max_failures="100%", if_empty="succeed")
+        done(run.execute())
+
+    assert shown(sandbox, "hero.jpg") == (128, 96)
+    assert sandbox.accepted == 2 and sandbox.outputs == ["hero.jpg", "z.jpg"]
+    row.consumed("NAME_COLLISION")
+    row.held("I8")
+
+
+@pytest.mark.fault("F71", "two corrections of one picture, data alone", "hidden")
+def test_the_data_of_one_picture_under_two_corrections_is_paid_for_once_each(
+    row: Row, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    put(sandbox, "a.jpg", OLD)
+    corrections = ({"include_detection_data": True}, {"include_detection_data": True, "width": 40})
+    for night in range(3):
+        for number, correction in enumerate(corrections):
+            places = Places(LocalStore(sandbox.source), None, LocalStore(tmp_path / "state"))
+            options = Options(correction=Correction.parse(correction), poll_interval=0.1)
+            done(single_run(client_of(sandbox), places, options, f"{number} {night}", "a.jpg").execute())
+    assert sandbox.accepted == 2
+    row.consumed("six runs")
+    row.held("I2")
 
 
 # ---- verdicts of before
@@ -269,6 +343,8 @@ def test_a_single_pictures_retry_that_is_deferred_beside_a_catalog_ends_well(
     assert isinstance(one().execute(), Parked)
     assert isinstance(one().execute(), Parked)  # a retry goes on with the job
     outcome = one().resume()
+    while sandbox.emulator.unconsumed():  # woken up before its job was asked for
+        outcome = one().resume()
     row.consumed(sandbox.emulator)
     sandbox.emulator.clear_faults()
     while isinstance(outcome, Parked):

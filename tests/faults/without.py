@@ -386,6 +386,21 @@ SAFEGUARDS = [
         "if self.stood_still or isinstance(self.stopped, LaneLost):",
         "if False:",
         (OWNERS, "--fault", "F59"),
+        (("catalog/engine/recorder.py", "        refuse_taken_over(self.ledger)\n", ""),),
+    ),
+    Safeguard(
+        "an attempt that was given up",
+        "catalog/engine/recorder.py",
+        "        refuse_taken_over(self.ledger)\n",
+        "",
+        ("tests/faults/test_overtaken.py",),
+    ),
+    Safeguard(
+        "another folder's output in every shard",
+        "catalog/ledger/other_lanes.py",
+        "return in_shard(row.source, self._shard) or (",
+        "return in_shard(row.source, self._shard) or False and (",
+        ("tests/faults/test_overtaken.py",),
     ),
     Safeguard(
         "publication over a newer output",

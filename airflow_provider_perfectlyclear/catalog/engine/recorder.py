@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import STALE
 from airflow_provider_perfectlyclear.catalog.ledger.journal import Book
+from airflow_provider_perfectlyclear.catalog.ledger.owners import refuse_taken_over
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row
 from airflow_provider_perfectlyclear.catalog.plan.notes import LOCKED
 from airflow_provider_perfectlyclear.errors import ItemFailed, LaneLost, RunStopped, Unavailable
@@ -59,9 +60,11 @@ class Recorder:
         Refuse to publish when another run may have made a newer output meanwhile. For any thread.
 
         :raises Unavailable: this process stood still, or has lost its lane. The job stays open.
+        :raises LaneLost: another owner has come meanwhile.
         """
         if self.stood_still or isinstance(self.stopped, LaneLost):
             raise Unavailable("this process stood still for too long; its result was not published")
+        refuse_taken_over(self.ledger)
 
     def refuse_overtaken(self, output: str) -> None:
         """

@@ -12,7 +12,7 @@ from airflow_provider_perfectlyclear.catalog.engine.twins import Twins
 from airflow_provider_perfectlyclear.catalog.plan.model import Item
 from airflow_provider_perfectlyclear.catalog.transfer.source import Staged, staged
 from airflow_provider_perfectlyclear.catalog.transfer.spool import Spool
-from airflow_provider_perfectlyclear.errors import PerfectlyClearError, RunStopped
+from airflow_provider_perfectlyclear.errors import InvalidSource, PerfectlyClearError, RunStopped
 from airflow_provider_perfectlyclear.media import refuse_other_type
 from airflow_provider_perfectlyclear.storage import Store
 
@@ -98,7 +98,11 @@ class Uploader:
         if item.sha256 == file.sha256:
             done.free.same.append(item)
             return
-        refuse_other_type(prepared.correction.file_type, file.kind)
+        try:
+            refuse_other_type(prepared.correction.file_type, file.kind)
+        except InvalidSource as error:  # another rendition may take it
+            done.free.failed[item.output] = error
+            return
         self.earlier.copier.keep_replaced(item, file.sha256, prepared.digest)
         is_free, was_paid = self.earlier.settle_content(item, file.sha256, prepared.digest, done.free)
         if was_paid:

@@ -89,7 +89,7 @@ class Claim:
         accepted = self._options.accept_ledger
         seq = self._ledger.seq
         identity.check_expected(self.identity, self._expects, state=self._home, seq=seq, accepted=accepted)
-        if resumed and self._ledger.head == 0:
+        if resumed and self._ledger.head == 0 and not self._ledger.rows:
             raise LedgerNotFound(
                 f"This run was deferred, and what it had written to {self._home.uri('')} is not there now. Every "
                 "worker must see the ledger: put state_path, or the destination, on a shared store."

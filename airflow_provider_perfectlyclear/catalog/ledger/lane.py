@@ -63,6 +63,8 @@ class Ledger:
         self.title = title
         self._clock = clock
         self._last_append = time.monotonic()
+        #: The last number under which this owner has tried to write.
+        self.tried = 0
         #: The ledger's id, see ``identity.py``; written into every header.
         self.id = ""
         #: Output name -> row, of other lanes: what they have paid for is known here, and not written here.
@@ -181,6 +183,7 @@ class Ledger:
         last segment must still stand when the new one does; and where there was none, none may stand after it.
         """
         began, number = time.monotonic(), self.head + 1
+        self.tried = number
         ours = self.store.create(segment_name(self.lane, number), data)
         if not ours or (number > 1 and self.store.stat(segment_name(self.lane, number - 1)) is None):
             ours = False
@@ -188,10 +191,7 @@ class Ledger:
             ours = not has_later_segments(self.store, self.lane)
         if not ours:
             self.owned = False
-            raise LaneLost(
-                f"Another run took the lock on {self.store.uri('')} (lane {self.lane!r}, segment {number}). This "
-                "run starts no more jobs; the jobs it started are in the ledger."
-            )
+            raise lost(self, number)
         self._last_append = began
         self.view.head = number
         self.view.holder = None
@@ -256,3 +256,11 @@ class Ledger:
     def wants_checkpoint(self) -> bool:
         """Whether the segments since the last checkpoint are many."""
         return self.head - self.view.checkpoint >= CHECKPOINT_EVERY
+
+
+def lost(ledger: Ledger, number: int) -> LaneLost:
+    """Return the error of an owner whose next number another one has taken."""
+    return LaneLost(
+        f"Another run took the lock on {ledger.store.uri('')} (lane {ledger.lane!r}, segment {number}). This "
+        "run starts no more jobs; the jobs it started are in the ledger."
+    )

@@ -143,7 +143,17 @@ class CatalogLanes(_Lanes):
         if self._heads is not None:
             self._heads[other.lane] = other.head
         self.ledger.view.replaced |= other.view.replaced
-        self._merge(row for row in other.rows.values() if in_shard(row.source, self._shard))
+        self._merge(row for row in other.rows.values() if self._is_ours(row))
+
+    def _is_ours(self, row: Row) -> bool:
+        """
+        Whether a row of another lane is to be known here: of this shard's sources, and what stands under any name.
+
+        An output may have been made from another folder's file, whose name lies in another shard.
+        """
+        return in_shard(row.source, self._shard) or (
+            row.state is State.LANDED and bool(row.root) and row.root.rstrip("/") != self._root.rstrip("/")
+        )
 
     def _take_in_singles(self, singles: list[Ledger], alive: list[Ledger]) -> None:
         for single in singles:
@@ -154,7 +164,7 @@ class CatalogLanes(_Lanes):
             self._read_anew[single.lane] = single.head
             self.ledger.view.replaced |= single.view.replaced
             rows = (self._as_ours(row) for row in single.rows.values() if not row.output.startswith(DATA))
-            self._merge(row for row in rows if in_shard(row.source, self._shard))
+            self._merge(row for row in rows if self._is_ours(row))
 
     def _as_ours(self, row: Row) -> Row:
         """Return the row with its source named as the catalog would name it, where it lies below the catalog's."""
@@ -214,15 +224,15 @@ class SingleLanes(_Lanes):
     :param ledger: the picture's lane, in the folder of single pictures.
     :param state: the state folder.
     :param output: the picture's output.
-    :param older: the lane and output name that versions before this one gave a job that is only data.
+    :param older: the lanes and output names that versions before this one gave a job that is only data; newest first.
     """
 
     def __init__(
-        self, ledger: Ledger, state: Store, output: str, *, older: tuple[str, str] | None = None
+        self, ledger: Ledger, state: Store, output: str, *, older: Iterable[tuple[str, str]] = ()
     ) -> None:
         super().__init__(ledger, state)
         self._output = output
-        self._older = older
+        self._older = tuple(older)
         #: The catalog's lanes when they were read; None once this lane was found to be taken in time.
         self._heads: dict[str, int] | None = None
         self._taken_up: Row | None = None
@@ -258,12 +268,12 @@ class SingleLanes(_Lanes):
         return True
 
     def _read_older(self) -> None:
-        if self._older is None or self._output in self.ledger.rows:
-            return
-        lane, name = self._older
-        row = read_lane(self.singles, lane).rows.get(name)
-        if row is not None:
-            self._take_up(replace(row, output=self._output))
+        for lane, name in self._older:
+            if self._output in self.ledger.rows:
+                return
+            row = read_lane(self.singles, lane).rows.get(name)
+            if row is not None:
+                self._take_up(replace(row, output=self._output))
 
     def _take_up(self, row: Row) -> None:
         """Go on from another lane's row. :meth:`settle` writes it into this lane, before anything is added to it."""

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 
 from airflow_provider_perfectlyclear.api.text import counted
-from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
+from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger, lost
 from airflow_provider_perfectlyclear.catalog.ledger.segments import segment_name
-from airflow_provider_perfectlyclear.errors import LaneHeld
+from airflow_provider_perfectlyclear.errors import LaneHeld, StorageFailed
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,21 @@ def has_stranger(ledger: Ledger) -> bool:
 def _has_moved(ledger: Ledger) -> bool:
     """Return whether a run has written to the lane since it was read."""
     return ledger.store.stat(segment_name(ledger.lane, ledger.head + 1)) is not None
+
+
+def refuse_taken_over(ledger: Ledger) -> None:
+    """
+    Make sure that an owned lane is owned still, as far as the store says now. For any thread.
+
+    :raises LaneLost: another owner has written to it.
+    """
+    number = ledger.head + 1
+    try:
+        stands = ledger.store.stat(segment_name(ledger.lane, number)) is not None
+    except StorageFailed:  # the next append tells
+        return
+    if stands and ledger.tried < number:  # asked last: this owner may be writing it
+        raise lost(ledger, number)
 
 
 def held(ledger: Ledger) -> LaneHeld:

@@ -11,6 +11,9 @@ from airflow_provider_perfectlyclear.storage import Store
 
 log = logging.getLogger(__name__)
 
+#: So much of an output's own name is part of the kept file's (bytes): local names have 255 at most, ``.part`` included.
+NAME_BYTES = 100
+
 #: At most so many results, and so many bytes, are kept in a state folder.
 MOST, MOST_BYTES = 50, 2**30
 
@@ -35,7 +38,8 @@ class Kept:
         :param file: its bytes.
         :returns: where it is, as the end of a message; empty when it is not kept.
         """
-        name = f"{hashlib.sha256(output.encode()).hexdigest()[:16]}-{output.rpartition('/')[2]}"[-120:]
+        last = output.rpartition("/")[2].encode()[-NAME_BYTES:].decode(errors="ignore")
+        name = f"{hashlib.sha256(output.encode()).hexdigest()[:16]}-{last}"
         try:
             entries = list(self._store.list())
             if (

@@ -373,3 +373,23 @@ def test_what_killed_tries_left_behind_is_removed_even_if_nothing_is_to_be_done(
 
     assert not spool.exists()
     assert not part.exists()
+
+
+def test_a_rendition_for_another_file_type_fails_alone(sandbox: Sandbox) -> None:
+    sandbox.put("a.jpg", "b.jpg")
+    renditions = {"photos": {"file_type": "image"}, "clips": {"file_type": "video"}}
+
+    summary = sandbox.correct(renditions=renditions, max_failures="100%")
+
+    assert sandbox.outputs == ["photos/a.jpg", "photos/b.jpg"]
+    assert (summary["corrected"], summary["failed"], summary["paid"]) == (2, 2, 2)
+
+
+def test_each_refused_result_is_kept_under_a_name_of_its_own(sandbox: Sandbox) -> None:
+    last = "p" * 130 + ".jpg"
+    sandbox.put(f"a/{last}", f"b/{last}")
+    sandbox.emulator.fault("pfc", {"make": {"type": "png"}}, times=None)
+
+    sandbox.correct(correction={"output_type": "jpg"}, verify="strict", max_failures="100%")
+
+    assert len(list((sandbox.destination / ".perfectlyclear" / "kept").iterdir())) == 2
