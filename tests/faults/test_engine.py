@@ -303,6 +303,49 @@ def test_an_output_is_not_given_the_job_of_its_own_content_of_before(
     row.held(check_invariants(sandbox))
 
 
+@pytest.mark.fault("F68", "the job of the content before, again and again", "item START_LOST, 4 ambiguous")
+def test_a_job_of_a_content_that_was_replaced_is_refused_by_every_attempt(
+    row: Row, sandbox: Sandbox, quick: None
+) -> None:
+    """The ledger has no row with that job any more when the second attempt is told it."""
+    sandbox.put("a.jpg")
+    done(catalog(sandbox, "monday").execute())
+    job_id = sandbox.emulator.bill()["entries"][0]["job_id"]
+    (sandbox.source / "a.jpg").write_bytes(jpeg(77))
+    sandbox.emulator.fault({"route": "pfc", "nth": 1, "times": 4}, names_job(sandbox, job_id, commit=True))
+    for _ in range(2):
+        with pytest.raises(CatalogFailed, match="START_LOST"):
+            catalog(sandbox, "tuesday").execute()
+
+    summary = done(catalog(sandbox, "tuesday").execute())
+
+    assert (summary["paid"], summary["possibly_paid_twice"], sandbox.accepted) == (1, 4, 6)
+    all_are_their_own(sandbox)
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
+
+
+@pytest.mark.fault("F68", "the job of a content that was replaced, for another picture", "2 ambiguous")
+@pytest.mark.parametrize("checkpoint_every", [500, 1])
+def test_a_job_of_a_content_that_was_replaced_is_no_other_pictures(
+    row: Row, sandbox: Sandbox, quick: None, monkeypatch: pytest.MonkeyPatch, checkpoint_every: int
+) -> None:
+    monkeypatch.setattr(lane, "CHECKPOINT_EVERY", checkpoint_every)
+    sandbox.put("a.jpg")
+    done(catalog(sandbox, "monday").execute())
+    job_id = sandbox.emulator.bill()["entries"][0]["job_id"]
+    (sandbox.source / "a.jpg").write_bytes(jpeg(77))
+    done(catalog(sandbox, "tuesday").execute())
+    sandbox.put("b.jpg")
+    sandbox.emulator.fault({"route": "pfc", "nth": 1}, names_job(sandbox, job_id, commit=True))
+
+    done(catalog(sandbox, "wednesday").execute())
+
+    all_are_their_own(sandbox)
+    row.consumed(sandbox.emulator)
+    row.held(check_invariants(sandbox))
+
+
 @pytest.mark.fault("F68", "the job of another picture, for a source that is then replaced", "2 ambiguous")
 def test_a_start_that_was_given_up_stays_declared_when_its_output_is_made_of_something_else(
     row: Row, sandbox: Sandbox, quick: None

@@ -85,10 +85,9 @@ class DisputedJobs:
 
         Outputs share a job by content and correction alone: any other repeated id answers another question.
         """
-        known = self._known.holder(job_id)
         if self._disputes.over(row.output) == job_id:
             return False
-        return self._disputes.has(job_id) or (known is not None and Twins.key(known) != Twins.key(row))
+        return self._disputes.has(job_id) or self._known.is_anothers(row, job_id)
 
     def named_for_another(self, row: Row, job_id: str, again: bool) -> None:
         """Handle a response that names another picture's job: one of the two belongs to another request."""

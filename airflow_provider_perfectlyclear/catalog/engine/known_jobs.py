@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection
 
 from airflow_provider_perfectlyclear.catalog.engine.twins import Key, Twins
+from airflow_provider_perfectlyclear.catalog.ledger.index import content_key, job_key
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.errors import JobLost
@@ -55,6 +56,14 @@ class KnownJobs:
     def holder(self, job_id: str) -> Row | None:
         """Return an output that has the job; None if no response has named it yet."""
         return self._given.get(job_id) or self._before.get(job_id)
+
+    def is_anothers(self, row: Row, job_id: str) -> bool:
+        """Return whether the job was made for another content or correction than an output's, now or before."""
+        known = self.holder(job_id)
+        if known is not None:
+            return Twins.key(known) != Twins.key(row)
+        made_for = self._ledger.view.replaced_jobs.get(job_key(job_id))
+        return made_for is not None and bool(row.sha256) and made_for != content_key(row.sha256, row.digest)
 
     def was_lost(self, row: Row) -> bool:
         """Return whether the service has lost a job for the content of an output: another start is paid again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -41,6 +43,27 @@ def replaced_row(row: Row, sha256: str, digest: str) -> Iterator[int]:
     """Yield the key of a row's content if it was paid for and another content or correction takes its place."""
     if row.job_id and row.sha256 and (row.sha256, row.digest) != (sha256, digest):
         yield content_key(row.sha256, row.digest)
+
+
+def job_key(job_id: str) -> int:
+    """Return a number of 64 bits for a job id."""
+    return int(hashlib.sha256(job_id.encode()).hexdigest()[:16], 16)
+
+
+def replaced_jobs(rows: Mapping[str, Row], record: Record) -> Iterator[tuple[int, int]]:
+    """Yield the key of a job that a record takes out of the rows with its content, and the key of that content."""
+    if record.get("r") == "replaced_jobs":
+        yield from ((int(job, 16), int(key, 16)) for job, key in record["jobs"].items())
+        return
+    for key in replaced_content(rows, record) if record.get("output") in rows else ():
+        yield job_key(str(rows[record["output"]].job_id)), key
+
+
+def replaced_job_records(jobs: Mapping[int, int]) -> Iterator[Record]:
+    """Yield a checkpoint's records of jobs whose content no row holds any more."""
+    items = iter(sorted(jobs.items()))
+    while some := list(itertools.islice(items, _KEYS_PER_RECORD)):
+        yield {"r": "replaced_jobs", "jobs": {f"{job:016x}": f"{key:016x}" for job, key in some}}
 
 
 def replaced_records(keys: Collection[int]) -> Iterator[Record]:

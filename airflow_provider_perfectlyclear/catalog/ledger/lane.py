@@ -129,7 +129,7 @@ class Ledger:
         if not self.complete:
             whole = read_lane(self.store, self.lane, run=self.run)
             self.view.rows, self.view.bills, self.view.merged = whole.rows, whole.bills, whole.merged
-            self.view.replaced |= whole.replaced
+            self.view.take_in_replaced(whole)
             self.complete = True
 
     def take(self) -> bool:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 
-from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_row
+from airflow_provider_perfectlyclear.catalog.ledger.index import job_key, replaced_row
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.owners import held, refuse, wait_for_owners
 from airflow_provider_perfectlyclear.catalog.ledger.records import merged
@@ -142,7 +142,7 @@ class CatalogLanes(_Lanes):
             )
         if self._heads is not None:
             self._heads[other.lane] = other.head
-        self.ledger.view.replaced |= other.view.replaced
+        self.ledger.view.take_in_replaced(other.view)
         self._merge(row for row in other.rows.values() if self._is_ours(row))
 
     def _is_ours(self, row: Row) -> bool:
@@ -162,7 +162,7 @@ class CatalogLanes(_Lanes):
                 continue
             self._heads_of_singles[single.lane] = self.ledger.view.merged[single.lane] = single.head
             self._read_anew[single.lane] = single.head
-            self.ledger.view.replaced |= single.view.replaced
+            self.ledger.view.take_in_replaced(single.view)
             rows = (self._as_ours(row) for row in single.rows.values() if not row.output.startswith(DATA))
             self._merge(row for row in rows if self._is_ours(row))
 
@@ -178,7 +178,9 @@ class CatalogLanes(_Lanes):
             mine = known.get(row.output)
             newer, older = (row, mine) if mine is None or row.outranks(mine) else (mine, row)
             if older is not None:
-                self.ledger.view.replaced.update(replaced_row(older, newer.sha256, newer.digest))
+                for key in replaced_row(older, newer.sha256, newer.digest):
+                    self.ledger.view.replaced.add(key)
+                    self.ledger.view.replaced_jobs[job_key(str(older.job_id))] = key
             if newer is row:
                 known[row.output] = row
                 self.merged += 1
@@ -264,7 +266,7 @@ class SingleLanes(_Lanes):
         for catalog in self._open_all(self.state, list_lanes(self.state)):
             catalog.rows.pop(self._output, None)
             self.ledger.others.update(catalog.rows)
-            self.ledger.view.replaced |= catalog.view.replaced
+            self.ledger.view.take_in_replaced(catalog.view)
         return True
 
     def _read_older(self) -> None:
@@ -288,7 +290,7 @@ class SingleLanes(_Lanes):
         for catalog in catalogs:
             row = catalog.rows.pop(self._output, None)
             self.ledger.others.update(catalog.rows)
-            self.ledger.view.replaced |= catalog.view.replaced
+            self.ledger.view.take_in_replaced(catalog.view)
             if row is None:
                 continue
             mine = self.ledger.rows.get(self._output)

@@ -11,7 +11,12 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 
 from airflow_provider_perfectlyclear.catalog.ledger.bills import Bill, billed, charge
-from airflow_provider_perfectlyclear.catalog.ledger.index import replaced_content, replaced_records
+from airflow_provider_perfectlyclear.catalog.ledger.index import (
+    replaced_content,
+    replaced_job_records,
+    replaced_jobs,
+    replaced_records,
+)
 from airflow_provider_perfectlyclear.catalog.ledger.records import SCHEMA, apply, merged
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Record, Row
 from airflow_provider_perfectlyclear.errors import LedgerError
@@ -57,6 +62,7 @@ class View:
     :param seq: the sequence number of the newest segment.
     :param merged: lanes whose rows are part of this one's: lane -> the number of the newest segment that was read.
     :param replaced: keys of paid contents that no row holds any more, see ``index.py``.
+    :param replaced_jobs: key of a job -> key of its content, of jobs that no row holds any more for this reason.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -68,13 +74,20 @@ class View:
     seq: int = 0
     merged: dict[str, int] = field(default_factory=dict)
     replaced: set[int] = field(default_factory=set)
+    replaced_jobs: dict[int, int] = field(default_factory=dict)
 
     def apply(self, record: Record, header: Header) -> None:
         """Let one record of a segment change what the lane says."""
         self.replaced.update(replaced_content(self.rows, record))
+        self.replaced_jobs.update(replaced_jobs(self.rows, record))
         before = self.rows.get(record.get("output", ""))
         charge(self.bills, record, run=header.run, at=header.at, before=before)
         apply(self.rows, record, run=header.run, at=header.at, seq=header.seq)
+
+    def take_in_replaced(self, other: View) -> None:
+        """Know what another lane knows of contents that were paid for and replaced."""
+        self.replaced |= other.replaced
+        self.replaced_jobs |= other.replaced_jobs
 
     def to_records(self, *, bills_since: float) -> Iterator[Record]:
         """
@@ -85,6 +98,7 @@ class View:
         yield from ({"r": "row", **row.to_json()} for row in self.rows.values())
         yield from (billed(run, bill) for run, bill in self.bills.items() if bill.at > bills_since)
         yield from replaced_records(self.replaced)
+        yield from replaced_job_records(self.replaced_jobs)
         yield from (merged(lane, head) for lane, head in self.merged.items())
 
 
