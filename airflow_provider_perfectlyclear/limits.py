@@ -145,14 +145,16 @@ def share(value: Any, of: int) -> int | None:
     return int(of * float(match[1]) / 100) if match[2] else int(match[1])
 
 
-def template_problem(template: str | None, *, renditions: bool) -> str | None:
+def template_problem(template: Any, *, renditions: bool) -> str | None:
     """Return the message for a wrong ``name_template``. None: it is right."""
     if template is None:
         return None
+    if not isinstance(template, str):
+        return f"name_template={template!r} must be text such as '{{path}}'."
     rest = _FIELD.sub("", template)
     if "{" in rest or "}" in rest:
         return f"name_template={template!r} has an unknown field; it may have {', '.join(TEMPLATE_FIELDS)}."
-    if template.startswith("/") or _is_no_name(template.lstrip("/")):
+    if _is_no_name(template):
         return f"name_template={template!r} leads out of the destination: begin it with a folder or a field."
     if renditions and "{rendition}" not in template:
         return f"name_template={template!r} needs {{rendition}}: each picture has several."
@@ -171,4 +173,4 @@ def renditions_problem(names: Iterable[str]) -> str | None:
 
 
 def _is_no_name(path: str) -> bool:
-    return "\\" in path or not path.isprintable() or not {".", ".."}.isdisjoint(path.split("/"))
+    return "\\" in path or not {".", ".."}.isdisjoint(path.split("/"))

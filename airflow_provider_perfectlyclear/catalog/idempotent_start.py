@@ -18,6 +18,7 @@ from airflow_provider_perfectlyclear.catalog.engine import start_queue as starts
 from airflow_provider_perfectlyclear.catalog.ledger import identity, records
 from airflow_provider_perfectlyclear.catalog.ledger.heartbeat import Heartbeat
 from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
+from airflow_provider_perfectlyclear.catalog.ledger.index import content_key, job_key
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.owners import wait_for_owner
 from airflow_provider_perfectlyclear.catalog.ledger.records import correction_digest
@@ -215,6 +216,11 @@ class StartOnce:
                 f"{self._source.uri} changed while it was uploaded. Nothing was started; a retry uploads it anew",
                 code="SOURCE_CHANGED",
             )
+        if sent.sha256 and content_key(sent.sha256, self._digest) in self._ledger.view.replaced:
+            log.warning(
+                "%s has bytes again that were started and replaced before: this is another start, paid",
+                self._source.uri,
+            )
         query = self._correction.model_copy(update={"file_type": FileType(sent.file_type)}).query()
         return Row(
             self._name,
@@ -251,10 +257,10 @@ class StartOnce:
             accepted, and this returns what a refusal of another one comes to.
         """
         file_key, correction = str(row.file_key), Correction.parse(dict(row.query or {}))
-        again, earlier_job = [if_refused is not None], self._job_of_earlier_content()
+        again = [if_refused is not None]
         try:
             job_id = self._client.send(
-                calls.start(file_key, correction), before=lambda: self._declare(row, again, earlier_job)
+                calls.start(file_key, correction), before=lambda: self._declare(row, again)
             )
         except StartUnknown as unknown:
             if correction.cache is False:
@@ -271,7 +277,7 @@ class StartOnce:
             if if_refused is None:
                 self._close(row, error.code, str(error))
             raise
-        if job_id == earlier_job:
+        if self._is_of_earlier_content(row, job_id):
             said = (
                 f"the response names job {job_id}, which was started for the earlier content of {self._source.uri}. "
                 "This start may have been paid"
@@ -280,21 +286,20 @@ class StartOnce:
             raise Unavailable(f"{said}; a retry uploads the file anew, which may pay twice")
         return job_id
 
-    def _job_of_earlier_content(self) -> str:
-        """Return the job that the source had before it was replaced, however many tries ago; ``""``: none is known."""
-        row = self._ledger.rows.get(self._name)
-        return "" if row is None else row.job_id or row.doubt
+    def _is_of_earlier_content(self, row: Row, job_id: str) -> bool:
+        """Return whether a job was started for other bytes that the source had before, however many tries ago."""
+        made_for = self._ledger.view.replaced_jobs.get(job_key(job_id))
+        return made_for is not None and made_for != content_key(row.sha256, row.digest)
 
-    def _declare(self, row: Row, again: list[bool], earlier_job: str) -> None:
+    def _declare(self, row: Row, again: list[bool]) -> None:
         """
         Write the intent right before each request, whatever it waited for.
 
         Only the owner of a lane can, and the next try learns from it when the request was sent.
 
         :param again: whether an earlier call may have been accepted; counted once.
-        :param earlier_job: the job of the source's earlier content.
         """
-        self._lane.append([records.intent(row, again=again[0], doubt=earlier_job)])
+        self._lane.append([records.intent(row, again=again[0])])
         again[0] = False
         if self._ledger.silence > starts.STALE:
             raise Unavailable(

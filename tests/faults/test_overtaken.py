@@ -22,6 +22,7 @@ from airflow_provider_perfectlyclear.errors import CatalogFailed, RunStopped
 from airflow_provider_perfectlyclear.storage import LocalStore
 from tests.faults.ledgers import catalog, client_of, done, single
 from tests.faults.nights import night_held
+from tests.faults.presets import NAME, make
 from tests.faults.table import Row
 from tests.support.invariants import check_invariants
 from tests.support.sandbox import Sandbox, jpeg
@@ -173,6 +174,27 @@ def test_the_data_of_one_picture_under_two_corrections_is_paid_for_once_each(
     assert sandbox.accepted == 2
     row.consumed("six runs")
     row.held("I2")
+
+
+@pytest.mark.fault(
+    "F51", "edited, at a service whose cache knows it by its name: equal pictures", "item START_LOST"
+)
+def test_a_start_that_was_given_up_is_counted_whichever_equal_picture_is_started_next(
+    row: Row, sandbox: Sandbox
+) -> None:
+    sandbox.emulator.behave(same_job=True)
+    make(sandbox.emulator, b"<preset>one</preset>")
+    for name in ("a.jpg", "b.jpg"):
+        put(sandbox, name, OLD)
+    done(catalog(sandbox, "monday", {"preset": NAME}).execute())
+    make(sandbox.emulator, b"<preset>two, edited</preset>")
+
+    for night in range(3):
+        with pytest.raises(CatalogFailed, match="START_LOST"):
+            catalog(sandbox, f"night {night}", {"preset": NAME}).execute()
+
+    row.consumed("START_LOST")
+    row.held(check_invariants(sandbox))
 
 
 # ---- verdicts of before

@@ -426,7 +426,7 @@ SAFEGUARDS = [
     Safeguard(
         "a start that was given up stays declared",
         "catalog/ledger/bills.py",
-        " or _gives_up_a_start(before, record, run)",
+        " or _gives_up_a_start(before, record)",
         "",
         ("tests/faults/test_engine.py", "--fault", "F68"),
     ),

@@ -10,6 +10,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.index import content_key, jo
 from airflow_provider_perfectlyclear.catalog.ledger.lane import Ledger
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
 from airflow_provider_perfectlyclear.errors import JobLost
+from airflow_provider_perfectlyclear.reasons import Reason
 
 
 class KnownJobs:
@@ -27,6 +28,8 @@ class KnownJobs:
         #: the row that its output had, and a job of the output's content before is another's.
         rows = itertools.chain(ledger.others.values(), ledger.rows.values())
         self._before: dict[str, Row] = {known.job_id: known for known in rows if known.job_id}
+        #: Contents and corrections with a start that was given up without a job: it may have been paid.
+        self._given_up = {Twins.key(row) for row in ledger.rows.values() if row.code == Reason.START_LOST}
         #: Contents and corrections whose job the service has lost: a start for one of them is a second paid call.
         self._lost = set[Key | None]()
 
@@ -64,6 +67,13 @@ class KnownJobs:
             return Twins.key(known) != Twins.key(row)
         made_for = self._ledger.view.replaced_jobs.get(job_key(job_id))
         return made_for is not None and bool(row.sha256) and made_for != content_key(row.sha256, row.digest)
+
+    def was_given_up(self, row: Row) -> bool:
+        """Return whether a start of an output's content was given up without a job, for this or another output."""
+        before, key = self._ledger.rows.get(row.output), Twins.key(row)
+        if before is not None and before.code == Reason.START_LOST and before.sha256 == row.sha256:
+            return True
+        return key is not None and key in self._given_up
 
     def was_lost(self, row: Row) -> bool:
         """Return whether the service has lost a job for the content of an output: another start is paid again."""

@@ -15,11 +15,10 @@ from airflow_provider_perfectlyclear.catalog.engine.recorder import Recorder
 from airflow_provider_perfectlyclear.catalog.engine.start_answers import StartAnswers
 from airflow_provider_perfectlyclear.catalog.engine.start_queue import StartQueue
 from airflow_provider_perfectlyclear.catalog.ledger import records
-from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.rows import Row
 from airflow_provider_perfectlyclear.errors import (
     Unavailable,
 )
-from airflow_provider_perfectlyclear.reasons import Reason
 
 
 class StartStep:
@@ -69,7 +68,7 @@ class StartStep:
         intents = [
             records.intent(
                 row,
-                again=again or self._was_in_doubt(row),
+                again=again or self._known.was_given_up(row),
                 after_loss=self._known.was_lost(row),
                 doubt=self._disputed.over(row.output) or "",
             )
@@ -82,13 +81,6 @@ class StartStep:
             self._queue.sent(row)
             answered = partial(self._answers.take, row, again=again)
             self._pools.submit("calls", partial(self._start, row), answered)
-
-    def _was_in_doubt(self, row: Row) -> bool:
-        """Return whether an earlier upload of the same content has an unconfirmed start, which is closed."""
-        before = self._recorder.row(row.output)
-        if before is None or before.state is not State.FAILED:
-            return False
-        return before.code == Reason.START_LOST and before.sha256 == row.sha256
 
     def _start(self, row: Row) -> str:
         """Make the one call that is paid, in a calling thread."""

@@ -43,7 +43,7 @@ def charge(bills: dict[str, Bill], record: Record, *, run: str, at: float, befor
     :param before: the row that the record is about to change.
     """
     kind = record.get("r")
-    twice = (kind == "intent" and bool(record.get("again"))) or _gives_up_a_start(before, record, run)
+    twice = (kind == "intent" and bool(record.get("again"))) or _gives_up_a_start(before, record)
     if kind == "bill":
         known = record["paid"], record["twice"], record["at"], record.get("paid_again", 0)
         bills[record["run"]] = Bill(*known)
@@ -55,8 +55,8 @@ def charge(bills: dict[str, Bill], record: Record, *, run: str, at: float, befor
         bill.at = at
 
 
-def _gives_up_a_start(before: Row | None, record: Record, run: str) -> bool:
-    """Whether an output whose start this run has lost becomes something else: no later call is counted for that one."""
-    if before is None or before.code != Reason.START_LOST or before.run != run:
+def _gives_up_a_start(before: Row | None, record: Record) -> bool:
+    """Whether an output whose start was given up becomes something else: no later call is counted for that one."""
+    if before is None or before.code != Reason.START_LOST:
         return False
     return record["r"] in _ENDS_A_LOST_START and record.get("code") != Reason.START_LOST

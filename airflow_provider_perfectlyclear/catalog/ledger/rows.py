@@ -59,8 +59,7 @@ class Row:
     :param seq: the sequence number of the segment that changed it last; of two rows the higher one is newer.
     :param started_at: Unix seconds of ``started``.
     :param paid_before: its paid call is for what was paid for before, as the user has asked for or confirmed.
-    :param doubt: a job id that is another's: the service has named it for this output, too (``engine/disputes.py``), or
-        it belongs to the earlier content of a start's source.
+    :param doubt: a job id that the service has named for this output and for another one, see ``engine/disputes.py``.
     """
 
     output: str

@@ -664,6 +664,7 @@ def sources_of_single_steps(workspace: Workspace) -> None:
     "An earlier try recorded no response to its paid call",
     "possibly_paid_twice=",
     "which was started for the earlier content of",
+    "has bytes again that were started and replaced before",
 )
 def unconfirmed_starts(workspace: Workspace) -> None:
     workspace.service.fault("pfc", {"reset": "committed"})
@@ -671,9 +672,12 @@ def unconfirmed_starts(workspace: Workspace) -> None:
     workspace.service.fault("pfc", {"reset": "committed"})
     for _ in range(3):
         job_id = workspace.start(source=f"{workspace.photos}/a.jpg", state_path=str(workspace.tmp / "state"))
+    first = (workspace.photos / "a.jpg").read_bytes()
     (workspace.photos / "a.jpg").write_bytes(picture("red"))
     named = {"statusEndpoint": f"{workspace.service.base_url}/status/{job_id}"}
     workspace.service.fault("pfc", {"answer": {"status": 200, "json": named}})
+    workspace.start(source=f"{workspace.photos}/a.jpg", state_path=str(workspace.tmp / "state"))
+    (workspace.photos / "a.jpg").write_bytes(first)
     workspace.start(source=f"{workspace.photos}/a.jpg", state_path=str(workspace.tmp / "state"))
     for finally_over in (lambda lost: lost.settle(1.0, 0.0)[1], lambda lost: lost.give_up()):
         lost = starts.Unconfirmed("auto", Board())

@@ -277,7 +277,7 @@ def test_all_that_is_wrong_is_said_at_once_with_the_task_and_the_argument():
     assert "'../up' is no name of a folder below the destination" in said
 
 
-@pytest.mark.parametrize("name", ["..", "a/../b", "/a", "", "a//b", "a\\b", "a\n"])
+@pytest.mark.parametrize("name", ["..", "a/../b", "/a", "", "a//b", "a\\b"])
 def test_the_name_of_a_rendition_stays_below_the_destination(name):
     with pytest.raises(ConfigurationError, match="no name of a folder below the destination"):
         _catalog("/in", "/out", renditions={name: {"width": 700}})

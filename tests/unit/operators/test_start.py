@@ -295,6 +295,20 @@ def test_a_replaced_source_is_not_given_the_job_of_its_earlier_content(service, 
     assert start()[0] == job and service.bill()["accepted"] == 4
 
 
+def test_a_source_whose_first_content_comes_back_gets_its_job_from_a_cache(service, start, photos, caplog):
+    service.behave(same_job=True)
+    first = (photos / "a.jpg").read_bytes()
+    job, _ = start()
+    service.fault("pfc", {"answer": {"status": 422, "json": {"error": "not this one"}}})
+    (photos / "a.jpg").write_bytes(picture("red"))
+    with pytest.raises(AirflowException):
+        start()
+    (photos / "a.jpg").write_bytes(first)
+
+    assert start()[0] == job
+    assert "bytes again that were started and replaced before: this is another start, paid" in caplog.text
+
+
 def stopped_at_its_upload(service, photos, tmp_path, **kwargs):
     """A try that sleeps once its upload has arrived."""
     service.fault("put", {"kill": {"pid": "peer", "signal": "SIGSTOP", "when": "committed"}})

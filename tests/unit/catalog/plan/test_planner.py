@@ -424,7 +424,7 @@ def test_a_template_cannot_lead_into_the_ledger() -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["../{path}", "/{path}", "a/../{path}", "{dir}/./{stem}{ext}", "a\\{path}"]
+    "template", ["../{path}", "/../{path}", "a/../{path}", "{dir}/./{stem}{ext}", "a\\{path}"]
 )
 def test_a_template_cannot_lead_out(template: str) -> None:
     with pytest.raises(ConfigurationError, match="leads out of the destination"):
@@ -434,6 +434,17 @@ def test_a_template_cannot_lead_out(template: str) -> None:
 def test_a_name_that_leads_out_is_refused_wherever_it_comes_from() -> None:
     assert planned(["a.jpg"], name_template="../{path}").refused
     assert planned(["b/a.jpg"], name_template="/{path}").refused
+
+
+@pytest.mark.parametrize("template", ["/{path}", "Aus\u00a0wahl/{path}", "{stem}\u200d.{ext}"])
+def test_other_templates_are_taken(template: str) -> None:
+    check_template(template, renditions=False)
+
+
+@pytest.mark.parametrize("template", [5, ["{path}"]])
+def test_a_template_is_text(template: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be text"):
+        check_template(template, renditions=False)
 
 
 def test_a_rendition_cannot_lead_out() -> None:
