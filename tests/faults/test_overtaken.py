@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from airflow_provider_perfectlyclear.api import limiter
 from airflow_provider_perfectlyclear.api.models import Correction
 from airflow_provider_perfectlyclear.catalog.engine import start_queue, waiting
 from airflow_provider_perfectlyclear.catalog.options import Options
@@ -272,10 +273,11 @@ def test_an_equal_picture_leads_when_what_has_landed_is_gone(
 
 
 @pytest.mark.fault("F5", "lost, and asking again refused for every picture", "run, then 1 ambiguous")
-@pytest.mark.parametrize("status", [402, 401])
+@pytest.mark.parametrize("status", [402, 401, 429])
 def test_an_unconfirmed_start_stays_so_when_asking_again_fails_for_every_picture(
-    row: Row, sandbox: Sandbox, status: int
+    row: Row, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
+    monkeypatch.setattr(limiter, "HOPELESS", 1)  # one 429 is enough to give up
     put(sandbox, "a.jpg", OLD)
     sandbox.emulator.fault("pfc", {"reset": "committed"})
     sandbox.emulator.fault(

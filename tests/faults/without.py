@@ -188,8 +188,8 @@ SAFEGUARDS = [
     safeguard(
         "job id given before",
         "catalog/engine/disputed_jobs.py",
-        "(known is not None and Twins.key(known) != Twins.key(row))",
-        "False",
+        "self._disputes.has(job_id) or self._known.is_anothers(row, job_id)",
+        "self._disputes.has(job_id)",
         "F68",
     ),
     safeguard("only 4xx refuses", "api/calls.py", "if 400 <= answer.status < 500 and", "if True or", "F74"),
@@ -409,11 +409,37 @@ SAFEGUARDS = [
         "        self.refuse_late()",
         ("tests/faults/test_overtaken.py",),
     ),
+    Safeguard(
+        "an equal picture over a newer output",
+        "catalog/engine/sharing.py",
+        "        if output in self._shares:  #",
+        "        if False:  #",
+        ("tests/faults/test_overtaken.py",),
+        (
+            (
+                "catalog/engine/sharing.py",
+                "            self._recorder.refuse_contested(row.output)",
+                "            pass",
+            ),
+        ),
+    ),
     safeguard(
         "the job of an output's content of before",
         "catalog/engine/known_jobs.py",
         "known.job_id: known for known in rows if known.job_id}",
         "known.job_id: known for known in list(rows)[:0] if known.job_id}",
+        "F68",
+        (
+            "catalog/engine/known_jobs.py",
+            "made_for = self._ledger.view.replaced_jobs.get(job_key(job_id))",
+            "made_for = None",
+        ),
+    ),
+    safeguard(
+        "jobs of replaced contents",
+        "catalog/engine/known_jobs.py",
+        "made_for = self._ledger.view.replaced_jobs.get(job_key(job_id))",
+        "made_for = None",
         "F68",
     ),
     Safeguard(

@@ -295,6 +295,19 @@ def test_a_replaced_source_is_not_given_the_job_of_its_earlier_content(service, 
     assert start()[0] == job and service.bill()["accepted"] == 4
 
 
+def test_a_replaced_source_is_not_given_the_job_of_the_content_before_the_last(service, start, photos):
+    first, _ = start()
+    (photos / "a.jpg").write_bytes(picture("red"))
+    start()
+    (photos / "a.jpg").write_bytes(picture("blue"))
+    named = {"statusEndpoint": f"{service.base_url}/status/{first}"}
+    service.fault("pfc", {"answer": {"status": 200, "json": named}})
+
+    with pytest.raises(AirflowException, match="which was started for the earlier content of"):
+        start()
+    assert start()[0] != first
+
+
 def test_a_source_whose_first_content_comes_back_gets_its_job_from_a_cache(service, start, photos, caplog):
     service.behave(same_job=True)
     first = (photos / "a.jpg").read_bytes()
