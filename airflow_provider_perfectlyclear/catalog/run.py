@@ -24,6 +24,7 @@ from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected, pl
 from airflow_provider_perfectlyclear.catalog.ledger.journal import Book
 from airflow_provider_perfectlyclear.catalog.ledger.other_lanes import CatalogLanes, SingleLanes
 from airflow_provider_perfectlyclear.catalog.ledger.rows import Row, State
+from airflow_provider_perfectlyclear.catalog.ledger.segments import read_lane
 from airflow_provider_perfectlyclear.catalog.options import Options
 from airflow_provider_perfectlyclear.catalog.parts import Planner, Reporter
 from airflow_provider_perfectlyclear.catalog.places import Places
@@ -300,7 +301,10 @@ class CatalogRun:
         return self._finish(state) if state.planned else self._plan_at_last(state)
 
     def _read_what_the_next_owner_did(self, state: RunState) -> None:
-        """Read the lane anew: another attempt of this run may have paid and landed more by now, and has said so."""
+        """Read the lane anew if another attempt of this run has paid more by now: its manifest has said so."""
+        now = read_lane(self.ledger.store, self.ledger.lane, run=self.ledger.run)
+        if self.ledger.run not in now.bills or now.bills[self.ledger.run].paid <= self.ledger.bill.paid:
+            return
         self.ledger.load()
         failures, rows = state.progress.failures, self.ledger.rows
         for output in [each for each in failures if each in rows and rows[each].state is State.LANDED]:

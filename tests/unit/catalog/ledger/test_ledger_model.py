@@ -31,7 +31,8 @@ OFTEN = {
         *("mount went", "LedgerNotFound", "LedgerMismatch", "collision", "output moved on"),
         *("runs of single", "runs of other", "runs of other single", "runs of stranger", "runs of part1"),
     ),
-    150: ("runs of moved", "JobFailed", "made by two at once", "published late"),
+    150: ("runs of moved", "published late"),
+    250: ("JobFailed", "made by two at once"),
 }
 
 
