@@ -10,6 +10,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_perfectlyclear.adapters.events import harmless
+
 if TYPE_CHECKING:
     from airflow_provider_perfectlyclear.catalog.ledger.identity import Expected
 
@@ -46,17 +48,18 @@ def recall(context: Mapping[str, Any]) -> Expected | None:
 
 def remember(context: Mapping[str, Any], said: Mapping[str, Any] | None) -> None:
     """
-    Store the identity of a run's ledger for the next run.
+    Store the identity of a run's ledger for the next attempt and the next run. A failure is logged, never raised.
 
     :param context: The task's context.
     :param said: The identity, as plain data. None: the run has no ledger.
     """
     if said is None:
         return
-    context["ti"].xcom_push(key=KEY, value=dict(said))
-    store = context.get("task_state_store")
-    if store is not None:
-        store.set(KEY, {**said, "run_id": str(context["ti"].run_id)})
+    with harmless("The place of the ledger"):
+        context["ti"].xcom_push(key=KEY, value=dict(said))
+        store = context.get("task_state_store")
+        if store is not None:
+            store.set(KEY, {**said, "run_id": str(context["ti"].run_id)})
 
 
 def _say_again(context: Mapping[str, Any], said: Mapping[str, Any]) -> None:

@@ -80,9 +80,8 @@ class Picture:
         check_name(name)
         file_name = check_name(output or output_name(name.rpartition("/")[2], options.correction))
         known_as = file_name
-        if (
-            places.destination is None
-        ):  # data has no place of its own: it is known by its source and correction
+        # Data has no place of its own at a destination: it is known by its source and its correction.
+        if places.destination is None:
             asked = correction_digest(options.correction.canonical())[:DATA_DIGITS]
             known_as = f"{data_of(places, name)}#{asked}"
         return cls(name, places.source.uri(name), file_name, known_as)

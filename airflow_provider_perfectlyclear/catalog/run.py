@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -122,6 +122,8 @@ class CatalogRun:
             options=options,
             expects=expects,
         )
+        #: Keeps what the next attempt should expect of the ledger, as plain data; called before anything is paid.
+        self.remember: Callable[[dict[str, Any]], None] = lambda said: None
         self._resumed = False
         self._ends: float | None = None  # monotonic seconds at which the whole task has had its time
         self._engine: Engine | None = None
@@ -278,6 +280,8 @@ class CatalogRun:
     def _work(
         self, state: RunState, todo: list[Item], rows: list[Row], *, fresh: bool = False
     ) -> Parked | Finished:
+        if (said := self._claim.memory()) is not None:
+            self.remember(said)
         with Spool() as spool:
             engine = self._engine = self._engine_for(state, spool)
             engine.adopt(rows, fresh=fresh)
@@ -302,10 +306,11 @@ class CatalogRun:
 
     def _read_what_the_next_owner_did(self, state: RunState) -> None:
         """Read the lane anew if another attempt of this run has paid more by now: its manifest has said so."""
-        now = read_lane(self.ledger.store, self.ledger.lane, run=self.ledger.run)
-        if self.ledger.run not in now.bills or now.bills[self.ledger.run].paid <= self.ledger.bill.paid:
+        run = self.ledger.run
+        now = read_lane(self.ledger.store, self.ledger.lane, run=run)
+        if run not in now.bills or now.bills[run].paid <= self.ledger.bill.paid:
             return
-        self.ledger.load()
+        self.ledger.view = now
         failures, rows = state.progress.failures, self.ledger.rows
         for output in [each for each in failures if each in rows and rows[each].state is State.LANDED]:
             del failures[output]

@@ -104,7 +104,7 @@ def _place_problems(operator: BaseOperator, correction: Any, renditions: Any) ->
             except ConfigurationError as error:
                 said.append(str(error))
     template = getattr(operator, "name_template", None)
-    if isinstance(template, str) and template and not limits.is_template(template):
+    if template not in (None, "") and not limits.is_later(template):
         problem = limits.template_problem(template, renditions=renditions not in (None, ""))
         said += [problem] if problem else []
     is_list = isinstance(getattr(operator, "source", None), list | tuple)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
@@ -28,6 +29,9 @@ BACKSTOP = 600.0
 
 class Run(Protocol):
     """Run of a catalog or of one picture."""
+
+    #: Takes the ledger's id and position; called before anything is paid.
+    remember: Callable[[dict[str, Any]], None]
 
     def execute(self) -> Parked | Finished:
         """Plan, start jobs and download results. Return when the run is done or can only wait."""
@@ -107,9 +111,13 @@ class CorrectingOperator(BaseOperator):
         self._facts, self._report = {}, ""  # empty, because Airflow reads the link at a deferral too
         with told_to_airflow(), self._opened(context) as run:
             outcome = None
+            run.remember = partial(
+                remember, context
+            )  # before anything is paid: a killed worker cannot say it later
             try:
                 outcome = getattr(run, step)()
             finally:
+                remember(context, run.ledger_memory())
                 if not isinstance(outcome, Parked):
                     self._tell(run, context)
                     if outcome is None:  # a failed task has downloaded results, too
@@ -127,7 +135,6 @@ class CorrectingOperator(BaseOperator):
         """Report the attempt to Airflow, also after a failure. Not called for a deferral."""
         with harmless("The end of the run"):
             ti = context["ti"]
-            remember(context, run.ledger_memory())
             self._facts, self._report = run.facts(), run.report() or ""
             count(run.tally(), dag_id=ti.dag_id, task_id=ti.task_id)
             if self._report and not self._killed:  # a killed task has no time for it

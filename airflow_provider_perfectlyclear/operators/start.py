@@ -10,7 +10,6 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_perfectlyclear import limits
 from airflow_provider_perfectlyclear.adapters.connection import DEFAULT_CONN_ID
-from airflow_provider_perfectlyclear.adapters.events import harmless
 from airflow_provider_perfectlyclear.adapters.ledger_memory import recall, remember
 from airflow_provider_perfectlyclear.adapters.task_instance import (
     run_key,
@@ -136,11 +135,7 @@ class PerfectlyClearStartCorrectionOperator(BaseOperator):
             accept_ledger=self.accept_ledger or None,
         )
 
-        def keep(said: Mapping[str, Any]) -> None:
-            with harmless("The place of the ledger"):
-                remember(context, said)
-
-        row = once.run(keep)
+        row = once.run(partial(remember, context))
         return str(row.file_key), str(row.job_id)
 
     def _source(self, hook: PerfectlyClearHook, correction: Correction) -> StartSource:

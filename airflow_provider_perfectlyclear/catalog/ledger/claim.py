@@ -86,14 +86,14 @@ class Claim:
                 "restore it: every worker must see it."
             )
         self._lanes.load(sleep)
-        accepted = self._options.accept_ledger
-        seq = self._ledger.seq
-        identity.check_expected(self.identity, self._expects, state=self._home, seq=seq, accepted=accepted)
         if resumed and self._ledger.head == 0 and not self._ledger.rows:
             raise LedgerNotFound(
                 f"This run was deferred, and what it had written to {self._home.uri('')} is not there now. Every "
                 "worker must see the ledger: put state_path, or the destination, on a shared store."
             )
+        accepted = self._options.accept_ledger
+        seq = self._ledger.seq
+        identity.check_expected(self.identity, self._expects, state=self._home, seq=seq, accepted=accepted)
         self._check_identity()
         self._is_unproved = False
         self._adopt_old_rows()
@@ -218,9 +218,10 @@ class Claim:
         """
         Return what the next run of the same task should expect of the ledger, as plain data.
 
-        :returns: None when there is none, or it is not known to be the right one: the next run would take it for that.
+        :returns: None when there is none, it is not known to be the right one, or a resume has read only a part of it:
+            the next run would take it for that.
         """
-        if self.identity is None or self._is_unproved:
+        if self.identity is None or self._is_unproved or not self._ledger.complete:
             return None
         rows = self._ledger.rows.values()
         return {

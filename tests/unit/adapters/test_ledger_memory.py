@@ -8,7 +8,10 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_perfectlyclear.api.client import Client
+from airflow_provider_perfectlyclear.catalog.engine import waiting
 from airflow_provider_perfectlyclear.operators import perfectlyclear as operators
+from tests.support import tasks
 from tests.support.account import CONN_ID
 from tests.support.tasks import run
 
@@ -175,3 +178,40 @@ def test_the_place_of_a_starts_ledger_is_known_before_anything_is_paid(
     with pytest.raises(ZeroDivisionError):
         run(operator, airflow.context("monday"))
     assert known[0]["perfectlyclear_ledger"]["place"] == str(tmp_path / "mnt" / "state" / "starts")
+
+
+def test_a_retry_of_a_deferred_first_run_that_does_not_see_its_ledger_stops(
+    service, task, unmounted, monkeypatch
+):
+    """The pod of the deferred attempt is gone, and its disk with it. The resume stops, and so does the retry."""
+    if task.kind == "start":
+        pytest.skip("it is never deferred")
+    monkeypatch.setattr(waiting, "WORTH_DEFERRING", 0.0)
+    airflow = Airflow(has_stores=True)
+    wakes_up = tasks.first_event
+    monkeypatch.setattr(tasks, "first_event", lambda trigger: (unmounted(), wakes_up(trigger))[1])
+    with pytest.raises(AirflowException, match="This run was deferred"):
+        task(airflow, "monday", deferrable=True)
+    monkeypatch.setattr(tasks, "first_event", wakes_up)
+    accepted = service.bill()["accepted"]
+    assert accepted
+
+    for _ in range(2):
+        is_missed(task, airflow, "monday", deferrable=True)
+
+    assert service.bill()["accepted"] == accepted
+
+
+def test_the_place_of_a_runs_ledger_is_known_before_anything_is_paid(service, task, monkeypatch):
+    """A worker that dies in the paid call says nothing afterwards."""
+    airflow, known = Airflow(has_stores=True), []
+    send = Client.send
+
+    def noted(client, call, **kwargs):
+        if call.name == "GET /pfc":
+            known.append(dict(airflow.stores["monday"]))
+        return send(client, call, **kwargs)
+
+    monkeypatch.setattr(Client, "send", noted)
+    task(airflow, "monday")
+    assert known and all("ledger" in said.get("perfectlyclear_ledger", {}) for said in known)
