@@ -240,6 +240,13 @@ def names_job(sandbox: Sandbox, job_id: str, *, commit: bool = False) -> dict[st
     return {"answer": {"status": 200, "json": named, "commit": commit}}
 
 
+def job_of_monday(sandbox: Sandbox) -> str:
+    """The job with which a.jpg has landed."""
+    sandbox.put("a.jpg")
+    done(catalog(sandbox, "monday").execute())
+    return str(sandbox.emulator.bill()["entries"][0]["job_id"])
+
+
 def all_are_their_own(sandbox: Sandbox) -> None:
     """Each existing output is that of its source."""
     entries = {entry["sha256"]: entry for entry in sandbox.emulator.bill(results=True)["entries"]}
@@ -311,9 +318,7 @@ def test_a_job_of_a_content_that_was_replaced_is_refused_by_every_attempt(
     row: Row, sandbox: Sandbox, quick: None
 ) -> None:
     """The ledger has no row with that job any more when the second attempt is told it."""
-    sandbox.put("a.jpg")
-    done(catalog(sandbox, "monday").execute())
-    job_id = sandbox.emulator.bill()["entries"][0]["job_id"]
+    job_id = job_of_monday(sandbox)
     (sandbox.source / "a.jpg").write_bytes(jpeg(77))
     sandbox.emulator.fault({"route": "pfc", "nth": 1, "times": 4}, names_job(sandbox, job_id, commit=True))
     for _ in range(2):
@@ -334,9 +339,7 @@ def test_a_job_of_a_content_that_was_replaced_is_no_other_pictures(
     row: Row, sandbox: Sandbox, quick: None, monkeypatch: pytest.MonkeyPatch, checkpoint_every: int
 ) -> None:
     monkeypatch.setattr(lane, "CHECKPOINT_EVERY", checkpoint_every)
-    sandbox.put("a.jpg")
-    done(catalog(sandbox, "monday").execute())
-    job_id = sandbox.emulator.bill()["entries"][0]["job_id"]
+    job_id = job_of_monday(sandbox)
     (sandbox.source / "a.jpg").write_bytes(jpeg(77))
     done(catalog(sandbox, "tuesday").execute())
     sandbox.put("b.jpg")
@@ -354,9 +357,7 @@ def test_a_start_that_was_given_up_stays_declared_when_its_output_is_made_of_som
     row: Row, sandbox: Sandbox, quick: None
 ) -> None:
     """Two accepted calls for b.jpg have no job. The retry finds another picture there."""
-    sandbox.put("a.jpg")
-    done(catalog(sandbox, "monday").execute())
-    job_id = sandbox.emulator.bill()["entries"][0]["job_id"]
+    job_id = job_of_monday(sandbox)
     sandbox.put("b.jpg")
     sandbox.emulator.fault({"route": "pfc", "nth": 1, "times": 2}, names_job(sandbox, job_id, commit=True))
     with pytest.raises(CatalogFailed, match="START_LOST"):

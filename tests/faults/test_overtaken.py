@@ -147,7 +147,11 @@ def test_the_output_of_another_folders_picture_is_known_to_every_shard(
     (studio / name).write_bytes(NEW)
     places = Places(LocalStore(studio), destination, destination.child(".perfectlyclear"))
     options = Options(correction=Correction.parse(None), poll_interval=0.1)
-    done(single_run(client_of(sandbox), places, options, "hero", name, "hero.jpg").execute())
+    sandbox.runs.add("hero")
+    sandbox.sources.look_at(studio)
+    hero = single_run(client_of(sandbox), places, options, "hero", name, "hero.jpg")
+    done(hero.execute())
+    sandbox.singles["hero", "hero.jpg"] = hero.facts()
     put(sandbox, "hero.jpg", OLD)
     put(sandbox, "z.jpg", jpeg(3))
 
@@ -158,7 +162,7 @@ def test_the_output_of_another_folders_picture_is_known_to_every_shard(
     assert shown(sandbox, "hero.jpg") == (128, 96)
     assert sandbox.accepted == 2 and sandbox.outputs == ["hero.jpg", "z.jpg"]
     row.consumed("NAME_COLLISION")
-    row.held("I8")
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault("F71", "two corrections of one picture, data alone", "hidden")
@@ -169,12 +173,13 @@ def test_the_data_of_one_picture_under_two_corrections_is_paid_for_once_each(
     corrections = ({"include_detection_data": True}, {"include_detection_data": True, "width": 40})
     for night in range(3):
         for number, correction in enumerate(corrections):
-            places = Places(LocalStore(sandbox.source), None, LocalStore(tmp_path / "state"))
-            options = Options(correction=Correction.parse(correction), poll_interval=0.1)
-            done(single_run(client_of(sandbox), places, options, f"{number} {night}", "a.jpg").execute())
+            key, state = f"{number} {night}", tmp_path / "state"
+            run = single(sandbox, sandbox.source / "a.jpg", key, correction, state=state)
+            done(run.execute())
+            sandbox.singles[key, "a.jpg"] = run.facts()
     assert sandbox.accepted == 2
     row.consumed("six runs")
-    row.held("I2")
+    row.held(check_invariants(sandbox))
 
 
 @pytest.mark.fault(
