@@ -37,6 +37,24 @@ def test_show_says_what_became_of_each_output(sandbox: Sandbox, capsys: pytest.C
     assert "3 outputs: 1 failed, 2 landed" in said
 
 
+def test_show_takes_the_row_that_is_newest_by_sequence_not_by_clock(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = LocalStore(tmp_path).child(".perfectlyclear")
+    row = records.Row("a.jpg", records.State.FAILED, "a.jpg")
+    first = lane.Ledger(state, "1of2", run="monday", title="monday", clock=lambda: 2_000_000_000.0)
+    assert first.take()
+    first.append([records.failed(row, "FAILED", "on a machine whose clock was ahead")])
+    second = lane.Ledger(state, "all", run="tuesday", title="tuesday", clock=lambda: 1_700_000_000.0)
+    second.saw(first.seq)
+    assert second.take()
+    second.append([records.failed(row, "REJECTED", "a night later")])
+
+    assert main(["ledger", "show", str(tmp_path)]) == 0
+
+    assert "REJECTED: a night later" in capsys.readouterr().out
+
+
 def test_show_as_json_can_be_piped(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     night_with_a_bad_file(sandbox)
 
